@@ -1,0 +1,32 @@
+"""Feature decorrelation and MD-stability evaluation for NequIP-framework force fields.
+
+NequIP imports this package whenever it is imported itself (entry point ``nequip.extension``,
+``init_always``), so nothing heavy is imported here: public names are loaded on first use.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from ._version import __version__
+
+_PUBLIC = {
+    "FeatureDecorrelation": "loss",
+    "FeatureCorrelation": "loss",
+    "DecorrelationScheduler": "schedule",
+}
+
+__all__ = ["DecorrelationScheduler", "FeatureCorrelation", "FeatureDecorrelation", "__version__"]
+
+if TYPE_CHECKING:
+    from .loss import FeatureCorrelation, FeatureDecorrelation
+    from .schedule import DecorrelationScheduler
+
+
+def __getattr__(name: str):
+    if name in _PUBLIC:
+        return getattr(import_module(f".{_PUBLIC[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])
