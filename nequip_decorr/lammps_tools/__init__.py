@@ -1,0 +1,1 @@
+"""LAMMPS at production scale: ready input folders and a check of model against LAMMPS."""
