@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ase.data import atomic_masses, atomic_numbers
+from ase.data import atomic_numbers
+
+from ..stability.models import compiled_metadata
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -42,10 +42,7 @@ class ModelMetadata:
     pair: str | None
 
     def lammps_types(self, atoms: Atoms) -> tuple[str, ...]:
-        """Elements for the LAMMPS atom types 1, 2, ...: the model's types, in its order.
-
-        All of them, present in the structure or not, so that a data file's type numbers depend
-        on the model alone.
+        """Elements for the LAMMPS atom types 1, 2, ...: the structure's, in the model's order.
 
         Raises:
             ValueError: a type of the model is not a chemical symbol, or the structure has an
@@ -57,17 +54,14 @@ class ModelMetadata:
                 f"{self.path.name} has atom types that are not chemical symbols: {strange}; masses "
                 "cannot be told from them, so write data file and input by hand"
             )
-        unknown = sorted(set(atoms.get_chemical_symbols()) - set(self.type_names))
+        present = set(atoms.get_chemical_symbols())
+        unknown = sorted(present - set(self.type_names))
         if unknown:
             raise ValueError(
                 f"the structure has {unknown}, which {self.path.name} does not know; "
                 f"its elements are {list(self.type_names)}"
             )
-        return self.type_names
-
-    def masses_amu(self) -> dict[str, float]:
-        """Standard atomic masses by element."""
-        return {name: float(atomic_masses[atomic_numbers[name]]) for name in self.type_names}
+        return tuple(name for name in self.type_names if name in present)
 
 
 def read_metadata(path: str | Path) -> ModelMetadata:
@@ -91,8 +85,8 @@ def read_metadata(path: str | Path) -> ModelMetadata:
         raise FileNotFoundError(f"{path}: no such model file")
     if path.name.endswith(".nequip.lmp.pt"):
         return _read_mliap(path)
-    fields = _archive_fields(path)
-    missing = [key for key in ("type_names", "r_max", "model_dtype") if key not in fields]
+    fields = compiled_metadata(path)
+    missing = [key for key in ("r_max", "model_dtype") if key not in fields]
     if missing:
         raise ValueError(
             f"{path}: the file has no {missing} in its metadata; was it made by `nequip-compile`?"
@@ -113,23 +107,6 @@ def _pair_style(fields: dict[str, str]) -> str | None:
     if not set(_OUTPUTS) <= set(outputs):
         return None
     return {_LOCAL_INPUTS: "allegro", _PERIODIC_INPUTS: "nequip"}.get(inputs)
-
-
-def _archive_fields(path: Path) -> dict[str, str]:
-    """Metadata of an AOTInductor package (JSON inside) or TorchScript file (``extra/`` inside)."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            for name in names:
-                if name.endswith("_metadata.json"):
-                    return {k: str(v) for k, v in json.loads(archive.read(name)).items()}
-            return {
-                name.rsplit("/", 1)[1]: archive.read(name).decode()
-                for name in names
-                if "/extra/" in name
-            }
-    except zipfile.BadZipFile as err:
-        raise ValueError(f"{path}: the file is damaged or not a compiled model ({err})") from None
 
 
 def _read_mliap(path: Path) -> ModelMetadata:

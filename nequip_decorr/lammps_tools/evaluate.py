@@ -1,0 +1,129 @@
+"""Energy, forces and virial of one structure in a LAMMPS executable, at step 0."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from ase.calculators.lammps import Prism
+
+from .build import run_lammps
+from .input import write_data
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+# LAMMPS's own constant (force->nktv2p in "metal" units), so that pressures turn back exactly.
+BAR_A3_PER_EV: Final = 1.6021765e6
+_VOIGT: Final = ("xx", "yy", "zz", "xy", "xz", "yz")
+
+_INPUT: Final = """\
+{plugin}
+units metal
+atom_style atomic
+atom_modify map yes
+boundary p p p
+box tilt large
+newton {newton}
+read_data structure.data
+pair_style {pair_style}
+pair_coeff {pair_coeff}
+neighbor 1.0 bin
+compute virial all pressure NULL virial
+thermo_style custom step pe vol c_virial[1] c_virial[2] c_virial[3] c_virial[4] c_virial[5] &
+  c_virial[6]
+thermo_modify format float %.17g
+dump forces all custom 1 forces.dump id fx fy fz
+dump_modify forces sort id format float %.17g
+run 0
+"""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Energy, forces and virial of one structure.
+
+    Attributes:
+        energy_eV: potential energy.
+        forces_eV_per_A: ``[num_atoms, 3]``, in the structure's own frame.
+        virial_eV: ``[3, 3]``, ``-volume * stress``, in the structure's own frame.
+    """
+
+    energy_eV: float
+    forces_eV_per_A: np.ndarray
+    virial_eV: np.ndarray
+
+
+def evaluate_in_lammps(
+    atoms: Atoms,
+    elements: Sequence[str],
+    command: Sequence[str],
+    pair_style: str,
+    pair_coeff: str,
+    plugin: Path | None = None,
+    newton: bool = True,
+) -> Evaluation:
+    """Run step 0 of a structure in a LAMMPS executable.
+
+    Args:
+        atoms: the structure, periodic.
+        elements: element of each LAMMPS atom type.
+        command: LAMMPS and its flags, with ``mpirun`` before it if wanted.
+        pair_style: words after ``pair_style``.
+        pair_coeff: words after ``pair_coeff``; file names absolute.
+        plugin: a LAMMPS plugin to load first.
+        newton: LAMMPS's ``newton`` setting.
+
+    Raises:
+        RuntimeError: LAMMPS ended with an error; the message has its words.
+    """
+    prism = Prism(atoms.cell, pbc=atoms.pbc)
+    text = _INPUT.format(
+        plugin=f'plugin load "{Path(plugin).resolve()}"' if plugin else "",
+        newton="on" if newton else "off",
+        pair_style=pair_style,
+        pair_coeff=pair_coeff,
+    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_data(folder / "structure.data", atoms, elements)
+        (folder / "in.check").write_text(text, encoding="utf-8")
+        output = run_lammps(command, ["-in", "in.check", "-log", "none"], cwd=folder)
+        forces = _dumped_forces((folder / "forces.dump").read_text(encoding="utf-8"))
+    energy, volume, *voigt = _thermo_row(output)
+    virial = virial_matrix(np.array(voigt) * volume / BAR_A3_PER_EV)
+    return Evaluation(
+        energy_eV=energy,
+        forces_eV_per_A=prism.vector_to_ase(forces),
+        virial_eV=rotate_tensor(virial, prism),
+    )
+
+
+def virial_matrix(voigt: np.ndarray) -> np.ndarray:
+    """``[3, 3]`` of LAMMPS's ``xx yy zz xy xz yz``."""
+    xx, yy, zz, xy, xz, yz = voigt
+    return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+
+
+def rotate_tensor(tensor: np.ndarray, prism: Prism) -> np.ndarray:
+    """A tensor in LAMMPS's frame, ``[3, 3]``, in the structure's own."""
+    rows = prism.vector_to_ase(tensor)
+    return prism.vector_to_ase(rows.T).T
+
+
+def _thermo_row(output: str) -> list[float]:
+    """Values after the step of the row at step 0, without the step."""
+    found = re.search(r"^\s*Step\s+PotEng.*\n\s*0\s+(.+)$", output, flags=re.MULTILINE)
+    if found is None:
+        raise RuntimeError(f"LAMMPS printed no row for step 0; it said:\n{output[-500:]}")
+    return [float(word) for word in found[1].split()]
+
+
+def _dumped_forces(text: str) -> np.ndarray:
+    rows = text.split("ITEM: ATOMS id fx fy fz\n", 1)[1].split()
+    return np.array(rows, dtype=np.float64).reshape(-1, 4)[:, 1:]
