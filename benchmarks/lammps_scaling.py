@@ -1,0 +1,312 @@
+"""How fast is a compiled model in LAMMPS, on how many ranks, and how much memory does it take?
+
+Strong scaling (a fixed number of atoms on more ranks), weak scaling (a fixed number of atoms per
+rank) and throughput against size on one rank, each with atoms per second and peak memory:
+
+    python benchmarks/lammps_scaling.py --model small=SMALL.nequip.pt2 \
+        --model large=LARGE.nequip.pt2 --plugin PLUGIN.so --hardware "2 CPU cores"
+
+On GPUs, with a model compiled for cuda (one rank per GPU; `--launch` as the machine wants it):
+
+    python benchmarks/lammps_scaling.py --model large=LARGE.nequip.pt2 --lmp /path/to/lmp \
+        --flags "-k on g 4 -sf kk -pk kokkos newton on neigh half" --ranks 1 2 4 --atoms 10000 \
+        --hardware "4 x H200"
+
+Every row is one LAMMPS run: a short warm-up (the first calls of a model allocate), then the timed
+steps. Runs are repeated round-robin; the row holds the fastest, which other work on the machine
+disturbs least, and the spread. Memory is the peak resident size of the ranks, summed; GPU memory
+is the device's own figure from nvidia-smi while the run lasts, where there is one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import re
+import shlex
+import subprocess
+import tempfile
+import threading
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.io import read
+from ase.spacegroup import crystal
+
+from nequip_decorr.lammps_tools.build import inspect_lammps, run_lammps
+from nequip_decorr.lammps_tools.input import write_data
+from nequip_decorr.lammps_tools.metadata import ModelMetadata, read_metadata
+
+RESULTS = Path(__file__).parent / "results" / "lammps_scaling.csv"
+
+INPUT = """\
+{plugin}
+units metal
+atom_style atomic
+atom_modify map yes
+boundary p p p
+box tilt large
+newton on
+read_data structure.data
+replicate {cells[0]} {cells[1]} {cells[2]}
+pair_style allegro
+pair_coeff * * {model} {elements}
+neighbor 1.0 bin
+neigh_modify every 1 delay 0 check yes
+velocity all create {temperature_K} 1 mom yes dist gaussian loop geom
+fix integrate all nve
+timestep 0.001
+thermo {steps}
+run {warmup} post no
+run {steps}
+info memory
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the CSV; see the module's docstring for what is measured."""
+
+    scaling: str
+    model: str
+    dtype: str
+    device: str
+    ranks: int
+    atoms: int
+    atoms_per_rank: float
+    steps: int
+    loop_s: float
+    slowest_loop_s: float
+    ms_per_step: float
+    atom_steps_per_s: float
+    atom_steps_per_s_per_rank: float
+    efficiency: float
+    listed_neighbours_per_atom: float
+    peak_rss_MB: float
+    gpu_memory_MB: float
+    lammps: str
+    hardware: str
+    command: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run to make."""
+
+    scaling: str
+    name: str
+    model: ModelMetadata
+    ranks: int
+    cells: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one run showed."""
+
+    atoms: int
+    loop_s: float
+    rss_MB: float
+    gpu_MB: float
+    listed_neighbours_per_atom: float
+    command: str
+
+
+def default_structure() -> Atoms:
+    """Alpha-cristobalite, 12 atoms, orthogonal, so that it divides evenly among ranks."""
+    return crystal(
+        ["Si", "O"],
+        [(0.3003, 0.3003, 0.0), (0.2392, 0.1044, 0.1787)],
+        spacegroup=92,
+        cellpar=[4.971, 4.971, 6.928, 90, 90, 90],
+    )
+
+
+def cells_for(atoms: Atoms, wanted: int) -> tuple[int, int, int]:
+    """Repetitions that give about ``wanted`` atoms in a box as near a cube as can be."""
+    lengths = atoms.cell.lengths()
+    edge = (wanted / len(atoms) * np.prod(lengths)) ** (1 / 3)
+    a, b, c = (max(1, round(edge / length)) for length in lengths)
+    return a, b, c
+
+
+def cases(
+    models: dict[str, ModelMetadata], atoms: Atoms, options: argparse.Namespace
+) -> list[Case]:
+    """Every run of the benchmark, without repeats."""
+    found = []
+    for name, model in models.items():
+        size = options.atoms if len(options.atoms) > 1 else options.atoms * len(models)
+        wanted = dict(zip(models, size, strict=True))[name]
+        cube = cells_for(atoms, wanted)
+        found += [Case("strong", name, model, ranks, cube) for ranks in options.ranks]
+        found += [
+            Case("weak", name, model, ranks, (cube[0] * ranks, cube[1], cube[2]))
+            for ranks in options.ranks
+        ]
+        found += [
+            Case("size", name, model, 1, cells_for(atoms, wanted // part)) for part in (16, 4, 1)
+        ]
+    return found
+
+
+def measure(case: Case, folder: Path, options: argparse.Namespace) -> Sample:
+    """Run one case once."""
+    text = INPUT.format(
+        plugin=f'plugin load "{options.plugin.resolve()}"' if options.plugin else "",
+        cells=case.cells,
+        model=case.model.path.resolve(),
+        elements=" ".join(options.elements),
+        temperature_K=options.temperature,
+        warmup=options.warmup,
+        steps=options.steps,
+    )
+    (folder / "in.scaling").write_text(text, encoding="utf-8")
+    launch = shlex.split(options.launch.format(ranks=case.ranks)) if case.ranks > 1 else []
+    command = [*launch, *shlex.split(options.lmp), *shlex.split(options.flags)]
+    with GpuMemory(case.model.device == "cuda") as gpu:
+        output = run_lammps(command, ["-in", "in.scaling", "-log", "none"], cwd=folder)
+    loops = re.findall(r"Loop time of (\S+) on \d+ procs for (\d+) steps with (\d+) atoms", output)
+    seconds, _, atoms = [loop for loop in loops if int(loop[1]) == options.steps][-1]
+    resident = re.search(r"Maximum resident set size:\s*(\S+)", output)
+    neighbours = re.search(r"Ave neighs/atom = (\S+)", output)
+    return Sample(
+        atoms=int(atoms),
+        loop_s=float(seconds),
+        # LAMMPS reports the first rank's; the box divides evenly.
+        rss_MB=float(resident[1]) * case.ranks if resident else float("nan"),
+        gpu_MB=gpu.peak_MB,
+        listed_neighbours_per_atom=float(neighbours[1]) if neighbours else float("nan"),
+        command=shlex.join(command),
+    )
+
+
+class GpuMemory:
+    """Peak memory in use on the machine's GPUs while the block runs, by nvidia-smi."""
+
+    def __init__(self, wanted: bool) -> None:
+        self.peak_MB = float("nan")
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True) if wanted else None
+
+    def __enter__(self) -> GpuMemory:
+        if self._thread:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stop.set()
+        if self._thread:
+            self._thread.join()
+
+    def _watch(self) -> None:
+        query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
+        while not self._stop.wait(0.5):
+            try:
+                done = subprocess.run(query, capture_output=True, text=True, check=True)
+            except (OSError, subprocess.CalledProcessError):
+                return
+            used_MB = sum(float(line) for line in done.stdout.split())
+            self.peak_MB = float(np.fmax(self.peak_MB, used_MB))
+
+
+def rows(runs: dict[Case, list[Sample]], options: argparse.Namespace, version: str) -> list[Row]:
+    """CSV rows; efficiency is against the same scaling series on the fewest ranks."""
+    best = {case: min(samples, key=lambda s: s.loop_s) for case, samples in runs.items()}
+    found = []
+    for case, sample in best.items():
+        rate = sample.atoms * options.steps / sample.loop_s
+        series = [c for c in best if (c.scaling, c.name) == (case.scaling, case.name)]
+        base = min(series, key=lambda c: (c.ranks, -np.prod(c.cells)))
+        base_rate = best[base].atoms * options.steps / best[base].loop_s / base.ranks
+        found.append(
+            Row(
+                scaling=case.scaling,
+                model=case.name,
+                dtype=case.model.dtype,
+                device=case.model.device or "",
+                ranks=case.ranks,
+                atoms=sample.atoms,
+                atoms_per_rank=sample.atoms / case.ranks,
+                steps=options.steps,
+                loop_s=sample.loop_s,
+                slowest_loop_s=max(s.loop_s for s in runs[case]),
+                ms_per_step=round(1e3 * sample.loop_s / options.steps, 3),
+                atom_steps_per_s=round(rate, 1),
+                atom_steps_per_s_per_rank=round(rate / case.ranks, 1),
+                efficiency=round(rate / case.ranks / base_rate, 3),
+                listed_neighbours_per_atom=sample.listed_neighbours_per_atom,
+                peak_rss_MB=round(sample.rss_MB, 1),
+                gpu_memory_MB=sample.gpu_MB,
+                lammps=version,
+                hardware=options.hardware,
+                command=sample.command,
+            )
+        )
+    return found
+
+
+def memory_per_atom_kB(table: list[Row], model: str) -> float:
+    """Slope of the peak memory against the number of atoms on one rank."""
+    points = [(r.atoms, r.peak_rss_MB) for r in table if (r.scaling, r.model) == ("size", model)]
+    atoms, megabytes = np.array(points, dtype=float).T
+    return float(np.polyfit(atoms, megabytes * 1e3, 1)[0])
+
+
+def main() -> None:
+    """Run the benchmark and write the CSV."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", action="append", required=True, metavar="NAME=FILE")
+    parser.add_argument("--structure", type=Path, help="start cell (default: cristobalite)")
+    parser.add_argument("--atoms", type=int, nargs="+", default=[1500],
+                        help="atoms on one rank, one number or one per model")  # fmt: skip
+    parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--warmup", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--temperature", type=float, default=300.0)
+    parser.add_argument("--lmp", default="lmp")
+    parser.add_argument("--flags", default="", help="flags for LAMMPS")
+    parser.add_argument("--launch", default="mpirun -np {ranks}")
+    parser.add_argument("--plugin", type=Path)
+    parser.add_argument("--hardware", required=True, help="in words, for the CSV")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
+
+    models = {}
+    for entry in options.model:
+        name, _, path = entry.partition("=")
+        models[name] = read_metadata(path)
+    atoms = read(options.structure) if options.structure else default_structure()
+    options.elements = next(iter(models.values())).lammps_types(atoms)
+    version = inspect_lammps(options.lmp, options.plugin).version
+
+    runs: dict[Case, list[Sample]] = {case: [] for case in cases(models, atoms, options)}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_data(folder / "structure.data", atoms, options.elements)
+        for _ in range(options.repeats):
+            for case, samples in runs.items():
+                samples.append(measure(case, folder, options))
+                print(
+                    f"{case.scaling} {case.name} {case.ranks} ranks {samples[-1].atoms} atoms: "
+                    f"{samples[-1].loop_s:.2f} s",
+                    flush=True,
+                )
+    table = rows(runs, options, version)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    with options.out.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Row)])
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in table)
+    for model in models:
+        print(f"{model}: {memory_per_atom_kB(table, model):.1f} kB of memory per atom")
+    print(f"Wrote {options.out}")
+
+
+if __name__ == "__main__":
+    main()
