@@ -218,7 +218,6 @@ class FeatureCorrelation(_FeatureMetric):
     ) -> None:
         super().__init__(field, block_size, num_blocks, block_weights, per_edge_type, **kwargs)
         self.statistic = _choice("statistic", statistic, STATISTICS)
-        self.higher_is_better = statistic == "effective_rank"
         # Sized by the first batch; gathered as they are and merged in `compute`.
         for name in Moments._fields:
             self.add_state(name, torch.zeros(0, dtype=torch.float64), dist_reduce_fx=None)
