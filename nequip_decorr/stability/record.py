@@ -1,0 +1,209 @@
+"""The record of a run on disk: thermo rows, trajectory, and the last frames of a failed run.
+
+The same columns whichever engine wrote them. Reading tolerates what a killed run leaves behind: a
+last row or frame that is cut off is dropped and reported, and steps that a restarted run did again
+are taken from its later part.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final
+
+import ase.io
+import numpy as np
+from ase import Atoms, units
+
+THERMO: Final = "thermo.csv"
+TRAJECTORY: Final = "trajectory"
+RING: Final = "ring"
+COLUMNS: Final = (
+    "step",
+    "time_ps",
+    "temperature_K",
+    "potential_eV_per_atom",
+    "kinetic_eV_per_atom",
+    "total_eV_per_atom",
+    "pressure_GPa",
+    "volume_A3",
+    "max_force_eV_per_A",
+    "min_contact",
+)
+_A_PER_PS: Final = 1e-3 / units.fs  # in ASE's unit of velocity
+
+
+@dataclass(frozen=True)
+class Record:
+    """Thermo rows of a run.
+
+    Attributes:
+        columns: an array ``[num_rows]`` for each name in :data:`COLUMNS`; ``min_contact`` is NaN
+            where the engine does not evaluate it.
+        truncated: whether a last row was cut off, and dropped.
+    """
+
+    columns: dict[str, np.ndarray]
+    truncated: bool
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.columns[name]
+
+    def __len__(self) -> int:
+        return len(self.columns["step"])
+
+
+class RecordWriter:
+    """Writes ``thermo.csv`` row by row; each row is on disk when :meth:`write` returns."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file: IO[str] = (folder / THERMO).open("w", encoding="ascii", newline="")
+        self._writer = csv.writer(self._file, lineterminator="\n")
+        self._writer.writerow(COLUMNS)
+
+    def write(self, row: dict[str, float]) -> None:
+        """Write one row; a missing column is NaN."""
+        values = [row.get(name, math.nan) for name in COLUMNS[1:]]
+        self._writer.writerow([int(row["step"]), *(f"{value:.15g}" for value in values)])
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read_record(path: Path) -> Record:
+    """Read ``thermo.csv``, from its path or the run's folder.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it does not have the columns of a record, or a row in the middle is damaged.
+    """
+    path = path / THERMO if path.is_dir() else path
+    header, _, body = path.read_text(encoding="ascii", errors="replace").partition("\n")
+    if header.split(",") != list(COLUMNS):
+        raise ValueError(f"{path}: the columns are {header!r}; allowed: {','.join(COLUMNS)!r}")
+    lines = [line for line in body.split("\n") if line.strip()]
+    truncated = bool(body) and not body.endswith("\n")
+    if truncated:
+        lines.pop()
+    rows: dict[int, list[float]] = {}
+    for number, line in enumerate(lines):
+        try:
+            values = [float(item) for item in line.split(",")]
+            step = int(values[0])
+            if len(values) != len(COLUMNS):
+                raise ValueError(f"{len(values)} values; allowed: {len(COLUMNS)}")
+        except (ValueError, OverflowError) as err:
+            if number == len(lines) - 1:
+                truncated = True
+                break
+            raise ValueError(f"{path}: row {number + 1} is damaged: {line!r} ({err})") from None
+        if rows and step <= next(reversed(rows)):
+            rows = {s: row for s, row in rows.items() if s < step}  # a restart did them again
+        rows[step] = values
+    table = np.array(list(rows.values()), dtype=np.float64).reshape(-1, len(COLUMNS))
+    columns = {name: table[:, i] for i, name in enumerate(COLUMNS)}
+    columns["step"] = columns["step"].astype(np.int64)
+    return Record(columns, truncated)
+
+
+def write_frame(file: IO[str], atoms: Atoms, step: int, time_ps: float) -> None:
+    """Append a frame with momenta to an open extended XYZ file."""
+    frame = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    frame.set_momenta(atoms.get_momenta())
+    frame.info = {"step": step, "time_ps": time_ps}
+    buffer = io.StringIO()
+    ase.io.write(buffer, frame, format="extxyz", columns=["symbols", "positions", "momenta"])
+    file.write(buffer.getvalue())
+    file.flush()
+
+
+def read_trajectory(folder: Path, timestep_fs: float | None = None) -> list[Atoms]:
+    """Frames of a run at the trajectory stride, with velocities.
+
+    ``atoms.info["step"]`` is the step; ``time_ps`` is there too if the file has it or
+    ``timestep_fs`` is given. Positions are not wrapped into the cell. LAMMPS turns a cell so that
+    its first vector lies along x, and its frames stay like that.
+
+    Raises:
+        FileNotFoundError: the folder holds no trajectory.
+    """
+    return _read_frames(folder, TRAJECTORY, timestep_fs)
+
+
+def read_ring(folder: Path, timestep_fs: float | None = None) -> list[Atoms]:
+    """The last frames of a failed run, one per step; empty where none were kept."""
+    try:
+        return _read_frames(folder, RING, timestep_fs)
+    except FileNotFoundError:
+        return []
+
+
+def _read_frames(folder: Path, stem: str, timestep_fs: float | None) -> list[Atoms]:
+    dump, xyz = folder / f"{stem}.lammpstrj", folder / f"{stem}.extxyz"
+    if not (dump.is_file() or xyz.is_file()):
+        raise FileNotFoundError(f"{folder} holds no {dump.name} and no {xyz.name}")
+    found = _read_dump(dump) if dump.is_file() else _read_xyz(xyz)
+    frames = {int(atoms.info["step"]): atoms for atoms in found}
+    if timestep_fs is not None:
+        for step, atoms in frames.items():
+            atoms.info["time_ps"] = step * timestep_fs * 1e-3
+    return [frames[step] for step in sorted(frames)]
+
+
+def _read_xyz(path: Path) -> Iterator[Atoms]:
+    lines = path.read_text().splitlines(keepends=True)
+    start = 0
+    while start < len(lines):
+        end = start + int(lines[start]) + 2
+        if end > len(lines) or not lines[end - 1].endswith("\n"):
+            return  # cut off
+        yield ase.io.read(io.StringIO("".join(lines[start:end])), format="extxyz")
+        start = end
+
+
+def _read_dump(path: Path) -> Iterator[Atoms]:
+    for block in path.read_text().split("ITEM: TIMESTEP\n")[1:]:
+        atoms = parse_dump_frame(block.split("\n"))
+        if atoms is None:
+            return
+        yield atoms
+
+
+def parse_dump_frame(lines: Sequence[str]) -> Atoms | None:
+    """One frame of a LAMMPS text dump, the lines after ``ITEM: TIMESTEP``; ``None`` if cut off.
+
+    The columns are those of ``run.lmp``: ``id type element xu yu zu vx vy vz``, units metal.
+    """
+    try:
+        step, count = int(lines[0]), int(lines[2])
+        pbc = [flag == "pp" for flag in lines[3].split()[-3:]]
+        box = np.array([[float(x) for x in line.split()] for line in lines[4:7]])
+        rows = [line.split() for line in lines[8 : 8 + count]]
+        if len(lines) < 9 + count or any(len(row) != 9 for row in rows):
+            return None
+        numbers = np.array([row[3:] for row in rows], dtype=np.float64).reshape(count, 6)
+    except (ValueError, IndexError):
+        return None
+    cell, origin = _cell(box)
+    atoms = Atoms([row[2] for row in rows], numbers[:, :3] - origin, cell=cell, pbc=pbc)
+    atoms.set_velocities(numbers[:, 3:] * _A_PER_PS)
+    atoms.info["step"] = step
+    return atoms
+
+
+def _cell(box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cell vectors and origin from ``ITEM: BOX BOUNDS``, whose bounds enclose a tilted cell."""
+    low, high = box[:, 0].copy(), box[:, 1].copy()
+    xy, xz, yz = box[:, 2] if box.shape[1] == 3 else (0.0, 0.0, 0.0)
+    low[0] -= min(0.0, xy, xz, xy + xz)
+    high[0] -= max(0.0, xy, xz, xy + xz)
+    low[1] -= min(0.0, yz)
+    high[1] -= max(0.0, yz)
+    length = high - low
+    return np.array([[length[0], 0, 0], [xy, length[1], 0], [xz, yz, length[2]]]), low
