@@ -161,6 +161,25 @@ def displacements(frames: Sequence[Atoms], frame_ps: float) -> list[Displacement
     return found
 
 
+def pooled(runs: Sequence[Sequence[Displacement]]) -> list[Displacement]:
+    """Mean of the displacements of several runs of the same atoms, over the lags of all of them.
+
+    Args:
+        runs: what :func:`displacements` gave for each, at the same distance of frames.
+    """
+    by_element: dict[str, list[Displacement]] = {}
+    for run in runs:
+        for part in run:
+            by_element.setdefault(part.element, []).append(part)
+    found = []
+    for element, parts in sorted(by_element.items()):
+        n = min(len(part.lag_ps) for part in parts)
+        lag_ps = parts[0].lag_ps[:n]
+        msd = np.mean([part.msd_A2[:n] for part in parts], axis=0)
+        found.append(Displacement(element, lag_ps, msd, *_diffusion(lag_ps, msd, 2 * (n - 1))))
+    return found
+
+
 def _diffusion(
     lag_ps: np.ndarray, msd_A2: np.ndarray, n_frames: int
 ) -> tuple[float | None, float | None, str]:

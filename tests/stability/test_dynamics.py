@@ -102,3 +102,14 @@ def test_changing_cell_is_no_motion():
         frames.append(frame)
     moved = dynamics.unwrapped(frames)
     assert np.abs(np.diff(moved, axis=0)).max() < 0.05
+
+
+def test_pooled_runs_share_the_lags_of_the_shortest():
+    runs = [dynamics.displacements(walkers(0.2, n, seed=n), 0.05) for n in (100, 60)]
+    oxygen, silicon = dynamics.pooled(runs)
+    assert len(silicon.lag_ps) == 31
+    expected = (runs[0][1].msd_A2[:31] + runs[1][1].msd_A2) / 2
+    np.testing.assert_allclose(silicon.msd_A2, expected)
+    assert silicon.diffusion_A2_per_ps == pytest.approx(0.4, rel=0.4)
+    assert oxygen.diffusion_A2_per_ps is None
+    assert dynamics.pooled([]) == []
