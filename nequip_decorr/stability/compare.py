@@ -14,10 +14,10 @@ holds for these structures; the interval speaks of structures like them. A diffe
 shown only where both agree. With several trained models per condition the trained model is what
 was drawn at random, so whole ones are exchanged (:func:`relabel_test`).
 
-Where both models are alike in each structure the test rejected 3.6 to 5.8 % of simulated campaigns at
-the 5 % level (0 % with 5 pairs, which cannot reach it). Where they are alike only on average, each
-better on some structures, it rejected 11 %, rightly for these structures; the verdict, which asks
-the interval too, named a model in 3 %.
+Where both models are alike in each structure the test rejected 3.6 to 5.8 % of simulated campaigns
+at the 5 % level (0 % with 5 pairs, which cannot reach it). Where they are alike only on average,
+each better on some structures, it rejected 11 %, rightly for these structures; the verdict, which
+asks the interval too, named a model in 3 %.
 """
 
 from __future__ import annotations
