@@ -70,9 +70,10 @@ def _oriented(frames: list[Atoms], start_file: Path) -> list[Atoms]:
     if not frames or is_box(frames[0]):
         return frames
     try:
-        start = ase.io.read(start_file)
+        start = ase.io.read(start_file, index=0)
     except (OSError, ValueError):
         return frames
+    assert isinstance(start, Atoms)
     for frame in frames:
         if np.allclose(frame.cell.cellpar(), start.cell.cellpar(), atol=1e-3):
             frame.set_cell(start.cell, scale_atoms=True)

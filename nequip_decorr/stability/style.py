@@ -1,0 +1,108 @@
+"""How the pictures of a report look: colours for the colour-blind, names that can't break out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Final
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+INK: Final = "#1b1f24"
+SOFT: Final = "#6b7480"
+LINE: Final = "#dfe3e8"
+STABLE: Final = "#dfe5ea"
+CUT: Final = "#aab3bd"
+REFERENCE: Final = "#7a828c"
+# Okabe & Ito, ordered so that the first ones differ most, in lightness too.
+_MODELS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#8A6D00", "#000000")
+# Tol's "vibrant"; a cause is always told by its name as well.
+CAUSE_COLOURS: Final = {
+    "temperature": "#CC3311",
+    "contact": "#0077BB",
+    "energy": "#EE7733",
+    "force": "#009988",
+    "drift": "#EE3377",
+    "nonfinite": "#222222",
+    "lost": "#33BBEE",
+}
+_DASHES: Final = ("-", "--", ":")
+
+
+def style() -> AbstractContextManager[None]:
+    """Settings to draw with; text is never read as mathematics."""
+    return matplotlib.rc_context(
+        {
+            "font.family": "DejaVu Sans",
+            "font.size": 10,
+            "text.parse_math": False,
+            "text.usetex": False,
+            "text.color": INK,
+            "axes.labelcolor": INK,
+            "axes.edgecolor": "#b7bec7",
+            "axes.titlesize": 10.5,
+            "axes.titlelocation": "left",
+            "axes.titleweight": "bold",
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.axisbelow": True,
+            "axes.formatter.use_mathtext": False,
+            "xtick.color": SOFT,
+            "ytick.color": SOFT,
+            "xtick.labelcolor": INK,
+            "ytick.labelcolor": INK,
+            "legend.frameon": False,
+            "legend.fontsize": 9,
+            "figure.facecolor": "white",
+            "figure.constrained_layout.use": True,
+        }
+    )
+
+
+def figure(
+    width_in: float, height_in: float, rows: int = 1, columns: int = 1, **options: Any
+) -> tuple[Figure, Any]:
+    """A figure without global state, and its axes ``[rows, columns]``."""
+    fig = Figure(figsize=(width_in, height_in), layout="constrained")
+    return fig, fig.subplots(rows, columns, squeeze=False, **options)
+
+
+def model_styles(models: Sequence[str], reference: str | None) -> dict[str, dict[str, Any]]:
+    """``color`` and ``linestyle`` by model; grey and dashed for the reference."""
+    judged = [name for name in models if name != reference]
+    styles: dict[str, dict[str, Any]] = {}
+    for k, name in enumerate(judged):
+        dash = _DASHES[min(k // len(_MODELS), len(_DASHES) - 1)]
+        styles[name] = {"color": _MODELS[k % len(_MODELS)], "linestyle": dash}
+    if reference is not None:
+        styles[reference] = {"color": REFERENCE, "linestyle": "--"}
+    return styles
+
+
+def short(name: str, length: int = 30) -> str:
+    """A name that fits: its middle left out, on one line, and shown by a legend."""
+    text = " ".join("".join(c if c.isprintable() else "�" for c in name).split()) or "(no name)"
+    if len(text) > length:
+        half = (length - 1) // 2
+        text = f"{text[: length - 1 - half]}…{text[-half:]}"
+    # matplotlib leaves labels out that begin with an underscore.
+    return f"\u2009{text}" if text.startswith("_") else text
+
+
+def shorts(names: Sequence[str], length: int = 30) -> dict[str, str]:
+    """:func:`short` for each, numbered where two names come out alike."""
+    found: dict[str, str] = {}
+    for name in names:
+        text = short(name, length)
+        if text in found.values():
+            text = f"{short(name, length - 4)} #{len(found) + 1}"
+        found[name] = text
+    return found
+
+
+def grid(ax: Axes, axis: Any = "both") -> None:
+    """Faint lines behind the data."""
+    ax.grid(True, axis=axis, color=LINE, linewidth=0.7)
+    ax.tick_params(length=0)
