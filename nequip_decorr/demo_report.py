@@ -83,9 +83,9 @@ def _ended(run: dict[str, Any] | None) -> str:
     if run is None:
         return "not run"
     if run["status"] == "survived":
-        return f"{float(run['stable_time_ps']):.2f} ps, to the end"
+        return f"{float(run['stable_time_ps']):.2f} ps (end)"
     if run["status"] == "failed":
-        return f"{float(run['stable_time_ps']):.2f} ps, {run['cause']}"
+        return f"{float(run['stable_time_ps']):.2f} ps ({run['cause']})"
     return str(run["status"])
 
 
@@ -150,7 +150,7 @@ def _stable_times(axis: Any, runs: list[dict[str, Any]]) -> None:
     axis.set_xscale("log")
     axis.set_xlim(8e-3, 30)
     axis.set_yticks(range(len(structures)), structures)
-    axis.set(title="Stable time in MD (x failed, > reached the end)", xlabel="ps")
+    axis.set(title="Stable time in MD", xlabel="ps (x failed, ▸ reached the end)")
 
 
 def page(

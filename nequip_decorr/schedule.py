@@ -9,7 +9,7 @@ from typing import Any, Final
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from .checks import loss_names, stock_coefficient_sum
+from .checks import loss_names, stock_coefficients
 
 INTERVALS: Final = ("step", "epoch")
 UNITS: Final = ("fraction", "epoch")
@@ -136,7 +136,8 @@ class DecorrelationScheduler(Callback):
                     "allowed beside it: bounds, smoothing, interval"
                 )
             self._init_closed_loop(share, bounds, smoothing)
-        self._stock_sum = 1.0
+        self._stock: dict[str, float | None] = {}
+        self._scale = 1.0
 
     def _init_open_loop(
         self,
@@ -221,7 +222,7 @@ class DecorrelationScheduler(Callback):
             )
         if len(names) < 2:
             raise ValueError(f"the loss has no term beside `{self.metric}` to weigh it against")
-        self._stock_sum = stock_coefficient_sum(pl_module, self.metric)
+        self._stock, self._scale = stock_coefficients(pl_module, self.metric)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """An endless training has no fractions."""
@@ -257,17 +258,27 @@ class DecorrelationScheduler(Callback):
         return trainer.global_step / trainer.estimated_stepping_batches
 
     def _set(self, trainer: Trainer, pl_module: LightningModule, values: Mapping) -> None:
-        entries = pl_module.loss.entries
-        stock = {n: e.coeff for n, e in entries.items() if n != self.metric}
-        total = sum(c for c in stock.values() if c is not None)
-        scale = self._stock_sum / total
-        stock = {n: None if c is None else c * scale for n, c in stock.items()}
+        stock = self._current_stock(pl_module)
         if self.share is None:
             value = self._scheduled(trainer)
         else:
             value = self._controlled(stock, values)
-        pl_module.loss.set_coeffs({**stock, self.metric: value})
+        pl_module.loss.set_coeffs({**stock, self.metric: value / self._scale})
         pl_module.log(f"decorrelation_coeff/{self.metric}", value)
+
+    def _current_stock(self, pl_module: LightningModule) -> dict[str, float | None]:
+        """Stock coefficients, in the ratios they have now; they sum to one."""
+        entries = pl_module.loss.entries
+        now = {name: entries[name].coeff for name in self._stock}
+        total = sum(c or 0.0 for c in now.values()) or 1.0
+        now = {name: None if c is None else c / total for name, c in now.items()}
+        # Unless another callback has changed them, the config's own numbers: rounding must not
+        # tell a resumed training from one in one go.
+        same = all(
+            math.isclose(now[n] or 0.0, c or 0.0, rel_tol=1e-9, abs_tol=1e-12)
+            for n, c in self._stock.items()
+        )
+        return self._stock if same else now
 
     def _scheduled(self, trainer: Trainer) -> float:
         if self.shape == "constant":
@@ -280,7 +291,9 @@ class DecorrelationScheduler(Callback):
         """Coefficient that gives the term its share, from running means of the last values."""
         term = values.get(self.metric)
         if term is not None and all(values.get(n) is not None for n in stock):
-            stock_loss = sum(c * values[n] for n, c in stock.items() if c is not None)
+            stock_loss = self._scale * sum(
+                c * values[n] for n, c in stock.items() if c is not None
+            )
             if math.isfinite(stock_loss) and math.isfinite(term):
                 keep = self.smoothing
                 self._weight = keep * self._weight + (1 - keep)

@@ -1,0 +1,107 @@
+"""How far does the demo's block lower the correlation, and what does it cost in accuracy?
+
+Trains the stock and the decorrelated config on the demo data with several seeds, through
+``nequip-train``, and writes a row per (seed, model, test set). A run that is there is kept.
+
+    python benchmarks/correlation_and_accuracy.py --seeds 1 2 3 4 5 6 --work DIR
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from hardware import describe
+
+from nequip_decorr.datasets import make_siox
+from nequip_decorr.demo import CONFIGS, TEST_SETS
+from nequip_decorr.evaluate import evaluate_files
+from nequip_decorr.resources import configs_dir
+
+RESULTS = Path(__file__).parent / "results"
+BLOCK_SIZE = 32
+
+
+def train(name: str, seed: int, work: Path) -> Path:
+    """Checkpoint of one training, made if it is not there."""
+    folder = work / f"{name}_{seed}"
+    if not (folder / "done").is_file():
+        command = [
+            str(Path(sys.executable).parent / "nequip-train"),
+            "-cp", str(configs_dir()), "-cn", CONFIGS[name], f"data_dir={work / 'data'}",
+            f"hydra.run.dir={folder}", f"seed={seed}", "trainer.enable_progress_bar=false",
+        ]  # fmt: skip
+        subprocess.run(
+            command,
+            check=True,
+            capture_output=True,
+            env={"OMP_NUM_THREADS": "1", **os.environ},
+        )
+        (folder / "done").touch()
+    return folder / "best.ckpt"
+
+
+def main() -> None:
+    """Train, evaluate, write the CSV, print the summary."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    options.add_argument("--work", type=Path, required=True, help="folder for the trainings")
+    options.add_argument("--workers", type=int, default=2)
+    arguments = options.parse_args()
+    work = arguments.work.resolve()
+    files = {name: work / "data" / f"{name}.xyz" for name in TEST_SETS}
+    make_siox(work / "data", "demo")
+    jobs = [(name, seed) for seed in arguments.seeds for name in CONFIGS]
+    with ThreadPoolExecutor(arguments.workers) as pool:
+        checkpoints = dict(zip(jobs, pool.map(lambda j: train(*j, work), jobs), strict=True))
+    rows = []
+    for (name, seed), checkpoint in checkpoints.items():
+        for kind, found in evaluate_files(checkpoint, files, BLOCK_SIZE).items():
+            rows.append(
+                {
+                    "seed": seed,
+                    "model": name,
+                    "test_set": kind,
+                    "force_mae_eV_per_A": found.force_mae_eV_per_A,
+                    "energy_mae_eV_per_atom": found.energy_mae_eV_per_atom,
+                    **{f"correlation_{b}": c for b, c in found.correlation.items()},
+                    "mean_correlation": found.mean_correlation,
+                }
+            )
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / "correlation_and_accuracy.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    path.with_suffix(".json").write_text(json.dumps(describe(), indent=2) + "\n")
+    summarise(rows)
+
+
+def summarise(rows: list[dict]) -> None:
+    """Ratios, decorrelated over stock: of the means, and seed by seed."""
+    for kind in TEST_SETS:
+        for quantity in ("mean_correlation", "force_mae_eV_per_A", "energy_mae_eV_per_atom"):
+            values = {
+                name: np.array(
+                    [r[quantity] for r in rows if r["model"] == name and r["test_set"] == kind]
+                )
+                for name in CONFIGS
+            }
+            stock, ours = values["stock"], values["decorrelated"]
+            each = " ".join(f"{x:.3f}" for x in ours / stock)
+            print(
+                f"{kind:14s} {quantity:24s} stock {stock.mean():.4f} ours {ours.mean():.4f} "
+                f"ratio of means {ours.mean() / stock.mean():.3f}; by seed {each}"
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""What importing costs, what is public, configs and the words of the README."""
+
+import difflib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import nequip_decorr
+from nequip_decorr.resources import configs_dir, templates_dir
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_import_loads_nothing_heavy():
+    code = "import sys, nequip_decorr, json; print(json.dumps(sorted(sys.modules)))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(json.loads(out.stdout))
+    assert not loaded & {"torch", "torchmetrics", "lightning", "ase", "numpy", "matplotlib"}
+
+
+def test_import_costs_less_than_20_ms():
+    code = (
+        "import time; t = time.perf_counter(); import nequip_decorr; "
+        "print(1e3 * (time.perf_counter() - t))"
+    )
+    costs = [
+        float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout)
+        for _ in range(5)
+    ]
+    assert min(costs) < 20
+
+
+def test_registered_as_a_nequip_extension():
+    from importlib.metadata import entry_points
+
+    points = [e for e in entry_points(group="nequip.extension") if e.value == "nequip_decorr"]
+    assert [e.name for e in points] == ["init_always"]
+
+
+def test_public_names():
+    for name in nequip_decorr.__all__:
+        assert getattr(nequip_decorr, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        nequip_decorr.nothing  # noqa: B018
+
+
+def test_resources_are_there():
+    assert (configs_dir() / "siox_allegro.yaml").is_file()
+    assert (templates_dir() / "in.nvt").is_file()
+
+
+def without_block(config):
+    """A config less what the block adds."""
+    metrics = config["training_module"]["loss"].pop("extra_metrics")
+    callbacks = config["trainer"]["callbacks"]
+    ours = [c for c in callbacks if c["_target_"].startswith("nequip_decorr.")]
+    config["trainer"]["callbacks"] = [c for c in callbacks if c not in ours]
+    assert [m["metric"]["_target_"] for m in metrics] == ["nequip_decorr.FeatureDecorrelation"]
+    assert [c["_target_"] for c in ours] == ["nequip_decorr.DecorrelationScheduler"]
+    return config
+
+
+@pytest.mark.parametrize("name", ["siox_allegro", "hfo2_samd23_allegro"])
+def test_twins_differ_by_the_block_alone(name):
+    stock, ours = (ROOT / "configs" / f"{n}.yaml" for n in (name, f"{name}_decorr"))
+    assert without_block(yaml.safe_load(ours.read_text())) == yaml.safe_load(stock.read_text())
+    code = [
+        [line for line in path.read_text().splitlines() if not line.startswith("#")]
+        for path in (stock, ours)
+    ]
+    changes = [line for line in difflib.ndiff(*code) if line[0] in "-+"]
+    assert all(line.startswith("+ ") for line in changes)
+    assert len(changes) == 11
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_config_is_yaml(path):
+    assert isinstance(yaml.safe_load(path.read_text()), dict)
+
+
+def test_readme_block_is_that_of_the_config():
+    readme = (ROOT / "README.md").read_text()
+    block = next(b for b in re.findall(r"```yaml\n(.*?)```", readme, re.S) if "extra_metrics" in b)
+    lines = [line for line in block.splitlines() if line.strip() and not line.startswith("#")]
+    assert len(lines) <= 12
+    shown = yaml.safe_load(block)
+    config = yaml.safe_load((ROOT / "configs" / "siox_allegro_decorr.yaml").read_text())
+    assert shown["extra_metrics"] == config["training_module"]["loss"]["extra_metrics"]
+    assert shown["callbacks"][0] in config["trainer"]["callbacks"]
+
+
+def test_readme_names_the_two_commands():
+    readme = (ROOT / "README.md").read_text()
+    makefile = (ROOT / "Makefile").read_text()
+    for target in ("demo", "test"):
+        assert f"make {target}" in readme
+        assert f"\n{target}:" in makefile
+
+
+def test_readme_commands_exist():
+    from nequip_decorr.cli import parser
+
+    readme = (ROOT / "README.md").read_text()
+    shown = set(re.findall(r"^nequip-decorr (\S+)", readme, re.M))
+    known = next(a for a in parser()._actions if a.dest == "command").choices
+    assert shown
+    assert shown <= set(known)
