@@ -36,8 +36,8 @@ from ase.io import read
 from ase.spacegroup import crystal
 
 from nequip_decorr.lammps_tools.build import inspect_lammps, run_lammps
-from nequip_decorr.lammps_tools.input import write_data
 from nequip_decorr.lammps_tools.metadata import ModelMetadata, read_metadata
+from nequip_decorr.stability.engines.lammps_input import write_data
 
 RESULTS = Path(__file__).parent / "results" / "lammps_scaling.csv"
 

@@ -110,6 +110,12 @@ def check_model(
             "check the .nequip.pt2 compiled from the same checkpoint"
         )
     atoms = read_structure(structure_path)
+    if not (atoms.cell.rank == 3 and atoms.pbc.all()):
+        raise ValueError(
+            f"{structure_path}: the structure must be periodic in three directions, got pbc "
+            f"{atoms.pbc.tolist()} and a cell of rank {atoms.cell.rank}; put a molecule or slab "
+            "into a box with vacuum"
+        )
     elements = model.lammps_types(atoms)
     build = inspect_lammps(command, plugin)
     potential = CompiledPotential(model.path)

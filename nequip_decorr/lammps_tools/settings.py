@@ -1,4 +1,4 @@
-"""What a LAMMPS run is asked for, and the template variables that say it."""
+"""What a production run is asked for."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from ase.data import atomic_numbers, covalent_radii
-
-from ..stability.spec import THERMOSTATS, Criteria
+from ..stability.spec import THERMOSTATS, Criteria, ModelSpec, RunSpec
 
 ENSEMBLES: Final = ("nve", "nvt", "npt", "ramp")
 PAIRS: Final = ("allegro", "allegro/kk", "nequip", "mliap", "library")
-OFF: Final = "1e300"
 
 
 @dataclass(frozen=True)
@@ -93,73 +90,29 @@ def _more_than(name: str, value: float, bound: float, least: int | None = None) 
         raise ValueError(f"{name} must be finite and {wanted}, got {value}")
 
 
-def template_variables(
-    settings: RunSettings, model_file: str, elements: Sequence[str]
-) -> dict[str, str]:
-    """The ``-var`` settings of a template in ``lammps/``, by name.
+def run_spec(settings: RunSettings, model_path: Path, structure: str) -> RunSpec:
+    """The run as the stability engines know it.
 
     Args:
         settings: the run.
-        model_file: the model, as LAMMPS will find it.
-        elements: element of each LAMMPS atom type.
+        model_path: compiled model.
+        structure: name of the start structure.
     """
-    words = " ".join(elements)
-    variables = {
-        "data": "structure.data",
-        "elements": words,
-        **_pair_variables(settings.pair, model_file, words),
-        "temperature": f"{settings.temperature_K:g}",
-        "timestep": f"{settings.timestep_fs:g}",
-        "steps": str(settings.steps),
-        "seed": str(settings.seed),
-    }
-    if settings.plugin is not None:
-        variables["plugin"] = str(settings.plugin)
-    if settings.ensemble != "nve":
-        variables["thermostat"] = settings.thermostat.replace("-", "_")
-    if settings.ensemble == "npt":
-        variables["pressure"] = f"{settings.pressure_GPa:g}"
-    if settings.temperature_end_K is not None:
-        variables["temperature_end"] = f"{settings.temperature_end_K:g}"
-    variables |= criteria_variables(settings.criteria, elements, settings.ensemble)
-    for name in ("record_every", "trajectory_every", "restart_every"):
-        variables[name] = str(getattr(settings, name))
-    return variables
-
-
-def _pair_variables(pair: str, model_file: str, elements: str) -> dict[str, str]:
-    if pair == "mliap":
-        return {"pair": f"mliap unified {model_file} 0", "coeff": f"* * {elements}"}
-    style = pair.removesuffix("/kk")
-    found = {"pair": style, "model": model_file}
-    return found | {"newton": "off"} if style == "nequip" else found
-
-
-def criteria_variables(
-    criteria: Criteria, elements: Sequence[str], ensemble: str
-) -> dict[str, str]:
-    """Bounds of the templates' ``fix halt`` criteria, by variable name.
-
-    Args:
-        criteria: the bounds.
-        elements: element of each LAMMPS atom type.
-        ensemble: the drift of the total energy is a criterion in ``nve`` alone.
-    """
-
-    def bound(value: float | None) -> str:
-        return OFF if value is None else f"{value:g}"
-
-    variables = {
-        "check_every": str(criteria.check_every),
-        "temperature_factor": bound(criteria.temperature_factor),
-        "temperature_floor": f"{criteria.temperature_floor_K:g}",
-        "energy_below_max": bound(criteria.energy_below_eV),
-        "energy_above_max": bound(criteria.energy_above_eV),
-        "force_max": bound(criteria.max_force_eV_per_A),
-    }
-    if ensemble == "nve":
-        variables["drift_max"] = bound(criteria.drift_eV_per_atom)
-    if criteria.contact_fraction is not None:
-        radii_A = (criteria.contact_fraction * covalent_radii[atomic_numbers[e]] for e in elements)
-        variables["radii"] = " ".join(f"{radius:.4f}" for radius in radii_A)
-    return variables
+    return RunSpec(
+        run_id="production",
+        model=ModelSpec(model_path.name, "nequip", path=str(model_path)),
+        structure=structure,
+        structure_file=f"{structure}.xyz",
+        temperature_K=settings.temperature_K,
+        seed=settings.seed,
+        ensemble="nvt" if settings.ensemble == "ramp" else settings.ensemble,  # type: ignore[arg-type]
+        thermostat=settings.thermostat,  # type: ignore[arg-type]
+        timestep_fs=settings.timestep_fs,
+        steps=settings.steps,
+        pressure_GPa=settings.pressure_GPa,
+        temperature_end_K=settings.temperature_end_K,
+        criteria=settings.criteria,
+        record_every=settings.record_every,
+        trajectory_every=settings.trajectory_every,
+        ring_frames=0,
+    )
