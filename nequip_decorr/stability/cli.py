@@ -77,7 +77,7 @@ def add_parsers(subparsers: Any) -> None:
     report = commands.add_parser(
         "report",
         help="write the report of one or more campaigns",
-        epilog="example:\n  nequip-decorr stability report siox_stability melt_stability --out report",
+        epilog="example:\n  nequip-decorr stability report siox_stability melt_stability",
         formatter_class=raw,
     )
     report.add_argument("folders", type=Path, nargs="+", help="results folders")
@@ -227,10 +227,24 @@ def _example(args: argparse.Namespace) -> int:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    from .compare import compare_campaigns
+    from itertools import combinations
+
+    from .compare import compare
+    from .plan import read_plan
+    from .table import read_runs
 
     try:
-        print(compare_campaigns(args.folders, models=args.models))
+        plans = [read_plan(folder) for folder in args.folders]
+        rows = [row for folder in args.folders for row in read_runs(folder)]
+        known = list(dict.fromkeys(name for plan in plans for name in plan["models"]))
+        models = args.models or [m for m in known if all(m != p["reference"] for p in plans)]
+        if unknown := [name for name in models if name not in known]:
+            raise ValueError(f"models: got {', '.join(unknown)}; allowed: {', '.join(known)}")
+        if len(models) < 2:
+            raise ValueError(f"compare needs two models, these campaigns have {', '.join(models)}")
+        for a, b in combinations(models, 2):
+            found = compare(rows, a, b)
+            print("\n  ".join([found.conclusion, *found.notes]))
     except ValueError as err:
         return _fail(err)
     return 0

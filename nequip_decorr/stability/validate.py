@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -75,10 +75,11 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                continue
             if key_node.value in seen:
-                self.twice.append((str(key_node.value), key_node.start_mark.line + 1))
-            if isinstance(key_node.value, str):
-                seen.add(key_node.value)
+                self.twice.append((key_node.value, key_node.start_mark.line + 1))
+            seen.add(key_node.value)
         return super().construct_mapping(node, deep)
 
 
@@ -232,6 +233,3 @@ def read_criteria(data: Any, mistakes: Mistakes) -> Criteria:
         else:
             chosen[name] = number(what, value, mistakes, above=0)
     return Criteria(**{k: v for k, v in chosen.items() if v is not None or data[k] is None})
-
-
-Reader = Callable[[str, Any, Mistakes], Any]

@@ -103,6 +103,7 @@ def execute_run(
         _check_inputs(spec, plan["inputs"])
         result = engine_lookup(spec.engine).run(spec, folder, _progress_writer(folder))
         _probe(folder)
+        _check_record(spec, folder, result)
     except Exception as err:
         logger.debug("run %s", spec.run_id, exc_info=True)
         result = RunResult(
@@ -152,6 +153,21 @@ def _probe(folder: Path) -> None:
             probe.unlink()
 
 
+def _check_record(spec: RunSpec, folder: Path, result: RunResult) -> None:
+    """A run counts as long as its record goes, so a run that got to a step must have it."""
+    if result.status != "survived" and not _by_walltime(spec, result):
+        return
+    from .record import read_record
+
+    record = read_record(folder)
+    last = int(record["step"][-1]) if len(record["step"]) else -1
+    if record.truncated or last <= result.last_step - spec.record_every:
+        raise ValueError(
+            f"the record is cut short: the run is said to have got to step {result.last_step}, "
+            f"thermo.csv ends at step {last}"
+        )
+
+
 def _finish(
     folder: Path, manifest: dict[str, Any], result: RunResult, disk_full: bool = False
 ) -> dict[str, Any]:
@@ -165,7 +181,9 @@ def _finish(
     try:
         files = file_sizes(folder)
         _sync(folder, files)
-        redo = result.status == "interrupted" and not _by_walltime(manifest, result)
+        redo = result.status == "interrupted" and not _by_walltime(
+            RunSpec.from_dict(manifest["spec"]), result
+        )
         write_json(folder / MANIFEST, finished_manifest(manifest, result, files, redo))
     except OSError as err:
         if not is_disk_full(err):
@@ -177,9 +195,10 @@ def _finish(
     return outcome_of(result, disk_full)
 
 
-def _by_walltime(manifest: dict[str, Any], result: RunResult) -> bool:
-    walltime_s = manifest["spec"]["walltime_s"]
-    return walltime_s is not None and result.wall_s >= 0.99 * walltime_s
+def _by_walltime(spec: RunSpec, result: RunResult) -> bool:
+    """Whether the walltime ended a run; a signal may end it too, sooner."""
+    allowed_s = spec.walltime_s
+    return result.status == "interrupted" and allowed_s is not None and result.wall_s >= allowed_s
 
 
 def _sync(folder: Path, files: dict[str, int]) -> None:
