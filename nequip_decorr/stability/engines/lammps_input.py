@@ -19,7 +19,9 @@ from ..criteria import bounds, contact_radii_A
 from ..models import compiled_metadata
 from ..spec import ModelSpec, RunSpec
 
-INCLUDES: Final = ("setup.lmp", "contact.lmp", "check.lmp", "record.lmp", "run.lmp")
+INCLUDES: Final = (
+    *("setup.lmp", "contact.lmp", "check.lmp", "record.lmp", "run.lmp", "resume.awk"),
+)
 RUN_LINE: Final = "include   ${templates}/run.lmp"
 OFF: Final = 1e300
 
