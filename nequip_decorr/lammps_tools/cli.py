@@ -136,11 +136,15 @@ def run_check(arguments: argparse.Namespace) -> int:
     """``nequip-decorr lammps-check``."""
     import shlex
 
+    from ..stability.engines.lammps import lammps_command
+    from ..stability.engines.lammps_input import plugin_from_environment
     from .check import check_model, render
 
-    command = [*shlex.split(arguments.lmp), *shlex.split(arguments.flags)]
     try:
-        report = check_model(arguments.model, arguments.structure, command, arguments.plugin)
+        command, _ = lammps_command(shlex.split(arguments.lmp) if arguments.lmp else None)
+        command += shlex.split(arguments.flags)
+        plugin = arguments.plugin or plugin_from_environment()
+        report = check_model(arguments.model, arguments.structure, command, plugin)
     except (ValueError, FileNotFoundError, RuntimeError) as err:
         raise SystemExit(f"nequip-decorr lammps-check: {err}") from None
     render(report)
