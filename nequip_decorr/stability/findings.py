@@ -241,16 +241,14 @@ def _reference(
     """What was given, or what the campaigns name; files of several campaigns are put together."""
     if given is not None:
         return given
-    named = [plan["reference"] for plan in plans if plan.get("reference")]
     files: dict[str, Any] = {}
-    for entry in named:
+    for plan in plans:
+        entry = plan.get("reference")
         if isinstance(entry, str):
             return entry
-        files |= entry
         # Two campaigns with the same runs have their structures named with the campaign.
-        for plan in plans:
-            if plan.get("reference") is entry:
-                files |= {f"{plan['name']}: {name}": value for name, value in entry.items()}
+        files |= {f"{plan['name']}: {name}": value for name, value in (entry or {}).items()}
+        files |= entry or {}
     return files or None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from .summary import WORDS, ModelSummary, Summary
 Row = Mapping[str, Any]
 _AT_RISK_TIMES: Final = 6
 _MAX_PANELS: Final = 6
+_MAX_BANDS: Final = 3
 
 
 def survival_figure(summary: Summary) -> Figure:
@@ -29,6 +31,7 @@ def survival_figure(summary: Summary) -> Figure:
             9.6, 3.9 + lines, rows=2, sharex=True, gridspec_kw={"height_ratios": [3.6, lines]}
         )
         ax, below = axes[:, 0]
+        banded = [m for m in models if m.name != summary.reference][:_MAX_BANDS]
         for model in models:
             curve, look = model.curve, looks[model.name]
             end = summary.horizon_ps
@@ -36,12 +39,15 @@ def survival_figure(summary: Summary) -> Figure:
             time = np.unique(np.append(curve.time_ps[curve.time_ps <= end], min(seen, end)))
             value, low, high = curve.evaluate(time)
             ax.step(time, value, where="post", linewidth=2.2, label=names[model.name], **look)
-            ax.fill_between(time, low, high, step="post", color=look["color"], alpha=0.13, lw=0)
+            if model in banded:
+                ax.fill_between(time, low, high, step="post", color=look["color"], alpha=0.1, lw=0)
+                for edge in (low, high):
+                    ax.step(time, edge, where="post", color=look["color"], lw=0.8, alpha=0.5)
             cut = _censored_before(curve, end)
             ax.plot(cut, curve.evaluate(cut)[0], "|", color=look["color"], markersize=9)
         ax.set(ylim=(-0.02, 1.03), xlim=(0, summary.horizon_ps), ylabel="fraction still stable")
         ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
-        ax.legend(loc="best")
+        fig.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=4)
         grid(ax)
         ticks = np.linspace(0, summary.horizon_ps, _AT_RISK_TIMES)
         for row, model in enumerate(models):
@@ -63,12 +69,12 @@ def rmst_figure(summary: Summary) -> Figure:
     """Mean stable time of each model with its 95 % interval."""
     models, names, looks = summary.models, _names(summary), _looks(summary)
     with style():
-        fig, axes = figure(9.6, 0.9 + 0.42 * len(models))
+        fig, axes = figure(9.6, 0.8 + 0.34 * len(models))
         ax = axes[0, 0]
         for row, model in enumerate(models):
             color, mean = looks[model.name]["color"], model.rmst
             ax.plot([mean.low_ps, mean.high_ps], [row, row], color=color, lw=3, alpha=0.45)
-            ax.plot(mean.rmst_ps, row, "o", color=color, markersize=9)
+            ax.plot(mean.rmst_ps, row, "o", color=color, markersize=9, clip_on=False)
             text = f"{mean.rmst_ps:.3g}  ({mean.low_ps:.3g} to {mean.high_ps:.3g})"
             ax.text(1.01, row, text, va="center", fontsize=9.5, transform=ax.get_yaxis_transform())
         ax.axvline(summary.horizon_ps, color=SOFT, lw=1, ls=":")
@@ -124,15 +130,30 @@ def pairs_figure(summary: Summary, rows: Sequence[Row]) -> Figure:
                 if (r["structure"], r["temperature_K"]) == (structure, temperature_K)
                 and r["status"] != "error"
             ]
-            by_seed: dict[int, dict[str, float]] = {}
+            pairs: dict[Any, dict[str, float]] = {}
+            alike = Counter((r["model"], r["stable_time_ps"], r["status"]) for r in here)
             for r in here:
                 y = row + offsets[order.index(r["model"])]
                 color = looks[r["model"]]["color"]
                 fill = color if r["status"] == "failed" else "white"
                 ax.plot(r["stable_time_ps"], y, "o", ms=6, mfc=fill, mec=color, mew=1.4, zorder=3)
-                by_seed.setdefault(r["seed"], {})[r["model"]] = r["stable_time_ps"]
-            for times in by_seed.values():
-                both = [m for m in order if m in times]
+                start = r["seed"], r.get("train_seed")
+                pairs.setdefault(start, {})[r["model"]] = r["stable_time_ps"]
+            for (model, time_ps, _), count in alike.items():
+                if count > 1:
+                    at = time_ps, row + offsets[order.index(model)]
+                    ax.annotate(
+                        f"×{count}",
+                        at,
+                        (7, 0),
+                        textcoords="offset points",
+                        va="center",
+                        fontsize=8,
+                        color=looks[model]["color"],
+                        annotation_clip=False,
+                    )
+            for times in pairs.values():
+                both = [m for m in order if m in times and m != summary.reference]
                 ax.plot(
                     [times[m] for m in both],
                     [row + offsets[order.index(m)] for m in both],
@@ -148,11 +169,13 @@ def pairs_figure(summary: Summary, rows: Sequence[Row]) -> Figure:
             Line2D([], [], marker="o", ls="", color=looks[m]["color"], label=names[m])
             for m in order
         ]
-        keys.append(Line2D([], [], marker="o", ls="", mfc=INK, mec=INK, label="failed"))
-        keys.append(
-            Line2D([], [], marker="o", ls="", mfc="white", mec=INK, label="survived or cut short")
-        )
         fig.legend(handles=keys, loc="outside upper left", ncols=min(4, len(keys)))
+        ends = (("failed", INK), ("survived or cut short", "white"))
+        keys = [
+            Line2D([], [], marker="o", ls="", mfc=fill, mec=INK, label=label)
+            for label, fill in ends
+        ]
+        ax.legend(handles=keys, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderpad=0)
     return fig
 
 
@@ -172,7 +195,7 @@ def _stack(ax: Any, model: ModelSummary, horizon_ps: float) -> None:
         if top[-1] - base[-1] > 0.07:
             middle = (top[-1] + base[-1]) / 2
             ax.text(
-                0.985 * horizon_ps, middle, f"{WORDS[cause]} {top[-1] - base[-1]:.0%}",
+                0.985 * horizon_ps, middle, f"{top[-1] - base[-1]:.0%}",
                 ha="right", va="center", fontsize=8.5, color="white", fontweight="bold",
             )  # fmt: skip
         base = top
@@ -180,7 +203,7 @@ def _stack(ax: Any, model: ModelSummary, horizon_ps: float) -> None:
     if observed < horizon_ps:
         ax.axvspan(observed, horizon_ps, facecolor="none", edgecolor=CUT, hatch="//", lw=0)
     if base[-1] < 0.93:
-        text = f"still stable {1 - base[-1]:.0%}"
+        text = f"{1 - base[-1]:.0%}"
         ax.text(0.985 * horizon_ps, (1 + base[-1]) / 2, text, ha="right", va="center", fontsize=8.5)
 
 

@@ -203,7 +203,7 @@ def sweep_figure(points: Sequence[Point], models: Sequence[str], looks: Looks) -
                     "o-", ms=4, lw=1.8, color=color,
                 )  # fmt: skip
             ax.axvline(1, color=SOFT, lw=1)
-            ax.axvspan(1, max(p.scale for p in mine), color="#f3f5f7", lw=0, zorder=0)
+            ax.axvspan(1, 1.03 * max(p.scale for p in mine), color="#f3f5f7", lw=0, zorder=0)
             _scale_axis(ax, criterion, mine)
             ax.set_title(WORDS[criterion])
             ax.set_ylim(bottom=0)
@@ -221,7 +221,7 @@ def _scale_axis(ax: Any, criterion: str, points: Sequence[Point]) -> None:
     ticks = [s for s in (0.5, 0.7, 1.0, 1.5, 2.0) if s in bounds]
     texts = [f"x {s:g}" if bounds[s] is None else f"{bounds[s]:.3g}" for s in ticks]
     ax.set_xticks(ticks, texts)
-    ax.set_xlim(min(bounds), max(bounds))
+    ax.set_xlim(min(bounds) / 1.03, max(bounds) * 1.03)
     ax.set_xlabel(f"← stricter    bound ({_UNITS[criterion]})    looser →", fontsize=8.5)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -30,7 +30,8 @@ class ModelSummary(Result):
         rmst: mean stable time to the common horizon.
         median_ps: median stable time.
         survival_at: probability to be stable beyond a quarter, half and all of the horizon.
-        curve: Kaplan-Meier curve with its band.
+        curve: Kaplan-Meier curve; its band is the wider of those that take the clusters, or the
+            runs, as independent.
         incidence: cumulative incidence of each cause.
     """
 
@@ -128,7 +129,10 @@ def _model(
     labels = np.stack(
         [np.unique(data.columns[c], return_inverse=True)[1].ravel() for c in columns], axis=1
     )
-    curve = kaplan_meier(data.time_ps, data.failed, cluster=labels)
+    curve = _wider(
+        kaplan_meier(data.time_ps, data.failed, cluster=labels),
+        kaplan_meier(data.time_ps, data.failed),
+    )
     causes = Counter(cause for cause in data.cause if cause)
     return ModelSummary(
         name=name,
@@ -142,6 +146,15 @@ def _model(
         },
         curve=curve,
         incidence=cumulative_incidence(data.time_ps, data.failed, data.cause),
+    )
+
+
+def _wider(clustered: SurvivalCurve, plain: SurvivalCurve) -> SurvivalCurve:
+    """The curve with the wider of two bands: few clusters can agree at one time by chance."""
+    return replace(
+        clustered,
+        low=np.minimum(clustered.low, plain.low),
+        high=np.maximum(clustered.high, plain.high),
     )
 
 
