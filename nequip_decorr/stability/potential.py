@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 from ase import Atoms
-from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.geometry import complete_cell
 from ase.stress import full_3x3_to_voigt_6_stress
 from matscipy.neighbours import neighbour_list
@@ -180,6 +180,36 @@ class CompiledPotential:
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(array).to(self.device)
+
+
+class CalculatorPotential:
+    """Any ASE calculator as a function of positions, like :class:`CompiledPotential`.
+
+    Args:
+        calculator: the calculator; without a stress the virial is NaN.
+        type_names: chemical symbol of each type index.
+    """
+
+    def __init__(self, calculator: Any, type_names: tuple[str, ...]) -> None:
+        self.calculator = calculator
+        self.type_names = type_names
+        self._atoms = Atoms()
+
+    def evaluate(
+        self, positions_A: np.ndarray, types: np.ndarray, cell_A: np.ndarray, pbc: Any
+    ) -> Evaluation:
+        """Energy, forces and virial; see :meth:`CompiledPotential.evaluate`."""
+        if len(self._atoms) != len(positions_A):
+            self._atoms = Atoms([self.type_names[i] for i in types])
+            self._atoms.calc = self.calculator
+        atoms = self._atoms
+        atoms.pbc, atoms.cell, atoms.positions = pbc, cell_A, positions_A
+        energy, forces = float(atoms.get_potential_energy()), atoms.get_forces()
+        try:
+            virial = -atoms.get_stress(voigt=False) * atoms.get_volume()
+        except (PropertyNotImplementedError, NotImplementedError):
+            virial = np.full((3, 3), np.nan)
+        return Evaluation(energy, forces, virial)
 
 
 class CompiledCalculator(Calculator):

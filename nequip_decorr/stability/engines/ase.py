@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import time
 from collections import deque
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from ase import Atoms, units
-from ase.calculators.calculator import Calculator, PropertyNotImplementedError
+from ase.calculators.calculator import PropertyNotImplementedError
 
 from ..criteria import (
     CONTACT_CAP,
@@ -29,14 +28,14 @@ from ..potential import CompiledCalculator, CompiledPotential
 from ..record import RING, TRAJECTORY, RecordWriter, write_frame
 from ..spec import RunResult, RunSpec
 from .ase_dynamics import degrees_of_freedom, make_dynamics
-from .base import Progress, StopSignal, model_types, read_start
+from .base import Progress, StopSignal, import_calculator, model_types, read_start
 from .lammps_input import pair_of, plugin_from_environment
 from .lammps_output import failed
 
 _PROGRESS_EVERY: Final = 10
 
 
-def make_calculator(spec: RunSpec, atoms: Atoms) -> Calculator:
+def make_calculator(spec: RunSpec, atoms: Atoms) -> Any:
     """The model of a run as an ASE calculator.
 
     Raises:
@@ -60,14 +59,7 @@ def make_calculator(spec: RunSpec, atoms: Atoms) -> Calculator:
         return LAMMPSlib(
             lmpcmds=commands, atom_types=atom_types, keep_alive=True, log_file=None, comm=None
         )
-    module, _, name = (model.calculator or "").rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as err:
-        raise ValueError(
-            f"model {model.name!r}: calculator {model.calculator!r} cannot be imported ({err})"
-        ) from None
-    return found(**model.arguments)
+    return import_calculator(model)
 
 
 class ASEEngine:

