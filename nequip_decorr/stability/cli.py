@@ -81,7 +81,12 @@ def add_parsers(subparsers: Any) -> None:
         formatter_class=raw,
     )
     report.add_argument("folders", type=Path, nargs="+", help="results folders")
-    report.add_argument("--out", type=Path, help="folder of the report (default: FOLDER/report)")
+    report.add_argument(
+        "--out", type=Path, help="folder of the report (default: the first folder's `report`)"
+    )
+    report.add_argument("--title", help="of the page (default: the campaigns' names)")
+    report.add_argument("--reference", metavar="MODEL", help="instead of the campaigns' own")
+    _add_horizon(report)
     report.set_defaults(run=_report)
 
     example = commands.add_parser(
@@ -102,7 +107,17 @@ def add_parsers(subparsers: Any) -> None:
     compare.add_argument(
         "--models", nargs=2, metavar=("A", "B"), help="the two (default: the only two)"
     )
+    _add_horizon(compare)
     compare.set_defaults(run=_compare)
+
+
+def _add_horizon(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--horizon-ps",
+        type=float,
+        metavar="PS",
+        help="judge stability up to this time (default: as far as all models are known)",
+    )
 
 
 def _at_least_one(text: str) -> int:
@@ -206,16 +221,18 @@ def _plain(text: str) -> Any:
 
 def _report(args: argparse.Namespace) -> int:
     from .report import write_report
-    from .table import write_runs
 
-    out = args.out or args.folders[0] / "report"
     try:
-        for folder in args.folders:
-            write_runs(folder)
-        page = write_report(args.folders, out)
+        page = write_report(
+            args.folders,
+            args.out or args.folders[0] / "report",
+            title=args.title,
+            horizon_ps=args.horizon_ps,
+            reference=args.reference,
+        )
     except ValueError as err:
         return _fail(err)
-    print(f"report: {page or out}")
+    print(f"report: {page}")
     return 0
 
 
@@ -243,7 +260,7 @@ def _compare(args: argparse.Namespace) -> int:
         if len(models) < 2:
             raise ValueError(f"compare needs two models, these campaigns have {', '.join(models)}")
         for a, b in combinations(models, 2):
-            found = compare(rows, a, b)
+            found = compare(rows, a, b, horizon_ps=args.horizon_ps)
             print("\n  ".join([found.conclusion, *found.notes]))
     except ValueError as err:
         return _fail(err)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -98,11 +97,11 @@ class Printer:
     """A :class:`Watcher` that prints plain lines, or a live bar where the output is a terminal.
 
     Args:
-        stream: where to print.
+        stream: where to print; standard output by default.
         every_s: seconds between two plain lines that say how far it is.
     """
 
-    def __init__(self, stream: TextIO = sys.stdout, every_s: float = 60.0) -> None:
+    def __init__(self, stream: TextIO | None = None, every_s: float = 60.0) -> None:
         from rich.console import Console
 
         self.console = Console(file=stream, highlight=False, markup=False, soft_wrap=True)
