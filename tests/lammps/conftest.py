@@ -64,7 +64,7 @@ def pair_allegro() -> Lammps:
 @pytest.fixture
 def quartz_file(tmp_path: Path, quartz: Atoms) -> Path:
     """72 atoms of quartz, displaced a little, in a file."""
-    quartz.rattle(0.05, seed=3)
+    quartz.rattle(0.02, seed=3)
     path = tmp_path / "quartz.xyz"
     write(path, quartz)
     return path

@@ -48,7 +48,7 @@ def test_mliap_with_python() -> None:
 
 
 def test_no_executable(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no LAMMPS executable.*pip install"):
+    with pytest.raises(FileNotFoundError, match=r"no LAMMPS executable.*pip install"):
         inspect_lammps(str(tmp_path / "lmp"))
 
 
