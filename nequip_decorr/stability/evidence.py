@@ -171,7 +171,8 @@ def structure_errors(
             try:
                 truth: Distribution | None
                 images: Images = "cell"
-                window = _window(lengths_ps[key], isinstance(reference, str))
+                ends = [run[-1].info["time_ps"] for run in runs if run]
+                window = _window(lengths_ps[key], isinstance(reference, str), max(ends, default=0))
                 if isinstance(reference, str):
                     truth = _mean(functions[kind], truth_runs, window, images)[0]
                 else:
@@ -191,11 +192,17 @@ def structure_errors(
     return found, missing
 
 
-def _window(length_ps: float, whole: bool) -> tuple[float, float, float | None]:
-    """Start, end and stride: the benchmark's 3 to 5.94 ps every 0.06, or what there is."""
-    if whole:
-        return min(3.0, length_ps / 2), length_ps, None
-    return min(3.0, length_ps / 2), min(5.94, length_ps), 0.06
+def _window(length_ps: float, own: bool, stable_ps: float) -> tuple[float, float, float | None]:
+    """Start, end and stride of the frames to compare.
+
+    Against tables: the benchmark's 3 to 5.94 ps every 0.06, or what there is of it. Against a
+    model's own runs, which give any window: the same start, or half of the longest stable time,
+    up to that time.
+    """
+    start = min(3.0, length_ps / 2)
+    if own:
+        return min(start, stable_ps / 2), stable_ps, None
+    return start, min(5.94, length_ps), 0.06
 
 
 def _mean(

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from .criteria import target_temperature_K
 from .dynamics import Displacement, Drift, energy_drift
 from .evidence import (
     Key,
@@ -226,10 +227,10 @@ def bounds_as_run(specs: Sequence[RunSpec]) -> dict[str, float | None]:
     return {name: values.pop() if len(values) == 1 else None for name, values in found.items()}
 
 
-def estimate_text(value: Estimate, digits: int = 3) -> str:
+def estimate_text(value: Estimate) -> str:
     """``1.2 (0.9 to 1.6)``; what can't be told is a dash."""
     texts = [
-        "–" if np.isnan(x) else "∞" if np.isinf(x) else f"{x:.{digits}g}"
+        "–" if np.isnan(x) else "∞" if np.isinf(x) else f"{x:.3g}" if abs(x) > 1e-3 else "0"
         for x in (value.value, value.low, value.high)
     ]
     return f"{texts[0]} ({texts[1]} to {texts[2]})"
@@ -264,8 +265,7 @@ def _group(runs: Sequence[Run], groups: Groups) -> None:
 
 def _trace(run: Run, record: Mapping[str, np.ndarray]) -> Trace:
     spec, time = run.spec, record["time_ps"]
-    end_K = spec.temperature_K if spec.temperature_end_K is None else spec.temperature_end_K
-    target_K = spec.temperature_K + (end_K - spec.temperature_K) * record["step"] / spec.steps
+    target_K = np.array([target_temperature_K(spec, int(step)) for step in record["step"]])
     potential, contact = record["potential_eV_per_atom"], record["min_contact"]
     return Trace(
         model=run.row["model"],

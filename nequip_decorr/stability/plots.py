@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 
 from .spec import CAUSES
 from .style import CAUSE_COLOURS, CUT, INK, SOFT, STABLE, figure, grid, model_styles, shorts, style
-from .summary import WORDS, ModelSummary, Summary
+from .summary import WORDS, ModelSummary, Summary, spans_decades, view_ps
 
 Row = Mapping[str, Any]
 _AT_RISK_TIMES: Final = 6
@@ -31,10 +31,10 @@ def survival_figure(summary: Summary) -> Figure:
             9.6, 3.9 + lines, rows=2, sharex=True, gridspec_kw={"height_ratios": [3.6, lines]}
         )
         ax, below = axes[:, 0]
+        end = view_ps(summary)
         banded = [m for m in models if m.name != summary.reference][:_MAX_BANDS]
         for model in models:
             curve, look = model.curve, looks[model.name]
-            end = summary.horizon_ps
             seen = curve.time_ps[-1] if curve.survival[-1] > 0 else end
             time = np.unique(np.append(curve.time_ps[curve.time_ps <= end], min(seen, end)))
             value, low, high = curve.evaluate(time)
@@ -45,11 +45,11 @@ def survival_figure(summary: Summary) -> Figure:
                     ax.step(time, edge, where="post", color=look["color"], lw=0.8, alpha=0.5)
             cut = _censored_before(curve, end)
             ax.plot(cut, curve.evaluate(cut)[0], "|", color=look["color"], markersize=9)
-        ax.set(ylim=(-0.02, 1.03), xlim=(0, summary.horizon_ps), ylabel="fraction still stable")
+        ax.set(ylim=(-0.02, 1.03), xlim=(0, end), ylabel="fraction still stable")
         ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
         fig.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=4)
         grid(ax)
-        ticks = np.linspace(0, summary.horizon_ps, _AT_RISK_TIMES)
+        ticks = np.linspace(0, end, _AT_RISK_TIMES)
         for row, model in enumerate(models):
             for k, tick in enumerate(ticks):
                 count = _at_risk(model, tick)
@@ -58,7 +58,7 @@ def survival_figure(summary: Summary) -> Figure:
         below.set_yticks(range(len(models)), [names[m.name] for m in models], fontsize=9)
         for label, model in zip(below.get_yticklabels(), models, strict=True):
             label.set_color(looks[model.name]["color"])
-        below.set(ylim=(len(models) - 0.4, -0.6), xlabel="time / ps")
+        below.set(ylim=(len(models) - 0.4, -0.6), xlabel=_time_label(summary))
         below.set_title("runs still under observation", fontsize=9, color=SOFT, fontweight="normal")
         below.spines[:].set_visible(False)
         below.tick_params(length=0)
@@ -75,11 +75,16 @@ def rmst_figure(summary: Summary) -> Figure:
             color, mean = looks[model.name]["color"], model.rmst
             ax.plot([mean.low_ps, mean.high_ps], [row, row], color=color, lw=3, alpha=0.45)
             ax.plot(mean.rmst_ps, row, "o", color=color, markersize=9, clip_on=False)
-            text = f"{mean.rmst_ps:.3g}  ({mean.low_ps:.3g} to {mean.high_ps:.3g})"
+            text = f"{mean.rmst_ps:.3g}  ({model.rmst_text})"
             ax.text(1.01, row, text, va="center", fontsize=9.5, transform=ax.get_yaxis_transform())
         ax.axvline(summary.horizon_ps, color=SOFT, lw=1, ls=":")
         ax.set_yticks(range(len(models)), [names[m.name] for m in models])
         ax.set(ylim=(len(models) - 0.5, -0.5), xlim=(0, summary.horizon_ps * 1.005))
+        if spans_decades(summary):
+            shortest = min(m.rmst.rmst_ps for m in models if m.rmst.rmst_ps > 0)
+            ax.set_xscale("log")
+            ax.set_xlim(shortest / 5, summary.horizon_ps * 1.02)
+            ax.xaxis.set_major_formatter("{x:g}")
         ax.set_xlabel(f"mean stable time within {summary.horizon_ps:g} ps, 95 % interval / ps")
         grid(ax, "x")
     return fig
@@ -98,15 +103,15 @@ def cause_figure(summary: Summary) -> Figure:
         for ax in axes.flat[len(models) :]:
             ax.set_visible(False)
         for ax, model in zip(axes.flat, models, strict=False):
-            _stack(ax, model, summary.horizon_ps)
+            _stack(ax, model, view_ps(summary))
             ax.set_title(names[model.name])
-            ax.set(xlim=(0, summary.horizon_ps), ylim=(0, 1))
+            ax.set(xlim=(0, view_ps(summary)), ylim=(0, 1))
             ax.set_yticks([0, 0.5, 1], ["0", "50 %", "100 %"])
             ax.tick_params(length=0)
         for ax in axes[:, 0]:
             ax.set_ylabel("fraction of runs")
         for ax in axes[-1]:
-            ax.set_xlabel("time / ps")
+            ax.set_xlabel(_time_label(summary))
         keys = [Patch(color=CAUSE_COLOURS[c], label=WORDS[c]) for c in causes]
         keys.append(Patch(color=STABLE, label="still stable"))
         fig.legend(handles=keys, loc="outside lower center", ncols=min(4, len(keys)))
@@ -205,6 +210,11 @@ def _stack(ax: Any, model: ModelSummary, horizon_ps: float) -> None:
     if base[-1] < 0.93:
         text = f"{1 - base[-1]:.0%}"
         ax.text(0.985 * horizon_ps, (1 + base[-1]) / 2, text, ha="right", va="center", fontsize=8.5)
+
+
+def _time_label(summary: Summary) -> str:
+    cut = view_ps(summary) < summary.horizon_ps
+    return f"time / ps (judged to {summary.horizon_ps:g})" if cut else "time / ps"
 
 
 def _names(summary: Summary, length: int = 30) -> dict[str, str]:

@@ -52,7 +52,10 @@ class Trace:
 
 
 def trace_figure(
-    traces: Sequence[Trace], models: Sequence[str], limits: Mapping[str, tuple[float, ...]]
+    traces: Sequence[Trace],
+    models: Sequence[str],
+    limits: Mapping[str, tuple[float, ...]],
+    end_ps: float | None = None,
 ) -> Figure:
     """Temperature, energy and closest contact of the runs, up to failure, a column per model.
 
@@ -60,6 +63,7 @@ def trace_figure(
         traces: of all runs; at most 60 of a model are drawn, the failed ones first.
         models: which, at most 4 are drawn.
         limits: bounds by row (``heat``, ``energy``, ``contact``) where all runs share them.
+        end_ps: where the time axis ends.
     """
     models = list(models)[:_MAX_COLUMNS]
     names = shorts(models, 30 if len(models) < 3 else 22)
@@ -86,6 +90,8 @@ def trace_figure(
                 grid(ax)
             axes[0, column].set_title(names[model])
             axes[-1, column].set_xlabel("time / ps")
+            if end_ps is not None:
+                axes[-1, column].set_xlim(-0.02 * end_ps, end_ps)
         for name, ax in zip(rows, axes[:, 0], strict=True):
             ax.set_ylabel(titles[name])
             _view(ax, name, traces, limits.get(name, ()))
@@ -176,7 +182,9 @@ def displacement_figure(found: Mapping[Key, Sequence[Displacement]], looks: Look
     return fig
 
 
-def sweep_figure(points: Sequence[Point], models: Sequence[str], looks: Looks) -> Figure:
+def sweep_figure(
+    points: Sequence[Point], models: Sequence[str], looks: Looks, log: bool = False
+) -> Figure:
     """Mean stable time against the scale of each criterion; a band where only bounds are known."""
     criteria = list(dict.fromkeys(point.criterion for point in points))
     columns = min(3, len(criteria))
@@ -206,7 +214,11 @@ def sweep_figure(points: Sequence[Point], models: Sequence[str], looks: Looks) -
             ax.axvspan(1, 1.03 * max(p.scale for p in mine), color="#f3f5f7", lw=0, zorder=0)
             _scale_axis(ax, criterion, mine)
             ax.set_title(WORDS[criterion])
-            ax.set_ylim(bottom=0)
+            if log:
+                ax.set_yscale("log")
+                ax.yaxis.set_major_formatter("{x:g}")
+            else:
+                ax.set_ylim(bottom=0)
             grid(ax, "y")
         for ax in axes[:, 0]:
             ax.set_ylabel("mean stable time / ps")

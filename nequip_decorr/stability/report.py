@@ -18,6 +18,7 @@ from .findings import Findings, Groups, bounds_as_run, gather, to_dict
 from .manifest import write_atomic
 from .report_page import page_of
 from .style import model_styles
+from .summary import spans_decades, view_ps
 from .table import COLUMNS
 
 PAGE: Final = "index.html"
@@ -94,8 +95,10 @@ def _figures(found: Findings) -> dict[str, Callable[[], Figure]]:
     if any(model.causes for model in summary.models):
         draw["causes"] = lambda: plots.cause_figure(summary)
     if found.traces:
-        limits = trace_limits(found)
-        draw["traces"] = lambda: plots_physics.trace_figure(found.traces, names, limits)
+        limits, early = trace_limits(found), view_ps(summary)
+        draw["traces"] = lambda: plots_physics.trace_figure(
+            found.traces, names, limits, early if early < summary.horizon_ps else None
+        )
     if found.structure:
         draw["structure"] = lambda: plots_physics.structure_figure(found.structure, looks)
         for kind in dict.fromkeys(e.got.kind for e in found.structure):
@@ -105,7 +108,9 @@ def _figures(found: Findings) -> dict[str, Callable[[], Figure]]:
     if found.displacement:
         draw["displacement"] = lambda: plots_physics.displacement_figure(found.displacement, looks)
     if found.sweep:
-        draw["sweep"] = lambda: plots_physics.sweep_figure(found.sweep, names, looks)
+        draw["sweep"] = lambda: plots_physics.sweep_figure(
+            found.sweep, names, looks, spans_decades(summary)
+        )
     return draw
 
 

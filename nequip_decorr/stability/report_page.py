@@ -61,7 +61,7 @@ def _verdict(title: str, found: Findings) -> Html:
         text = (
             f"{alone.name} is stable for {alone.rmst.rmst_ps:.3g} ps on average within "
             f"{summary.horizon_ps:g} ps ({alone.rmst.level:.0%} interval "
-            f"{alone.rmst.low_ps:.3g} to {alone.rmst.high_ps:.3g} ps)."
+            f"{alone.rmst_text} ps)."
         )
         parts += [tag("p", text, class_="headline")]
     if found.unfinished:
@@ -112,7 +112,7 @@ def _card(model: ModelSummary, color: str, is_reference: bool) -> Html:
             class_="name", title=model.name),
         tag("div", f"{mean.rmst_ps:.3g} ps", class_="big"),
         tag("p", f"stable on average, of {mean.horizon_ps:g} ps", class_="soft"),
-        tag("p", f"{mean.level:.0%} interval {mean.low_ps:.3g} to {mean.high_ps:.3g} ps"),
+        tag("p", f"{mean.level:.0%} interval {model.rmst_text} ps"),
         tag("div", bar, class_="bar"),
         tag("div", legend, class_="legend"),
         class_="card",
@@ -130,7 +130,14 @@ def _comparisons(comparisons: tuple[Comparison, ...]) -> Html:
     header = ["model", "against", "ratio (95 %)", "difference / ps (95 %)", "p", "pairs",
               "difference"]  # fmt: skip
     note = "Not corrected for making several comparisons at once."
-    return join(tag("h3", "Every two models"), table(header, rows),
+    shown = [
+        f"{b} over {a}"
+        for c in comparisons
+        if c.verdict in ("a", "b")
+        for a, b in [(c.model_a, c.model_b) if c.verdict == "b" else (c.model_b, c.model_a)]
+    ]
+    line = f"Shown to be more stable: {'; '.join(shown)}." if shown else "No difference is shown."
+    return join(tag("h3", "Every two models"), tag("p", line), table(header, rows),
                 tag("p", note, class_="soft small"))  # fmt: skip
 
 

@@ -89,6 +89,7 @@ def radial_distribution(
     # A pair of different elements is found twice, once from each end.
     partners = counts[a] * (counts[b] - own * lammps) * (2 - own)
     x: np.ndarray
+    shells: np.ndarray
     if lammps:
         x, shells = (edges[:-1] + edges[1:]) / 2, 4 / 3 * np.pi * np.diff(edges**3)
     else:

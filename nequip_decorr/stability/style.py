@@ -25,7 +25,7 @@ CAUSE_COLOURS: Final = {
     "energy": "#EE7733",
     "force": "#009988",
     "drift": "#EE3377",
-    "nonfinite": "#222222",
+    "nonfinite": "#7A4FB5",
     "lost": "#33BBEE",
 }
 _DASHES: Final = ("-", "--", ":")

@@ -45,6 +45,13 @@ class ModelSummary(Result):
     incidence: dict[str, CumulativeIncidence]
 
     @property
+    def rmst_text(self) -> str:
+        """Interval of the mean stable time in ps; what is next to nothing is said to be so."""
+        nothing = 1e-3 * self.rmst.horizon_ps
+        low = f"< {nothing:g}" if self.rmst.low_ps < nothing else f"{self.rmst.low_ps:.3g}"
+        return f"{low} to {self.rmst.high_ps:.3g}"
+
+    @property
     def evidence(self) -> int:
         """Runs that say something about the model."""
         return sum(self.counts.values()) - self.counts["error"]
@@ -188,6 +195,18 @@ def _comparisons(
             else:
                 found.append(result)
     return found
+
+
+def view_ps(summary: Summary) -> float:
+    """Where a time axis may end: at the horizon, or before if all failures come early."""
+    last = max(float(m.curve.time_ps[m.curve.events > 0].max(initial=0)) for m in summary.models)
+    return 1.25 * last if 0 < last < 0.4 * summary.horizon_ps else summary.horizon_ps
+
+
+def spans_decades(summary: Summary) -> bool:
+    """Whether mean stable times are so short that only a logarithmic axis shows them."""
+    means = [m.rmst.rmst_ps for m in summary.models if m.rmst.rmst_ps > 0]
+    return bool(means) and min(means) < 0.05 * summary.horizon_ps
 
 
 def deaths(model: ModelSummary) -> str:

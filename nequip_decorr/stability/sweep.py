@@ -18,9 +18,8 @@ from typing import Any, Final
 
 import numpy as np
 from ase import Atoms
-from ase.data import covalent_radii
-from matscipy.neighbours import neighbour_list
 
+from .criteria import closest_contact, target_temperature_K, temperature_limit_K
 from .spec import RunSpec
 from .survival import rmst
 
@@ -91,9 +90,8 @@ def run_series(
         return Series({}, {})
     severity: dict[str, np.ndarray] = {}
     if criteria.temperature_factor is not None:
-        end_K = spec.temperature_K if spec.temperature_end_K is None else spec.temperature_end_K
-        target_K = spec.temperature_K + (end_K - spec.temperature_K) * step / spec.steps
-        limit_K = np.maximum(criteria.temperature_factor * target_K, criteria.temperature_floor_K)
+        targets_K = [target_temperature_K(spec, int(k)) for k in step]
+        limit_K = np.array([temperature_limit_K(criteria, target_K) for target_K in targets_K])
         severity["temperature"] = record["temperature_K"] / limit_K
     change = record["potential_eV_per_atom"] - record["potential_eV_per_atom"][0]
     limits = (criteria.energy_below_eV, -1), (criteria.energy_above_eV, 1)
@@ -111,7 +109,7 @@ def run_series(
         if not np.isfinite(found[1]).any():
             found = (
                 np.array([frame.info["time_ps"] for frame in frames]),
-                np.array([smallest_contact(frame) for frame in frames]),
+                np.array([_closest(frame) for frame in frames]),
             )
         times["contact"], severity["contact"] = (
             found[0],
@@ -120,12 +118,8 @@ def run_series(
     return Series(times, severity)
 
 
-def smallest_contact(atoms: Atoms) -> float:
-    """Smallest pair distance over the sum of the covalent radii; infinite if none is below 1.2."""
-    radii = covalent_radii[atoms.numbers]
-    i, j, distance_A = neighbour_list("ijd", atoms, 2.4 * float(radii.max()))
-    fractions = distance_A / (radii[i] + radii[j])
-    return float(fractions.min()) if len(fractions) and fractions.min() < 1.2 else np.inf
+def _closest(atoms: Atoms) -> float:
+    return closest_contact(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc).fraction
 
 
 @dataclass(frozen=True)
@@ -225,21 +219,26 @@ def order_sentence(points: Sequence[Point], model: str, other: str) -> str:
     if not as_run or as_run[0] == 1:
         return f"As run, {model} and {other} have the same mean stable time, or none is known."
     better, worse = (model, other) if as_run[0] > 1 else (other, model)
-    tight: list[str] = []
-    loose: list[str] = []
+    turned: dict[bool, dict[str, float]] = {True: {}, False: {}}
     for (criterion, scale), pair in ratio_range(points, better, worse).items():
         if pair and pair[0] < 1:
-            text = f"{criterion} x {scale:g}"
-            (tight if scale < 1 else loose).append(text)
+            # The scale nearest to 1 at which it may turn.
+            nearest = max if scale < 1 else min
+            known = turned[scale < 1].setdefault(criterion, scale)
+            turned[scale < 1][criterion] = nearest(known, scale)
+    tight, loose = (
+        ", ".join(f"{name} x {scale:g}" for name, scale in turned[side].items())
+        for side in (True, False)
+    )
     first = (
-        f"{better} stays ahead of {worse} however a criterion is tightened."
-        if not tight
-        else f"The order turns when criteria are tightened: {', '.join(tight)}."
+        f"The order turns when a criterion is tightened to {tight}."
+        if tight
+        else f"{better} stays ahead of {worse} however a criterion is tightened."
     )
     second = (
-        " No loosening can turn it."
-        if not loose
-        else " Loosened, it could turn, as runs stop where they fail: " + ", ".join(loose) + "."
+        f" Loosened to {loose} or more it could turn: runs stop where they fail, so that is open."
+        if loose
+        else " No loosening can turn it."
     )
     return first + second
 
