@@ -40,12 +40,12 @@ class Criteria:
     """
 
     temperature_factor: float | None = 3.0
-    temperature_floor_K: float = 1000.0
+    temperature_floor_K: float = 2500.0
     contact_fraction: float | None = 0.6
     energy_below_eV: float | None = 1.0
     energy_above_eV: float | None = 2.0
     max_force_eV_per_A: float | None = 200.0
-    drift_eV_per_atom: float | None = 0.5
+    drift_eV_per_atom: float | None = 0.2
     check_every: int = 1
 
 

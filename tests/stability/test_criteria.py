@@ -24,8 +24,26 @@ from nequip_decorr.stability.criteria import (
 )
 from nequip_decorr.stability.spec import Criteria, ModelSpec, RunSpec
 
+BOUNDS = Criteria(
+    temperature_factor=3.0,
+    temperature_floor_K=1000.0,
+    contact_fraction=0.6,
+    energy_below_eV=1.0,
+    energy_above_eV=2.0,
+    max_force_eV_per_A=200.0,
+    drift_eV_per_atom=0.5,
+)
 START = State(0, 300.0, 310.0, -6.0, -5.9, 1.0, 0.9)
-SPEC = RunSpec("r", ModelSpec("m", "lammps"), "s", "s.xyz", temperature_K=300.0, seed=1, steps=100)
+SPEC = RunSpec(
+    "r",
+    ModelSpec("m", "lammps"),
+    "s",
+    "s.xyz",
+    temperature_K=300.0,
+    seed=1,
+    steps=100,
+    criteria=BOUNDS,
+)
 
 
 @pytest.mark.parametrize(
@@ -46,25 +64,22 @@ SPEC = RunSpec("r", ModelSpec("m", "lammps"), "s", "s.xyz", temperature_K=300.0,
     ],
 )
 def test_each_criterion_names_cause_value_and_bound(change, cause, value, threshold):
-    criteria = Criteria(
-        energy_below_eV=1.0, energy_above_eV=2.0, max_force_eV_per_A=200.0, drift_eV_per_atom=0.5
-    )
-    found = evaluate(replace(START, step=7, **change), START, criteria, "nve")
+    found = evaluate(replace(START, step=7, **change), START, BOUNDS, "nve")
     assert found is not None
     assert (found.cause, found.step, found.threshold) == (cause, 7, threshold)
     assert found.value == (None if value is None else pytest.approx(value))
 
 
 def test_a_good_state_passes_and_bounds_are_not_failures():
-    assert evaluate(START, START, Criteria(), "nve") is None
+    assert evaluate(START, START, BOUNDS, "nve") is None
     at_the_bound = replace(START, temperature_K=1000.0, min_contact=0.6)
-    assert evaluate(at_the_bound, START, Criteria(), "nve") is None
+    assert evaluate(at_the_bound, START, BOUNDS, "nve") is None
 
 
 def test_drift_counts_in_nve_alone():
     drifted = replace(START, total_eV_per_atom=0.0)
-    assert evaluate(drifted, START, Criteria(), "nvt") is None
-    found = evaluate(drifted, START, Criteria(), "nve")
+    assert evaluate(drifted, START, BOUNDS, "nvt") is None
+    found = evaluate(drifted, START, BOUNDS, "nve")
     assert found is not None and found.cause == "drift"
 
 
@@ -85,7 +100,7 @@ def test_what_is_off_is_not_judged_but_nan_always_is():
 
 def test_the_first_in_order_names_the_cause():
     both = replace(START, temperature_K=1e5, min_contact=0.1, max_force_eV_per_A=1e4)
-    found = evaluate(both, START, Criteria())
+    found = evaluate(both, START, BOUNDS)
     assert found is not None and found.cause == "contact"
 
 
@@ -94,8 +109,8 @@ def test_temperature_limit_follows_a_ramp_and_its_floor():
     assert target_temperature_K(spec, 0) == 300.0
     assert target_temperature_K(spec, 50) == pytest.approx(800.0)
     assert target_temperature_K(spec, 100) == pytest.approx(1300.0)
-    assert temperature_limit_K(Criteria(temperature_factor=3.0), 100.0) == 1000.0
-    assert temperature_limit_K(Criteria(temperature_factor=3.0), 800.0) == pytest.approx(2400.0)
+    assert temperature_limit_K(BOUNDS, 100.0) == 1000.0
+    assert temperature_limit_K(BOUNDS, 800.0) == pytest.approx(2400.0)
     assert temperature_limit_K(Criteria(temperature_factor=None), 800.0) == math.inf
 
 

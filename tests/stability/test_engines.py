@@ -82,6 +82,10 @@ def test_nan_is_a_failure_at_its_step(tmp_path, still, engine, failure, at):
     result = run(spec, tmp_path)
     assert (result.status, result.cause, result.last_step) == ("failed", "nonfinite", at)
     assert result.value is None
+    if engine == "lammps-library":  # found by the halt, not by an error that speaks of NaN
+        log = parse_log((tmp_path / "run" / "log.lammps").read_text())
+        assert (log.halt, log.error) == (("nonfinite", at, 1.0), None)
+    assert read_record(tmp_path / "run")["step"][-1] == at
 
 
 @pytest.mark.parametrize("engine", IN_PROCESS)
