@@ -7,22 +7,20 @@ import math
 from typing import Any
 
 from hydra.utils import instantiate
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 
 from .features import resolve_blocks
 from .loss import FeatureDecorrelation
 
 
-def loss_names(pl_module: LightningModule) -> list[str]:
+def loss_names(pl_module: Any) -> list[str]:
     """Names of the terms in the loss."""
     loss = getattr(pl_module, "loss", None)
     return list(loss.entries) if loss is not None else []
 
 
-def stock_coefficients(
-    pl_module: LightningModule, metric: str
-) -> tuple[dict[str, float | None], float]:
+def stock_coefficients(pl_module: Any, metric: str) -> tuple[dict[str, float | None], float]:
     """Coefficients of all loss terms but ``metric``, and what they sum to in the config.
 
     NequIP normalises coefficients on construction, so both are read off further instances of
@@ -66,7 +64,7 @@ def _configured_coeff(node: Any, metric: str) -> Any:
     return None
 
 
-def _type_names(pl_module: LightningModule) -> list[str]:
+def _type_names(pl_module: Any) -> list[str]:
     return list(next(iter(pl_module.model.values())).type_names)
 
 
@@ -81,7 +79,7 @@ class LossGuard(Callback):
             a block size that does not divide its width.
     """
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Check before anything long begins."""
         if stage != "fit" or not loss_names(pl_module):
             return
@@ -90,8 +88,7 @@ class LossGuard(Callback):
                 _check_coefficient(pl_module, name)
                 _check_field(pl_module, name, term)
 
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """After a resume, the config's coefficients to the last bit.
 
         Loading a checkpoint normalises them once more, and what rounding that adds would tell a
@@ -110,7 +107,7 @@ class LossGuard(Callback):
                 entry.coeff = coeff
 
 
-def _check_coefficient(pl_module: LightningModule, name: str) -> None:
+def _check_coefficient(pl_module: Any, name: str) -> None:
     config = pl_module.hparams.get("loss")
     coeff = pl_module.loss.entries[name].coeff if config is None else _plain(config, name)
     if coeff is not None and (not math.isfinite(coeff) or coeff < 0):
@@ -124,7 +121,7 @@ def _plain(config: Any, name: str) -> float | None:
     return None if value is None else float(value)
 
 
-def _check_field(pl_module: LightningModule, name: str, term: FeatureDecorrelation) -> None:
+def _check_field(pl_module: Any, name: str, term: FeatureDecorrelation) -> None:
     for model in pl_module.model.values():
         irreps = getattr(model, "irreps_out", None)
         if not irreps:

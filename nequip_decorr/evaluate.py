@@ -45,7 +45,7 @@ class Evaluation:
         return asdict(self)
 
 
-def load_model(path: Path | str) -> torch.nn.Module:
+def load_model(path: Path | str) -> Any:
     """The eager model of a checkpoint or package, ready for evaluation.
 
     Opening a checkpoint runs code that it names: open only files whose maker you trust.
@@ -60,7 +60,7 @@ def load_model(path: Path | str) -> torch.nn.Module:
 
 
 def outputs(
-    model: torch.nn.Module, frames: Sequence[Atoms], batch_size: int = 4
+    model: Any, frames: Sequence[Atoms], batch_size: int = 4
 ) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
     """Output and input dictionaries of batches of ``frames``.
 
@@ -100,7 +100,7 @@ def outputs(
 
 
 def evaluate(
-    model: torch.nn.Module,
+    model: Any,
     frames: Sequence[Atoms],
     block_size: int | None = None,
     field: str = EDGE_FEATURES,
@@ -142,5 +142,6 @@ def evaluate_files(
     """:func:`evaluate` a checkpoint on several files of labelled frames, by name."""
     model = load_model(checkpoint)
     return {
-        name: evaluate(model, ase.io.read(path, ":"), block_size) for name, path in files.items()
+        name: evaluate(model, list(ase.io.iread(path, ":")), block_size)
+        for name, path in files.items()
     }

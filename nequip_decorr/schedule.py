@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 
 from .checks import loss_names, stock_coefficients
@@ -210,7 +210,7 @@ class DecorrelationScheduler(Callback):
             self._stock_mean = state_dict["stock_mean"]
             self._term_mean = state_dict["term_mean"]
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Check the loss before anything long begins."""
         if stage != "fit":
             return
@@ -224,7 +224,7 @@ class DecorrelationScheduler(Callback):
             raise ValueError(f"the loss has no term beside `{self.metric}` to weigh it against")
         self._stock, self._scale = stock_coefficients(pl_module, self.metric)
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """An endless training has no fractions."""
         if self.share is None and self.unit == "fraction" and self.shape != "constant":
             total = trainer.estimated_stepping_batches
@@ -234,13 +234,13 @@ class DecorrelationScheduler(Callback):
                     f"{total} steps; set `max_epochs` or `max_steps`, or use `unit: epoch`"
                 )
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Set the coefficient for an epoch."""
         if self.interval == "epoch":
             self._set(trainer, pl_module, pl_module.loss.metrics_values_epoch)
 
     def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int
     ) -> None:
         """Set the coefficient for a step."""
         if self.interval == "step":
@@ -257,7 +257,7 @@ class DecorrelationScheduler(Callback):
             return epoch * _steps_per_epoch(trainer) / trainer.estimated_stepping_batches
         return trainer.global_step / trainer.estimated_stepping_batches
 
-    def _set(self, trainer: Trainer, pl_module: LightningModule, values: Mapping) -> None:
+    def _set(self, trainer: Trainer, pl_module: Any, values: Mapping) -> None:
         stock = self._current_stock(pl_module)
         if self.share is None:
             value = self._scheduled(trainer)
@@ -266,7 +266,7 @@ class DecorrelationScheduler(Callback):
         pl_module.loss.set_coeffs({**stock, self.metric: value / self._scale})
         pl_module.log(f"decorrelation_coeff/{self.metric}", value)
 
-    def _current_stock(self, pl_module: LightningModule) -> dict[str, float | None]:
+    def _current_stock(self, pl_module: Any) -> dict[str, float | None]:
         """Stock coefficients, in the ratios they have now; they sum to one."""
         entries = pl_module.loss.entries
         now = {name: entries[name].coeff for name in self._stock}
@@ -291,9 +291,7 @@ class DecorrelationScheduler(Callback):
         """Coefficient that gives the term its share, from running means of the last values."""
         term = values.get(self.metric)
         if term is not None and all(values.get(n) is not None for n in stock):
-            stock_loss = self._scale * sum(
-                c * values[n] for n, c in stock.items() if c is not None
-            )
+            stock_loss = self._scale * sum(c * values[n] for n, c in stock.items() if c is not None)
             if math.isfinite(stock_loss) and math.isfinite(term):
                 keep = self.smoothing
                 self._weight = keep * self._weight + (1 - keep)

@@ -177,7 +177,7 @@ def test_wrong_arguments(arguments, message):
 
 
 def test_wrong_statistic():
-    with pytest.raises(ValueError, match="`statistic` must be one of .*effective_rank.*, got 'x'"):
+    with pytest.raises(ValueError, match=r"`statistic` must be one of .*effective_rank.*, got 'x'"):
         FeatureCorrelation("x")
 
 

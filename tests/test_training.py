@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from hydra.errors import InstantiationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from nequip_decorr import DecorrelationScheduler
@@ -81,11 +82,11 @@ def test_a_wrong_term_is_an_error_before_the_first_step(tmp_path, entry, metric,
 
 
 def test_an_unknown_metric_name_is_an_error_before_the_first_step(tmp_path):
-    with pytest.raises(ValueError, match="not in the loss; its terms are .*'decorrelation'"):
+    with pytest.raises(ValueError, match=r"not in the loss; its terms are .*'decorrelation'"):
         fit(tmp_path, module_config([DECORRELATION]), [DecorrelationScheduler("x", start=0.1)])
 
 
 def test_an_unknown_penalty_is_an_error_before_the_first_step(tmp_path):
     metric = {**DECORRELATION["metric"], "penalty": "pearson"}
-    with pytest.raises(Exception, match="`penalty` must be one of .*pearson_squared"):
+    with pytest.raises(InstantiationException, match=r"`penalty` must be one of .*pearson_squared"):
         fit(tmp_path, module_config([{**DECORRELATION, "metric": metric}]))
