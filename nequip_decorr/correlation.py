@@ -43,7 +43,7 @@ class Moments(NamedTuple):
         comoment: sum over samples of outer products of centred channels, ``[..., C, C]``.
     """
 
-    count: Tensor
+    count: Tensor  # type: ignore[assignment]  # hides tuple.count
     mean: Tensor
     comoment: Tensor
 

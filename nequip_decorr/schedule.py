@@ -259,10 +259,8 @@ class DecorrelationScheduler(Callback):
 
     def _set(self, trainer: Trainer, pl_module: Any, values: Mapping) -> None:
         stock = self._current_stock(pl_module)
-        if self.share is None:
-            value = self._scheduled(trainer)
-        else:
-            value = self._controlled(stock, values)
+        open_loop = self.share is None
+        value = self._scheduled(trainer) if open_loop else self._controlled(stock, values)
         pl_module.loss.set_coeffs({**stock, self.metric: value / self._scale})
         pl_module.log(f"decorrelation_coeff/{self.metric}", value)
 

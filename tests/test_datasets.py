@@ -94,7 +94,7 @@ def test_labels_are_derivatives():
 
 
 def test_remove_oxygens_refuses_more_than_there_are():
-    with pytest.raises(ValueError, match="O/Si 2.5 needs 60 oxygens, but the cell has 48"):
+    with pytest.raises(ValueError, match=r"O/Si 2.5 needs 60 oxygens, but the cell has 48"):
         remove_oxygens(quartz(), 2.5, np.random.default_rng(0))
 
 
@@ -104,5 +104,5 @@ def test_unknown_size(tmp_path):
 
 
 def test_missing_potential():
-    with pytest.raises(FileNotFoundError, match="no potential file `none.tersoff`"):
+    with pytest.raises(FileNotFoundError, match=r"no potential file `none.tersoff`"):
         potential_file("none.tersoff")
