@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -62,6 +63,13 @@ def compiled_metadata(path: str | Path) -> dict[str, str]:
     except (OSError, zipfile.BadZipFile, UnicodeDecodeError, json.JSONDecodeError) as err:
         raise ValueError(f"{path}: not a compiled NequIP model ({err})") from None
     raise ValueError(f"{path}: not a compiled NequIP model (it names no atom types)")
+
+
+def on_gpu(model: ModelSpec) -> bool:
+    """Whether a compiled model was compiled for a GPU."""
+    if model.path is None or not model.path.endswith(COMPILED[0]):
+        return False
+    return compiled_metadata(model.path).get("AOTI_DEVICE_KEY", "cpu").startswith("cuda")
 
 
 def type_names(model: ModelSpec) -> tuple[str, ...] | None:
@@ -221,7 +229,12 @@ def compile_target(model: ModelSpec, engine: str) -> str:
     return "pair_allegro" if allegro else "pair_nequip"
 
 
-def compile_model(model: ModelSpec, target: str, device: str = "cpu") -> ModelSpec:
+def compile_model(
+    model: ModelSpec,
+    target: str,
+    device: str = "cpu",
+    say: Callable[[str], None] = lambda line: None,
+) -> ModelSpec:
     """The model with a compiled file as its ``path``; compiles a checkpoint or package once.
 
     Compiling loads the checkpoint, and that runs code it contains: open only those that you trust.
@@ -230,6 +243,7 @@ def compile_model(model: ModelSpec, target: str, device: str = "cpu") -> ModelSp
         model: a ``nequip`` model.
         target: ``nequip-compile``'s target, e.g. ``ase`` or ``pair_allegro``.
         device: device to compile for.
+        say: receives a line before compiling, which takes a minute or more.
 
     Raises:
         RuntimeError: ``nequip-compile`` failed; the end of what it said is in the text.
@@ -245,6 +259,7 @@ def compile_model(model: ModelSpec, target: str, device: str = "cpu") -> ModelSp
     if note and compiled.is_file() and sha256_file(compiled) == note["sha256"]:
         return replace(model, path=str(compiled))
 
+    say(f"compiling {model.name} with nequip-compile ...")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         fresh = Path(scratch) / compiled.name

@@ -113,9 +113,8 @@ def read_plan(campaign_dir: str | Path) -> dict[str, Any]:
 def _compiled(model: ModelSpec, campaign: Campaign, say: Callable[[str], None]) -> ModelSpec:
     if model.path is None or is_compiled(model.path):
         return model
-    say(f"compiling {model.name} (once; kept by content) ...")
     target = compile_target(model, campaign.run["engine"])
-    return compile_model(model, target, campaign.device)
+    return compile_model(model, target, campaign.device, say)
 
 
 def _write_start(folder: Path, name: str, text: str) -> Path:

@@ -15,6 +15,7 @@ from pathlib import Path
 from .campaign import Campaign
 from .lock import CampaignLock
 from .manifest import MANIFEST, damage, decide, read_json
+from .models import on_gpu
 from .plan import plan_campaign
 from .pool import LocalPool, available_cores
 from .progress import Silent, Watcher
@@ -41,7 +42,8 @@ def run_campaign(
         campaign: what :func:`~nequip_decorr.stability.campaign.load_campaign` gave.
         executor: any ``concurrent.futures`` executor whose workers see the same files; ``None``
             for processes on this machine. It is left open.
-        workers: processes on this machine; by default the cores at hand.
+        workers: processes on this machine; by default one per core, and one in all where a
+            model runs on a GPU.
         retry_errors: do runs again that ended in ``error``.
         engine_lookup: gives the engine for a name; must be a top-level function.
         watcher: is told what happens, e.g. to show progress.
@@ -61,7 +63,11 @@ def run_campaign(
         specs = plan_campaign(campaign, watcher.say)
         todo = _todo(campaign.out / "runs", specs, retry_errors)
         if executor is None and workers is None:
-            workers = 1 if campaign.device.startswith("cuda") else available_cores()
+            workers = (
+                1
+                if any(map(on_gpu, {spec.model.name: spec.model for spec in specs}.values()))
+                else available_cores()
+            )
         pool = executor or LocalPool(min(workers or 1, max(1, len(todo))))
         session = Session(campaign.out, pool, engine_lookup, watcher, stop)
         session.summary.kept = len(specs) - len(todo)

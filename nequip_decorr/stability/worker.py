@@ -114,7 +114,9 @@ def execute_run(
             wall_s=time.monotonic() - started,
         )
         return _finish(folder, manifest, result, disk_full=is_disk_full(err))
-    return _finish(folder, manifest, result)
+    # LAMMPS ends with the system's own words.
+    full = result.status == "error" and any(os.strerror(n) in result.message for n in DISK_FULL)
+    return _finish(folder, manifest, result, disk_full=full)
 
 
 def _begin(folder: Path, spec: RunSpec, inputs: dict[str, str]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import zipfile
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ase.build import bulk, molecule
 
 from nequip_decorr.resources import configs_dir
 from nequip_decorr.stability.campaign import (
+    KEYS,
     MODES,
     CampaignError,
     load_campaign,
@@ -27,7 +29,7 @@ from nequip_decorr.stability.campaign import (
 from nequip_decorr.stability.engines import available_engines
 from nequip_decorr.stability.models import compiled_metadata, content_hash, type_names
 from nequip_decorr.stability.plan import plan_campaign, read_plan
-from nequip_decorr.stability.spec import ModelSpec, RunSpec
+from nequip_decorr.stability.spec import Criteria, ModelSpec, RunSpec
 
 EMT = {"ase": {"calculator": "ase.calculators.emt.EMT"}}
 
@@ -283,8 +285,13 @@ def test_the_example_is_valid_but_for_its_files() -> None:
     with pytest.raises(CampaignError, match="no such file") as caught:
         load_campaign(path)
     assert all("no such file" in line or "not available" in line for line in caught.value.mistakes)
-    keys = set(yaml.safe_load(path.read_text()))
-    assert {"models", "structures", "temperatures_K", "criteria", "engine", "mode"} <= keys
+    data = yaml.safe_load(path.read_text())
+    assert data["criteria"] == asdict(Criteria()), "the example shows the defaults"
+    defaults = {field.name: field.default for field in fields(RunSpec)}
+    for key in set(data) & set(defaults) - {"criteria"}:
+        assert data[key] == defaults[key]
+    commented = set(re.findall(r"^# (\w+):", path.read_text(), re.M))
+    assert set(KEYS) <= set(data) | commented
 
 
 def test_the_plan_pairs_runs_and_names_them_by_content(folder: Path) -> None:

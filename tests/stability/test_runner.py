@@ -14,9 +14,11 @@ from typing import Any
 
 import ase.io
 import pytest
+from ase import Atoms
 from ase.build import bulk
 
 from nequip_decorr.stability.campaign import Campaign, parse_campaign
+from nequip_decorr.stability.engines import available_engines
 from nequip_decorr.stability.plan import plan_campaign
 from nequip_decorr.stability.progress import Estimate, Silent
 from nequip_decorr.stability.runner import Summary, run_campaign
@@ -283,6 +285,29 @@ def test_a_real_full_disk(folder: Path, small_disk: Path, workers: int) -> None:
     assert summary.stopped is None
     assert statuses(summary) == {"good": ["survived"] * 3, "fill": ["survived"] * 3}
     assert summary.kept >= len(finished)
+
+
+@pytest.mark.parametrize("engine", ["ase", "lammps-library", "lammps"])
+def test_md_on_a_full_disk_is_never_a_survivor(
+    folder: Path, small_disk: Path, quartz: Atoms, engine: str
+) -> None:
+    if reason := available_engines()[engine]:
+        pytest.skip(f"engine {engine}: {reason}")
+    ase.io.write(folder / "quartz.xyz", quartz)
+    emt = {"ase": {"calculator": "ase.calculators.emt.EMT"}}
+    made = campaign(
+        folder,
+        {"m": emt if engine == "ase" else {"reference": "siox"}},
+        structures=["cu.xyz" if engine == "ase" else "quartz.xyz"],
+        engine=engine,
+        trajectory_every=1,
+        record_every=1,
+        length_ps=1.5,
+        out=str(small_disk / "out"),
+    )
+    summary = run_campaign(made, workers=1)
+    assert summary.stopped == "disk full", summary.rows
+    assert {row["status"] for row in summary.rows} <= {"error", "pending", "running"}
 
 
 def test_two_runners_do_not_share_a_campaign(folder: Path) -> None:

@@ -21,6 +21,7 @@ from ase.build import bulk
 from nequip_decorr.cli import main
 from nequip_decorr.datasets import quartz
 from nequip_decorr.stability.engines import available_engines
+from nequip_decorr.stability.table import read_runs
 
 NO_LIBRARY = available_engines()["lammps-library"]
 REAL = pytest.mark.skipif(NO_LIBRARY is not None, reason=f"engine lammps-library: {NO_LIBRARY}")
@@ -154,6 +155,56 @@ def test_a_signal_stops_in_good_order(tmp_path: Path, number: signal.Signals) ->
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 0
     assert "all runs: 2 survived" in said
+
+
+def processes_in(folder: Path) -> list[str]:
+    """Processes whose working directory lies in a folder."""
+    found = []
+    for link in Path("/proc").glob("[0-9]*/cwd"):
+        try:
+            if link.resolve().is_relative_to(folder):
+                found.append((link.parent / "comm").read_text().strip())
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="needs /proc")
+def test_kill_9_leaves_no_lammps_behind(tmp_path: Path) -> None:
+    if reason := available_engines()["lammps"]:
+        pytest.skip(f"engine lammps: {reason}")
+    models = {"tersoff": {"reference": "siox"}}
+    path = write_campaign(tmp_path, models=models, length_ps=100, engine="lammps")
+    out = tmp_path / "out"
+    process = start(path, out)
+    wait_until(lambda: processes_in(out), process)
+    process.kill()
+    process.communicate()
+    for _ in range(100):
+        if not processes_in(out):
+            break
+        time.sleep(0.05)
+    assert processes_in(out) == []
+
+
+@REAL
+@pytest.mark.slow
+def test_walltime_of_real_runs(tmp_path: Path) -> None:
+    models = {"tersoff": {"reference": "siox"}}
+    changes = {"models": models, "replicas": 1, "length_ps": 500}
+    out = tmp_path / "out"
+    for _ in range(2):
+        path = write_campaign(tmp_path, **changes, walltime="1 s")
+        assert main(["stability", "run", str(path), "--out", str(out)]) == 0
+    (row,) = read_runs(out)
+    assert (row["status"], row["message"]) == ("interrupted", "walltime")
+    assert 0 < row["stable_time_ps"] < 500
+    (attempt,) = finished(out).values()
+    path = write_campaign(tmp_path, **changes, walltime="2 s")
+    assert main(["stability", "run", str(path), "--out", str(out)]) == 0
+    assert finished(out) != {row["run_id"]: attempt}
+    assert read_runs(out)[0]["last_step"] > row["last_step"]
 
 
 @REAL
