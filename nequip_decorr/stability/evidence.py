@@ -181,7 +181,7 @@ def structure_errors(
                     images = "cell" if first is None or is_box(first) else "box"
                 got, times, count = _mean(functions[kind], runs, window, images)
                 if truth is None or got is None:
-                    who = "the reference" if truth is None else "it"
+                    who = "it" if got is None else "the reference"
                     missing.append(f"{what}: {who} has no stable frame from {window[0]:g} ps on")
                     continue
                 errors = mean_absolute_difference(got, truth)
@@ -218,6 +218,7 @@ def _mean(
         start, stop, every = window
         stride = every or (np.diff(time).min() if len(time) > 1 else 1.0)
         chosen = stable_window(time, np.inf, start, stop, stride)
+        chosen = chosen[time[chosen] > 0]  # the start frame is the same for every model
         if len(chosen):
             parts.append(function([frames[k] for k in chosen], images=images))
             times.extend(time[chosen])

@@ -123,6 +123,8 @@ def pairs_figure(summary: Summary, rows: Sequence[Row]) -> Figure:
     names, looks = _names(summary), _looks(summary)
     order = [m.name for m in summary.models]
     conditions = sorted({(r["structure"], r["temperature_K"]) for r in rows})
+    log = spans_decades(summary)
+    shortest = min((r["stable_time_ps"] for r in rows if r["stable_time_ps"]), default=1.0)
     labels = shorts([f"{s}  {t:g} K" for s, t in conditions], 38)
     with style():
         fig, axes = figure(9.6, 1.0 + (0.3 + 0.17 * len(order)) * len(conditions))
@@ -130,7 +132,7 @@ def pairs_figure(summary: Summary, rows: Sequence[Row]) -> Figure:
         offsets = np.linspace(-0.27, 0.27, len(order)) if len(order) > 1 else np.zeros(1)
         for row, (structure, temperature_K) in enumerate(conditions):
             here = [
-                r
+                {**r, "stable_time_ps": max(r["stable_time_ps"], shortest)} if log else r
                 for r in rows
                 if (r["structure"], r["temperature_K"]) == (structure, temperature_K)
                 and r["status"] != "error"
@@ -168,7 +170,12 @@ def pairs_figure(summary: Summary, rows: Sequence[Row]) -> Figure:
                 ax.axhline(row - 0.5, color="#eef0f3", lw=1)
         ax.set_yticks(range(len(conditions)), [labels[f"{s}  {t:g} K"] for s, t in conditions])
         ax.set(ylim=(len(conditions) - 0.5, -0.5), xlabel="stable time / ps")
-        ax.set_xlim(left=-0.01 * ax.get_xlim()[1])
+        if log:
+            ax.set_xscale("log")
+            ax.set_xlim(left=0.7 * shortest)
+            ax.xaxis.set_major_formatter("{x:g}")
+        else:
+            ax.set_xlim(left=-0.01 * ax.get_xlim()[1])
         grid(ax, "x")
         keys = [
             Line2D([], [], marker="o", ls="", color=looks[m]["color"], label=names[m])

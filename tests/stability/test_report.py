@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase import Atoms
 
 from nequip_decorr.stability import structure
-from nequip_decorr.stability.evidence import load_runs
+from nequip_decorr.stability.evidence import load_runs, structure_errors
 from nequip_decorr.stability.report import write_report
 from nequip_decorr.stability.style import shorts
 
@@ -198,6 +199,28 @@ def test_reference_tables_are_read_and_tilted_cells_are_said(tmp_path):
     assert images == {"quartz": "cell", "tilted": "box"}
     assert data["structure"][0]["window_ps"] == pytest.approx([2.5, 4.9])
     assert "in the benchmark's own way" in read(page).all
+
+
+def test_structure_is_compared_over_what_was_stable():
+    rng = np.random.default_rng(0)
+
+    def run(last_ps: float) -> list[Atoms]:
+        frames = []
+        for time_ps in np.arange(0, last_ps + 1e-9, 0.1):
+            frame = crystal("quartz")
+            frame.positions += rng.normal(scale=0.1, size=frame.positions.shape)
+            frame.info["time_ps"] = float(time_ps)
+            frames.append(frame)
+        return frames
+
+    keys = [(model, "quartz", 300.0) for model in ("truth", "short", "none")]
+    frames = dict(zip(keys, ([run(5.0)], [run(0.8), run(0.4)], [run(0.0)]), strict=True))
+    errors, missing = structure_errors(frames, dict.fromkeys(keys, 5.0), "truth")
+    assert [e.key[0] for e in errors] == ["short", "short"]
+    assert errors[0].window_ps == pytest.approx((0.4, 0.8))
+    assert errors[0].got.frames == 6 and errors[0].runs == 2 and errors[0].got.too_few
+    assert errors[0].reference.frames == 5
+    assert len(missing) == 2 and "RDF of none in quartz at 300 K: it has no" in missing[0]
 
 
 def test_groups_compare_methods_trained_several_times(tmp_path):

