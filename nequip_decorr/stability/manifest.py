@@ -110,17 +110,20 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
 
 
-def running_manifest(spec: RunSpec, inputs: dict[str, str]) -> dict[str, Any]:
+def running_manifest(
+    spec: RunSpec, inputs: dict[str, str], attempt: str | None = None
+) -> dict[str, Any]:
     """The manifest of a run that begins now.
 
     Args:
         spec: the run.
         inputs: SHA-256 of each input by name.
+        attempt: tells this attempt from all others; made up where none is given.
     """
     return {
         "schema": SCHEMA,
         "run_id": spec.run_id,
-        "attempt": uuid.uuid4().hex,
+        "attempt": attempt or uuid.uuid4().hex,
         "status": "running",
         "started": now(),
         "finished": None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import uuid
 from collections import Counter, deque
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
 from concurrent.futures import wait as wait_for
@@ -111,6 +112,7 @@ class Session:
             str(folder),
             engine_lookup=self.engine_lookup,
             replaces=self.before[spec.run_id],
+            attempt=uuid.uuid4().hex,
         )
         try:
             self.active[self.executor.submit(task)] = spec

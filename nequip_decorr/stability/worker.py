@@ -73,7 +73,10 @@ def planned(run_folder: Path) -> dict[str, Any]:
 
 
 def execute_run(
-    run_folder: str, engine_lookup: EngineLookup = default_engine, replaces: str | None = None
+    run_folder: str,
+    engine_lookup: EngineLookup = default_engine,
+    replaces: str | None = None,
+    attempt: str | None = None,
 ) -> dict[str, Any]:
     """Do one planned run, unless its manifest says that it is finished.
 
@@ -85,6 +88,8 @@ def execute_run(
         run_folder: ``CAMPAIGN/runs/RUN_ID``.
         engine_lookup: gives the engine for a name; a function that can be pickled.
         replaces: the attempt that is to be done again even though it is finished.
+        attempt: a name for this one. It makes each call unlike any before, so that an executor
+            that remembers results by arguments does not answer from memory.
 
     Returns:
         ``status``, ``cause``, ``message``, ``last_step`` and ``disk_full``.
@@ -99,7 +104,7 @@ def execute_run(
     started = time.monotonic()
     manifest: dict[str, Any] = {}
     try:
-        manifest = _begin(folder, spec, plan["inputs"])
+        manifest = _begin(folder, spec, plan["inputs"], attempt)
         _check_inputs(spec, plan["inputs"])
         result = engine_lookup(spec.engine).run(spec, folder, _progress_writer(folder))
         _probe(folder)
@@ -119,8 +124,10 @@ def execute_run(
     return _finish(folder, manifest, result, disk_full=full)
 
 
-def _begin(folder: Path, spec: RunSpec, inputs: dict[str, str]) -> dict[str, Any]:
-    manifest = running_manifest(spec, inputs)
+def _begin(
+    folder: Path, spec: RunSpec, inputs: dict[str, str], attempt: str | None
+) -> dict[str, Any]:
+    manifest = running_manifest(spec, inputs, attempt)
     aside = folder.with_name(f".old-{folder.name}-{manifest['attempt'][:8]}")
     with suppress(FileNotFoundError):
         folder.rename(aside)
