@@ -14,7 +14,8 @@ On GPUs, with a model compiled for cuda (one rank per GPU; `--launch` as the mac
 
 Every row is one LAMMPS run: a short warm-up (the first calls of a model allocate), then the timed
 steps. Runs are repeated round-robin; the row holds the fastest, which other work on the machine
-disturbs least, and the spread. Memory is the peak resident size of the ranks, summed; GPU memory
+disturbs least, and the slowest; `cpu_use` is LAMMPS's own figure, 1.0 where each rank had a core to
+itself. Memory is the peak resident size of the ranks, summed; GPU memory
 is the device's own figure from nvidia-smi while the run lasts, where there is one.
 """
 
@@ -79,6 +80,7 @@ class Row:
     steps: int
     loop_s: float
     slowest_loop_s: float
+    cpu_use: float
     ms_per_step: float
     atom_steps_per_s: float
     atom_steps_per_s_per_rank: float
@@ -108,6 +110,7 @@ class Sample:
 
     atoms: int
     loop_s: float
+    cpu_use: float
     rss_MB: float
     gpu_MB: float
     listed_neighbours_per_atom: float
@@ -170,11 +173,13 @@ def measure(case: Case, folder: Path, options: argparse.Namespace) -> Sample:
         output = run_lammps(command, ["-in", "in.scaling", "-log", "none"], cwd=folder)
     loops = re.findall(r"Loop time of (\S+) on \d+ procs for (\d+) steps with (\d+) atoms", output)
     seconds, _, atoms = [loop for loop in loops if int(loop[1]) == options.steps][-1]
+    busy = re.findall(r"([0-9.]+)% CPU use with", output)
     resident = re.search(r"Maximum resident set size:\s*(\S+)", output)
     neighbours = re.search(r"Ave neighs/atom = (\S+)", output)
     return Sample(
         atoms=int(atoms),
         loop_s=float(seconds),
+        cpu_use=float(busy[-1]) / 100,
         # LAMMPS reports the first rank's; the box divides evenly.
         rss_MB=float(resident[1]) * case.ranks if resident else float("nan"),
         gpu_MB=gpu.peak_MB,
@@ -233,6 +238,7 @@ def rows(runs: dict[Case, list[Sample]], options: argparse.Namespace, version: s
                 steps=options.steps,
                 loop_s=sample.loop_s,
                 slowest_loop_s=max(s.loop_s for s in runs[case]),
+                cpu_use=sample.cpu_use,
                 ms_per_step=round(1e3 * sample.loop_s / options.steps, 3),
                 atom_steps_per_s=round(rate, 1),
                 atom_steps_per_s_per_rank=round(rate / case.ranks, 1),
