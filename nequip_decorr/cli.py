@@ -47,7 +47,7 @@ def _add_demo(commands: argparse._SubParsersAction) -> None:
     )
     demo.add_argument("--out", type=Path, required=True, help="folder for everything it makes")
     demo.add_argument("--seed", type=int, default=1, help="of training and velocities (default: 1)")
-    demo.add_argument("--epochs", type=_positive(int), help="training length (default: 150)")
+    demo.add_argument("--epochs", type=_positive(int), help="training length (default: 300)")
     demo.add_argument(
         "--length-ps", type=_positive(float), default=6.0, help="MD per cell (default: 6)"
     )

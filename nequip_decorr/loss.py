@@ -93,7 +93,7 @@ class FeatureDecorrelation(_FeatureMetric):
             coeffs: {total_energy: 1.0, forces: 1.0}
             extra_metrics:
               - name: decorrelation
-                coeff: 0.1
+                coeff: 0.05
                 metric:
                   _target_: nequip_decorr.FeatureDecorrelation
                   block_size: ${training_module.model.num_scalar_features}

@@ -63,7 +63,7 @@ class DecorrelationScheduler(Callback):
     """Schedule the coefficient of one loss term and keep the ratios of all others.
 
     Two modes. The open loop is a pure function of progress, so a resumed run follows the same
-    curve. Coefficients mean what they mean in the config: ``end: 0.1`` is ``coeff: 0.1`` in the
+    curve. Coefficients mean what they mean in the config: ``end: 0.05`` is ``coeff: 0.05`` in the
     block, beside stock coefficients as written there (NequIP normalises the sum to one).
 
     .. code-block:: yaml
@@ -73,7 +73,7 @@ class DecorrelationScheduler(Callback):
             - _target_: nequip_decorr.DecorrelationScheduler
               metric: decorrelation
               start: 0.0
-              end: 0.1
+              end: 0.05
               shape: linear
               begin: 0.0
               finish: 0.5
