@@ -163,7 +163,9 @@ def _read_xyz(path: Path) -> Iterator[Atoms]:
         end = start + int(lines[start]) + 2
         if end > len(lines) or not lines[end - 1].endswith("\n"):
             return  # cut off
-        yield ase.io.read(io.StringIO("".join(lines[start:end])), format="extxyz")
+        frame = ase.io.read(io.StringIO("".join(lines[start:end])), format="extxyz")
+        assert isinstance(frame, Atoms)
+        yield frame
         start = end
 
 

@@ -111,7 +111,7 @@ class _Run:
             try:
                 if step:
                     self.set_target(step - 1)
-                    self.dynamics.step()
+                    self.dynamics.step()  # type: ignore[attr-defined]
                 violation = self._after(step)
             except Exception as err:
                 if self.start is not None and not self._finite():
@@ -123,9 +123,9 @@ class _Run:
                 return self._failed(violation)
             if progress is not None and step % _PROGRESS_EVERY == 0:
                 progress(step)
-            if step < spec.steps and (message := self._interrupted(stop)):
+            if step < spec.steps and (reason := self._interrupted(stop)):
                 self._record(step)
-                return RunResult("interrupted", step, every, message=message)
+                return RunResult("interrupted", step, every, message=reason)
         return RunResult("survived", spec.steps, every, message=f"reached {spec.steps} steps")
 
     def _after(self, step: int) -> Violation | None:
