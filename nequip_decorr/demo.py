@@ -265,13 +265,19 @@ class Demo:
         """
         if not jobs:
             return
-        environment = {"OMP_NUM_THREADS": "1", **os.environ}
         running, last_line = {}, time.monotonic()
         columns = (TextColumn("{task.description:>14}"), BarColumn(), TimeElapsedColumn())
         with Progress(*columns, console=self.console) as progress:
             for name, command in jobs.items():
                 (self.out / name).mkdir(exist_ok=True)
                 file = (self.out / name / log).open("w")
+                # Two compilers that share a cache can read each other's half-written files.
+                cache = str(self.out / name / "inductor_cache")
+                environment = {
+                    "OMP_NUM_THREADS": "1",
+                    **os.environ,
+                    "TORCHINDUCTOR_CACHE_DIR": cache,
+                }
                 process = subprocess.Popen(
                     command, stdout=file, stderr=subprocess.STDOUT, env=environment
                 )
