@@ -13,11 +13,24 @@ _PUBLIC = {
     "FeatureDecorrelation": "loss",
     "FeatureCorrelation": "loss",
     "DecorrelationScheduler": "schedule",
+    "Inspection": "inspection.result",
+    "inspect_features": "inspection.run",
+    "inspect_model": "inspection.run",
 }
 
-__all__ = ["DecorrelationScheduler", "FeatureCorrelation", "FeatureDecorrelation", "__version__"]
+__all__ = [
+    "DecorrelationScheduler",
+    "FeatureCorrelation",
+    "FeatureDecorrelation",
+    "Inspection",
+    "__version__",
+    "inspect_features",
+    "inspect_model",
+]
 
 if TYPE_CHECKING:
+    from .inspection.result import Inspection
+    from .inspection.run import inspect_features, inspect_model
     from .loss import FeatureCorrelation, FeatureDecorrelation
     from .schedule import DecorrelationScheduler
 

@@ -13,6 +13,7 @@ EPILOG = """\
 examples:
   nequip-decorr demo --out demo                  the whole way, on built-in data, in minutes
   nequip-decorr data siox data/ --size study     silicon oxide labelled by a classical potential
+  nequip-decorr inspect best.ckpt test.xyz       are its features correlated, and where?
   nequip-decorr stability run campaign.yaml      is this model stable in MD, and more so than that?
 """
 
@@ -29,9 +30,11 @@ def parser() -> argparse.ArgumentParser:
     commands = main.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_demo(commands)
     _add_data(commands)
+    from .inspection.cli import add_parser as add_inspect
     from .lammps_tools.cli import add_parsers as add_lammps
     from .stability.cli import add_parsers as add_stability
 
+    add_inspect(commands)
     add_stability(commands)
     add_lammps(commands)
     return main
