@@ -97,7 +97,8 @@ def run(arguments: argparse.Namespace) -> int:
                     progress=show,
                 )
             )
-    console.print(found.table())
+    for table in found.tables():
+        console.print(table)
     found.to_csv(arguments.out)
     page = found.to_html(arguments.out / "index.html")
     (arguments.out / "overview.png").write_bytes(html.png_bytes(found.figures()["overview"]))
@@ -113,9 +114,9 @@ def name_files(texts: Sequence[str]) -> dict[str, Path]:
     """
     given: list[tuple[str | None, Path]] = []
     for text in texts:
-        name, sign, rest = text.partition("=")
-        if sign and name and rest and not Path(text).exists() and "/" not in name:
-            given.append((name, Path(rest)))
+        given_name, _, rest = text.partition("=")
+        if given_name and rest and not Path(text).exists() and "/" not in given_name:
+            given.append((given_name, Path(rest)))
         else:
             given.append((None, Path(text)))
     own = [path for name, path in given if name is None]

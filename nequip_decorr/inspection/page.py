@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .. import __version__, html
-from .result import Entry, Inspection
+from .result import Entry, Inspection, block_label
 
 READ_HEAT_MAP: Final = (
     "Each square is a pair of channels: red moves together, blue moves oppositely, white has no "
@@ -15,16 +15,23 @@ READ_HEAT_MAP: Final = (
     "first data set, and kept for the others: a channel of one model has no counterpart in another."
 )
 READ_SPECTRUM: Final = (
-    "Eigenvalues of the correlation matrix. Uncorrelated channels would give a flat line at 1. A "
-    "steep fall means that few directions carry all that the channels say; the rest of the width "
-    "is unused on these structures."
+    "Eigenvalues of the correlation matrix; they sum to the number of channels. Uncorrelated "
+    "channels would give a flat line at 1. A steep fall means that few directions carry all that "
+    "the channels say; the rest of the width is unused on these structures."
 )
 READ_LENGTH: Final = (
-    "Correlation among edges of nearly the same length, with the number of edges of the first data "
-    "set as grey bars. Every feature fades towards the cutoff, which alone makes channels move "
-    "together over all edges; within a bin of length it cannot. A curve far below the bar of “all "
-    "samples” above says that distance does most of it. Bins with fewer than 100 edges are left "
-    "out: chance alone correlates few samples."
+    "Correlation among edges of nearly the same length; grey bars are the numbers of edges in the "
+    "first data set. Every feature fades towards the cutoff, which alone makes channels move "
+    "together over all edges; within a bin of length it can't. In a bin that holds one pair of "
+    "elements only, two-body features still follow one curve in the length, so their |R| is near "
+    "1. Bins with fewer than 100 edges are left out: chance alone correlates few samples."
+)
+READ_SHARES: Final = (
+    "What the channels' variance comes from (mean over channels): what the edge length alone "
+    "predicts, what the two elements add to that, and the rest, which only the surroundings can "
+    "give. Two-body features know length and elements alone. Where the rest is small, the layers "
+    "repeat what the two-body block says, and a high correlation says little about how a model "
+    "sees its surroundings."
 )
 READ_SPLIT: Final = (
     "The two right matrices sum to the left one, which is the heat map above. The middle one is "
@@ -39,17 +46,17 @@ READ_KINDS: Final = (
     "chance."
 )
 READ_NUMBERS: Final = (
-    ("mean |R|", "mean absolute correlation over all pairs of channels of a block; 0 to 1."),
-    ("max |R|", "that of the most correlated pair."),
+    ("mean|R|", "mean absolute correlation over all pairs of channels of a block; 0 to 1."),
+    ("max", "that of the most correlated pair."),
     (
-        "effective rank",
-        "how many independent directions the channels span (exponential of the entropy of the "
-        "spectrum, Roy and Vetterli 2007), of how many channels.",
+        "eff. rank",
+        "effective rank: how many independent directions the channels span (exponential of the "
+        "entropy of the spectrum, Roy and Vetterli 2007), of how many channels.",
     ),
     ("dead", "channels that do not vary over these samples."),
-    ("duplicates", "channels that could go: another one correlates with them above 0.99."),
-    ("length explains", "share of the channels' variance that the edge length predicts."),
-    ("|R| left", "mean absolute correlation of what the length does not predict."),
+    ("dup.", "duplicates: channels that could go: another one correlates with them above 0.99."),
+    ("length", "share of the channels' variance that the edge length predicts."),
+    ("left|R|", "mean absolute correlation of what the length does not predict."),
 )
 CAUTION: Final = (
     "Correlation describes features; it does not by itself say that a model is accurate or stable "
@@ -126,6 +133,9 @@ def content(found: Inspection) -> html.Html:
     if "length" in figures:
         sections.append(html.tag("h2", "How much of it is distance"))
         sections.append(_picture(figures["length"], "Correlation and length", READ_LENGTH))
+        if "shares" in figures:
+            alt = "Shares of variance by edge length, elements and surroundings"
+            sections.append(_picture(figures["shares"], alt, READ_SHARES))
         sections.append(_distance(found))
         for k, name in enumerate(found.models):
             if f"distance_{k}" in figures:
@@ -153,7 +163,7 @@ def _channels(found: Inspection) -> html.Html | None:
     rows = []
     for entry in found.entries:
         for block, s in zip(entry.blocks, entry.statistics, strict=True):
-            where = [entry.model, entry.dataset, block]
+            where = [entry.model, entry.dataset, block_label(block)]
             if s.dead:
                 rows.append([*where, "dead", ", ".join(map(str, s.dead))])
             for group in s.duplicates:
@@ -172,7 +182,12 @@ def _distance(found: Inspection) -> html.Html | None:
         for b, block in enumerate(entry.blocks):
             if length is None:
                 continue
-            row = [entry.dataset, block, entry.model, f"{entry.statistics[b].mean_abs:.3f}"]
+            row = [
+                entry.dataset,
+                block_label(block),
+                entry.model,
+                f"{entry.statistics[b].mean_abs:.3f}",
+            ]
             for given in (length, both):
                 row += ["–", "–"] if given is None else [_share(given[b]), _left(given[b])]
             rows.append(row)
@@ -197,6 +212,11 @@ def _provenance(found: Inspection) -> html.Html:
     rows = [[e.model, e.dataset, e.field, e.frames, e.statistics[0].samples] for e in found.entries]
     header = ["model", "data", "field", "frames", "edges or atoms"]
     return html.join(html.tag("h2", "What was read"), html.table(header, rows))
+
+
+def _error(entry: Entry) -> str:
+    error = entry.force_mae_eV_per_A
+    return "no labels" if error is None else f"{error:.4f}"
 
 
 def _picture(fig: Any, alt: str, caption: str | None) -> html.Html:

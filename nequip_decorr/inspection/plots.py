@@ -10,20 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..stability.style import INK, SOFT, figure, grid, model_styles, shorts, style
-from .result import Entry, Inspection
+from .result import Entry, Inspection, block_label
 from .statistics import cluster_order
 
-BLOCK_NAMES: Final = {"two_body": "two-body"}
 SIGNED: Final = "RdBu_r"
 PLAIN: Final = "YlOrRd"
 SAMPLES_FOR_A_BIN: Final = 100
 """A bin with fewer edges is not drawn: chance alone correlates few samples."""
+_SHARE_COLOURS: Final = ("#33658A", "#8C6BB1", "#D9DEE3")
 _MARKERS: Final = ("o", "s", "^", "D", "v")
-
-
-def block_label(name: str) -> str:
-    """A block's name for people."""
-    return BLOCK_NAMES.get(name, name.replace("_", " "))
 
 
 def all_figures(found: Inspection) -> dict[str, Figure]:
@@ -34,6 +29,9 @@ def all_figures(found: Inspection) -> dict[str, Figure]:
     figures["spectrum"] = spectra(found)
     if any(e.by_length for e in found.entries):
         figures["length"] = against_length(found)
+        shares = variance_shares(found)
+        if shares is not None:
+            figures["shares"] = shares
         for k, name in enumerate(found.models):
             split = distance_split(found, name)
             if split is not None:
@@ -96,7 +94,7 @@ def heat_maps(found: Inspection, dataset: str) -> Figure:
     rows, columns = len(entries), max(len(e.blocks) for e in entries)
     names = shorts(found.models, 24)
     with style():
-        fig, axes = figure(2.6 * columns + 1.1, 2.75 * rows + 0.35, rows, columns)
+        fig, axes = figure(2.6 * columns + 1.1, 2.6 * rows + 0.35, rows, columns)
         for line, entry in zip(axes, entries, strict=True):
             for ax in line[len(entry.blocks) :]:
                 ax.set_visible(False)
@@ -160,15 +158,9 @@ def against_length(found: Inspection) -> Figure:
             for entry in (e for e in found.entries if block in e.blocks and e.by_length):
                 b = entry.blocks.index(block)
                 look = _looks(found)[entry.model, entry.dataset]
-                bins = [
-                    (0.5 * (low + high), s[b].mean_abs)
-                    for low, high, s in entry.by_length
-                    if s[b].samples >= SAMPLES_FOR_A_BIN
-                ]
-                if bins:
-                    x, y = zip(*bins, strict=True)
-                    ax.plot(x, y, **_line(look), markersize=3.5)
+                ax.plot(*_length_curve(entry, b), **_line(look), markersize=3.5)
             ax.set(title=block_label(block), xlabel="edge length, Å", ylim=(0, 1.02))
+            ax.set_xlim(_length_range(found))
             ax.set_zorder(2)
             ax.patch.set_visible(False)
             _counts(ax, found.entries[0])
@@ -176,6 +168,17 @@ def against_length(found: Inspection) -> Figure:
         axes[0].set_ylabel("mean |R| within the bin")
         _legend(fig, axes[0], len(found.entries))
         return fig
+
+
+def _length_curve(entry: Entry, block: int) -> tuple[np.ndarray, np.ndarray]:
+    """Middles of all bins and the mean |R| there, NaN (a gap) where there are too few edges."""
+    assert entry.moments.bin_edges is not None
+    edges = entry.moments.bin_edges.numpy()
+    values = np.full(len(edges) - 1, np.nan)
+    for low, _, found in entry.by_length:
+        if found[block].samples >= SAMPLES_FOR_A_BIN:
+            values[np.searchsorted(edges, low)] = found[block].mean_abs
+    return 0.5 * (edges[1:] + edges[:-1]), values
 
 
 def _counts(ax: Axes, entry: Entry) -> None:
@@ -186,6 +189,54 @@ def _counts(ax: Axes, entry: Entry) -> None:
     counts = np.array([s[0].samples for s in found], dtype=float)
     heights = 0.3 * counts / counts.max()
     ax.bar(low, heights, np.subtract(high, low), align="edge", color="#e9ecef", zorder=0)
+
+
+def _length_range(found: Inspection) -> tuple[float, float]:
+    bins = [bin_ for e in found.entries for bin_ in e.by_length]
+    low, high = min(b[0] for b in bins), max(b[1] for b in bins)
+    return low - 0.03 * (high - low), high + 0.03 * (high - low)
+
+
+def variance_shares(found: Inspection) -> Figure | None:
+    """What the variance of the features comes from: edge length, elements, the surroundings."""
+    entries = [e for e in found.entries if e.given_length and e.given_length_and_kind]
+    if not entries:
+        return None
+    looks, blocks = _looks(found), _blocks(found)
+    with style():
+        height = 0.9 + 0.3 * len(entries)
+        fig, axes = figure(max(3.1 * len(blocks) + 1.2, 5.5), height, 1, len(blocks), sharey=True)
+        for ax, block in zip(axes[0], blocks, strict=True):
+            for k, entry in enumerate(entries):
+                if block in entry.blocks:
+                    _share_bar(ax, entry, entry.blocks.index(block), -k)
+            ax.set(title=block_label(block), xlim=(0, 100), xlabel="% of the variance")
+            ax.set_yticks(
+                [-k for k in range(len(entries))],
+                [looks[e.model, e.dataset]["label"] or "all edges" for e in entries],
+            )
+            ax.tick_params(length=0)
+            ax.spines[:].set_visible(False)
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        fig.legend(handles[:3], labels[:3], loc="outside lower center", ncols=3)
+        return fig
+
+
+def _share_bar(ax: Axes, entry: Entry, block: int, y: float) -> None:
+    assert entry.given_length is not None and entry.given_length_and_kind is not None
+    length = entry.given_length[block].variance
+    both = max(entry.given_length_and_kind[block].variance, length)
+    left = 0.0
+    names = ("edge length", "elements as well", "the rest: surroundings")
+    for name, share, colour in zip(
+        names, (length, both - length, 1 - both), _SHARE_COLOURS, strict=True
+    ):
+        ax.barh(y, 100 * share, 0.72, left=100 * left, color=colour, label=name)
+        if share > 0.08:
+            ink = "white" if colour != _SHARE_COLOURS[2] else INK
+            ax.text(100 * (left + share / 2), y, f"{100 * share:.0f}", ha="center", va="center",
+                    color=ink, fontsize=8.5)  # fmt: skip
+        left += share
 
 
 def distance_split(found: Inspection, model: str) -> Figure | None:
@@ -222,19 +273,19 @@ def kind_maps(found: Inspection) -> Figure:
     entries = [e for e in found.entries if len(e.by_kind) > 1]
     columns = max(len(e.blocks) for e in entries)
     elements = max(len(_elements(e)[1]) for e in entries)
-    side = max(1.7, 0.55 * elements)
+    side = max(1.3, 0.5 * elements)
     looks = _looks(found)
     with style():
-        height = (side if entries[0].on_edges else 0.75) + 0.45
+        height = (side if entries[0].on_edges else 0.55) + 0.3
         fig, axes = figure(
-            (side + 0.35) * columns + 2.4, height * len(entries) + 0.5, len(entries), columns
+            (side + 0.35) * columns + 2.6, height * len(entries) + 0.5, len(entries), columns
         )
-        for line, entry in zip(axes, entries, strict=True):
+        for row, (line, entry) in enumerate(zip(axes, entries, strict=True)):
             for ax in line[len(entry.blocks) :]:
                 ax.set_visible(False)
             for b, block in enumerate(entry.blocks):
                 image = _kind_map(line[b], entry, b)
-                if line is axes[0]:
+                if row == 0:
                     line[b].set_title(block_label(block))
             label = looks[entry.model, entry.dataset]["label"].replace(", ", "\n")
             line[0].set_ylabel(label, rotation=0, ha="right", va="center", labelpad=8)
@@ -261,7 +312,7 @@ def _kind_map(ax: Axes, entry: Entry, block: int) -> Any:
         centre, other = name.split("-") if entry.on_edges else ("", name)
         if found[block].samples > 1:
             values[rows.index(centre), columns.index(other)] = found[block].mean_abs
-    image = ax.imshow(values, cmap=PLAIN, vmin=0, vmax=1, aspect="auto")
+    image = ax.imshow(values, cmap=PLAIN, vmin=0, vmax=1)
     for (i, j), value in np.ndenumerate(values):
         text = "–" if np.isnan(value) else f"{value:.2f}"
         colour = "white" if value > 0.6 else INK

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from ..correlation import Moments, correlation_matrix, spectrum
@@ -17,7 +18,8 @@ from ..features import block_names
 from .accumulate import FeatureMoments
 from .statistics import BlockStatistics, Explained, block_statistics, explained
 
-ALL = "all"
+ALL: Final = "all"
+_LABELS: Final = {"two_body": "two-body"}
 
 
 @dataclass(frozen=True)
@@ -190,37 +192,52 @@ class Inspection:
 
         return all_figures(self)
 
-    def table(self) -> Table:
-        """The summary as a table for the terminal."""
+    def tables(self) -> list[Table]:
+        """The summary for the terminal, a table per data set."""
         header, rows = self.summary()
-        shown = Table(title="feature correlation", title_justify="left")
-        for name in header:
-            text = name in ("model", "data", "block")
-            shown.add_column(name, justify="left" if text else "right")
-        previous = None
-        for row in rows:
-            if previous is not None and row[0] != previous:
-                shown.add_section()
-            shown.add_row(*row)
-            previous = row[0]
+        shown = []
+        for dataset in self.datasets:
+            title = f"{dataset}: {self._sizes(dataset)}"
+            table = Table(
+                title=title,
+                title_justify="left",
+                title_style="bold",
+                box=SIMPLE_HEAD,
+                padding=(0, 1, 0, 0),
+            )
+            for name in header[1:]:
+                left = name in ("block", "model")
+                table.add_column(name, justify="left" if left else "right", no_wrap=True)
+            block = None
+            for row in (r for r in rows if r[0] == dataset):
+                if block not in (None, row[1]) and len(self.models) > 1:
+                    table.add_section()
+                block = row[1]
+                table.add_row(*row[1:])
+            shown.append(table)
         return shown
+
+    def _sizes(self, dataset: str) -> str:
+        mine = [e for e in self.entries if e.dataset == dataset]
+        words = "edges" if mine[0].on_edges else "atoms"
+        text = f"{mine[0].frames} frames, {mine[0].statistics[0].samples} {words}"
+        errors = [e for e in mine if e.force_mae_eV_per_A is not None]
+        if errors:
+            text += "; force MAE in eV/Å: "
+            text += ", ".join(f"{e.model} {e.force_mae_eV_per_A:.3f}" for e in errors)
+        return text
 
     def summary(self) -> tuple[list[str], list[list[str]]]:
         """Header and rows of the summary: a row per data set, block and model."""
-        header = ["data", "block", "model", "mean |R|", "max |R|", "effective rank", "dead"]
-        header += ["duplicates"]
+        header = ["data", "block", "model", "mean|R|", "max", "eff. rank", "dead", "dup."]
         on_edges = any(e.on_edges for e in self.entries)
-        if on_edges:
-            header += ["length explains", "|R| left"]
-        errors = any(e.force_mae_eV_per_A is not None for e in self.entries)
-        if errors:
-            header += ["force MAE, eV/Å"]
+        header += ["length", "left|R|"] if on_edges else []
         rows = []
         for dataset in self.datasets:
             mine = [e for e in self.entries if e.dataset == dataset]
             for block in dict.fromkeys(b for e in mine for b in e.blocks):
                 for entry in (e for e in mine if block in e.blocks):
-                    rows.append(_summary_row(entry, block, on_edges, errors))
+                    rows.append(_summary_row(entry, block, on_edges))
         return header, rows
 
     def _repr_html_(self) -> str:
@@ -248,6 +265,11 @@ class Inspection:
                     yield {**key, "finding": "dead", "channels": _words(found.dead)}
                 for group in found.duplicates:
                     yield {**key, "finding": "duplicates", "channels": _words(group)}
+
+
+def block_label(name: str) -> str:
+    """A block's name for people."""
+    return _LABELS.get(name, name.replace("_", " "))
 
 
 def _words(channels: Sequence[int]) -> str:
@@ -304,18 +326,14 @@ def _number(value: float | None) -> str:
     return "" if value is None or np.isnan(value) else f"{value:.6g}"
 
 
-def _summary_row(entry: Entry, block: str, on_edges: bool, errors: bool) -> list[str]:
+def _summary_row(entry: Entry, block: str, on_edges: bool) -> list[str]:
     b = entry.blocks.index(block)
     s = entry.statistics[b]
-    row = [entry.dataset, block, entry.model, _shown(s.mean_abs), _shown(s.max_abs)]
-    row += [f"{s.effective_rank:.1f} of {s.channels}", str(len(s.dead)), str(s.redundant)]
+    row = [entry.dataset, block_label(block), entry.model, _shown(s.mean_abs), _shown(s.max_abs)]
+    row += [f"{s.effective_rank:.1f}/{s.channels}", str(len(s.dead)), str(s.redundant)]
     if on_edges:
         given = entry.given_length[b] if entry.given_length else None
-        row += (
-            ["–", "–"] if given is None else [f"{given.variance:.0%}", _shown(given.mean_abs_left)]
-        )
-    if errors:
-        row.append(_shown(entry.force_mae_eV_per_A))
+        row += ["–", "–"] if given is None else [_percent(given), _shown(given.mean_abs_left)]
     return row
 
 
