@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,9 +23,10 @@ READ_SPECTRUM: Final = (
 READ_LENGTH: Final = (
     "Correlation among edges of nearly the same length; grey bars are the numbers of edges in the "
     "first data set. Every feature fades towards the cutoff, which alone makes channels move "
-    "together over all edges; within a bin of length it can't. In a bin that holds one pair of "
-    "elements only, two-body features still follow one curve in the length, so their |R| is near "
-    "1. Bins with fewer than 100 edges are left out: chance alone correlates few samples."
+    "together over all edges; within a bin of length it can't. Two-body features of one pair of "
+    "elements follow curves in the length, so in a bin with one pair they correlate whatever the "
+    "model has learned. Bins with fewer than 100 edges are left out: chance alone correlates few "
+    "samples."
 )
 READ_SHARES: Final = (
     "What the channels' variance comes from (mean over channels): what the edge length alone "
@@ -56,7 +58,7 @@ READ_NUMBERS: Final = (
     ("dead", "channels that do not vary over these samples."),
     ("dup.", "duplicates: channels that could go: another one correlates with them above 0.99."),
     ("length", "share of the channels' variance that the edge length predicts."),
-    ("left|R|", "mean absolute correlation of what the length does not predict."),
+    ("left", "mean absolute correlation of what the length does not predict."),
 )
 CAUTION: Final = (
     "Correlation describes features; it does not by itself say that a model is accurate or stable "
@@ -105,6 +107,9 @@ def headline(found: Inspection) -> str:
 
 
 def _range(values: list[float], form: str) -> str:
+    values = [v for v in values if not math.isnan(v)]
+    if not values:
+        return "–"
     low, high = format(min(values), form), format(max(values), form)
     return low if low == high else f"{low} to {high}"
 
@@ -131,7 +136,7 @@ def content(found: Inspection) -> html.Html:
     sections += [_channels(found), html.tag("h2", "How many directions they span")]
     sections.append(_picture(figures["spectrum"], "Spectra of the correlation", READ_SPECTRUM))
     if "length" in figures:
-        sections.append(html.tag("h2", "How much of it is distance"))
+        sections.append(html.tag("h2", "How much of it is distance, and elements"))
         sections.append(_picture(figures["length"], "Correlation and length", READ_LENGTH))
         if "shares" in figures:
             alt = "Shares of variance by edge length, elements and surroundings"

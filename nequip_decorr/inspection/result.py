@@ -231,7 +231,7 @@ class Inspection:
         """Header and rows of the summary: a row per data set, block and model."""
         header = ["data", "block", "model", "mean|R|", "max", "eff. rank", "dead", "dup."]
         on_edges = any(e.on_edges for e in self.entries)
-        header += ["length", "left|R|"] if on_edges else []
+        header += ["length", "left"] if on_edges else []
         rows = []
         for dataset in self.datasets:
             mine = [e for e in self.entries if e.dataset == dataset]
