@@ -13,12 +13,14 @@ _PUBLIC = {
     "FeatureDecorrelation": "loss",
     "FeatureCorrelation": "loss",
     "DecorrelationScheduler": "schedule",
+    "CorrelationLogger": "logger",
     "Inspection": "inspection.result",
     "inspect_features": "inspection.run",
     "inspect_model": "inspection.run",
 }
 
 __all__ = [
+    "CorrelationLogger",
     "DecorrelationScheduler",
     "FeatureCorrelation",
     "FeatureDecorrelation",
@@ -31,6 +33,7 @@ __all__ = [
 if TYPE_CHECKING:
     from .inspection.result import Inspection
     from .inspection.run import inspect_features, inspect_model
+    from .logger import CorrelationLogger
     from .loss import FeatureCorrelation, FeatureDecorrelation
     from .schedule import DecorrelationScheduler
 
