@@ -12,7 +12,7 @@ from ..features import EDGE_FEATURES
 DESCRIPTION: Final = """\
 How correlated are the features of a trained model, where, and on which structures? Reads a
 checkpoint or package, trained with or without this plugin, and any structures that ase reads, and
-writes a page with pictures (index.html), the same as CSV, and a table here.
+writes a page (index.html), its pictures as PNG and its numbers as CSV, and prints a table.
 
   nequip-decorr inspect best.ckpt test.xyz
   nequip-decorr inspect stock/best.ckpt id=test.xyz melt=melt.xyz --compare ours/best.ckpt
@@ -64,7 +64,6 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
-    from .. import html
     from .result import Inspection
     from .run import inspect_model
 
@@ -101,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
         console.print(table)
     found.to_csv(arguments.out)
     page = found.to_html(arguments.out / "index.html")
-    (arguments.out / "overview.png").write_bytes(html.png_bytes(found.figures()["overview"]))
+    found.to_png(arguments.out / "pictures")
     console.print(f"page with pictures: {page}", highlight=False, soft_wrap=True)
     return 0
 

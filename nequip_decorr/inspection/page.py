@@ -83,7 +83,7 @@ def write_page(found: Inspection, path: Path) -> Path:
 
 def fragment(found: Inspection) -> str:
     """For a notebook: headline, table and the first pictures."""
-    figures = found.figures()
+    figures = found.figures
     return html.join(
         html.tag("p", html.tag("strong", headline(found))),
         html.table(*found.summary()),
@@ -116,7 +116,7 @@ def _range(values: list[float], form: str) -> str:
 
 def content(found: Inspection) -> html.Html:
     """Table, pictures and how to read them."""
-    figures = found.figures()
+    figures = found.figures
     sections: list[Any] = [
         html.tag("h2", "In numbers"),
         html.table(*found.summary()),

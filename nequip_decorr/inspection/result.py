@@ -186,11 +186,22 @@ class Inspection:
 
         return write_page(self, Path(path))
 
+    @cached_property
     def figures(self) -> dict[str, Any]:
         """The pictures as matplotlib figures, by name."""
         from .plots import all_figures
 
         return all_figures(self)
+
+    def to_png(self, folder: str | Path) -> list[Path]:
+        """Write every picture as a PNG file; returns their paths."""
+        from ..html import png_bytes
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, figure in self.figures.items():
+            (folder / f"{name}.png").write_bytes(png_bytes(figure))
+        return [folder / f"{name}.png" for name in self.figures]
 
     def tables(self) -> list[Table]:
         """The summary for the terminal, a table per data set."""

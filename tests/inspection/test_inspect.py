@@ -62,7 +62,7 @@ def test_one_command_with_two_arguments_gives_the_page(stock, data, in_folder, c
     assert "base64" in page
     assert not re.search(r"(src|href)=\"?(http|//|file)", page)
     assert sorted(p.name for p in (in_folder / "inspection").iterdir()) == [
-        "channels.csv", "index.html", "overview.png", "spectrum.csv", "statistics.csv",
+        "channels.csv", "index.html", "pictures", "spectrum.csv", "statistics.csv",
     ]  # fmt: skip
 
 
@@ -169,7 +169,7 @@ def test_node_fields_go_by_element_and_have_no_length(message_passing, tmp_path)
     assert (entry.on_edges, entry.by_length, entry.given_length) == (False, [], None)
     assert entry.statistics[0].samples == 64
     assert entry.given_length_and_kind[0].variance > 0
-    assert {"overview", "heat_map_0", "spectrum", "kinds"} == set(found.figures())
+    assert {"overview", "heat_map_0", "spectrum", "kinds"} == set(found.figures)
     page = found.to_html(tmp_path / "page.html").read_text()
     assert "By elements" in page
     assert "How much of it is distance" not in page
