@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint clean env
+.PHONY: demo test lint docs docs-build docs-check clean env
 
 demo: $(READY)
 	$(BIN)/nequip-decorr demo --out out/demo
@@ -16,6 +16,17 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# HTML in out/docs, and docs/api.md from the docstrings; a warning is an error.
+docs: docs-build
+	cp out/docs_markdown/api.md docs/api.md
+
+docs-check: docs-build
+	diff -u docs/api.md out/docs_markdown/api.md || (echo "run \`make docs\`" && exit 1)
+
+docs-build: $(READY)
+	$(BIN)/python -m sphinx -W --keep-going -q -d out/doctrees -b html docs out/docs
+	$(BIN)/python -m sphinx -W --keep-going -q -d out/doctrees -b markdown docs out/docs_markdown
 
 env: $(READY)
 

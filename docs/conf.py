@@ -1,0 +1,48 @@
+"""Sphinx: ``make docs`` builds this folder to HTML and ``docs/api.md`` from the docstrings."""
+
+import re
+
+from docutils import nodes
+
+import nequip_decorr
+
+project = "nequip-decorr"
+author = "the nequip-decorr authors"
+copyright = author
+release = version = nequip_decorr.__version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_markdown_builder",
+]
+# `api.md` is what the Markdown builder makes of `api.rst`; in HTML the latter takes its place.
+exclude_patterns = ["_build", "api.md", "examples"]
+html_theme = "furo"
+html_title = "nequip-decorr"
+
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+autodoc_default_options = {"members": True}
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+
+
+def _outside(app, docname, source):
+    """Markdown outside of this folder is no page: link to the file itself."""
+    source[0] = re.sub(r"\]\((\.\./[^)#]+\.md)(#[^)]*)?\)", r"](path:\1)", source[0])
+
+
+def _nothing(translator, node):
+    """Leave the text as it is."""
+
+
+def setup(app):
+    """Called by Sphinx."""
+    app.connect("source-read", _outside)
+    # The Markdown builder has no rule for the `*` of keyword-only arguments.
+    app.add_node(nodes.abbreviation, override=True, markdown=(_nothing, _nothing))
