@@ -25,8 +25,8 @@ docs-check: docs-build
 	diff -u docs/api.md out/docs_markdown/api.md || (echo "run \`make docs\`" && exit 1)
 
 docs-build: $(READY)
-	$(BIN)/python -m sphinx -W --keep-going -q -d out/doctrees -b html docs out/docs
-	$(BIN)/python -m sphinx -W --keep-going -q -d out/doctrees -b markdown docs out/docs_markdown
+	$(BIN)/python -m sphinx -W --keep-going -q -E -d out/doctrees -b html docs out/docs
+	$(BIN)/python -m sphinx -W --keep-going -q -a -d out/doctrees -b markdown docs out/docs_markdown
 
 env: $(READY)
 

@@ -30,10 +30,14 @@ autodoc_default_options = {"members": True}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+napoleon_attr_annotations = False
+markdown_anchor_sections = True
+markdown_anchor_signatures = True
 
 
 def _outside(app, docname, source):
-    """Markdown outside of this folder is no page: link to the file itself."""
+    """On GitHub links name files; here `api` is made anew, and what lies outside is no page."""
+    source[0] = source[0].replace("](api.md", "](api.rst")
     source[0] = re.sub(r"\]\((\.\./[^)#]+\.md)(#[^)]*)?\)", r"](path:\1)", source[0])
 
 

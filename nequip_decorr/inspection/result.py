@@ -87,7 +87,7 @@ class Entry:
 
     @cached_property
     def given_length_and_kind(self) -> list[Explained] | None:
-        """What edge length and the pair of elements (for atoms: the element) explain."""
+        """What edge length and pair of elements explain; of atoms, what the element explains."""
         left = self.moments.left_given_length_and_kind
         return None if left is None else explained(self.moments.total, left)
 

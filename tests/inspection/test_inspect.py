@@ -12,7 +12,6 @@ import pytest
 import torch
 from ase import Atoms
 from nequip.model import NequIPGNNModel
-from nequip.utils import get_current_code_versions
 from nequip.utils.global_state import set_global_state
 
 from nequip_decorr import Inspection, inspect_model
@@ -20,18 +19,8 @@ from nequip_decorr.cli import main
 from nequip_decorr.evaluate import evaluate, load_model
 from nequip_decorr.inspection.cli import name_files
 from nequip_decorr.inspection.sources import edge_lengths, open_frames
-from tests.training import BLOCK, DECORRELATION, fit, frames, module_config
-
-
-def trained(folder: Path, terms: list | None = None) -> Path:
-    """A checkpoint as `nequip-train` writes it."""
-    fit(folder, module_config(terms), checkpoint=True, epochs=2)
-    (path,) = (folder / "checkpoints").glob("*.ckpt")
-    checkpoint = torch.load(path, weights_only=False)
-    versions = get_current_code_versions(verbose=False)
-    checkpoint["hyper_parameters"]["info_dict"]["versions"] = versions
-    torch.save(checkpoint, path)
-    return path
+from tests.checkpoints import trained
+from tests.training import BLOCK, DECORRELATION, frames
 
 
 @pytest.fixture(scope="module")

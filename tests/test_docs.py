@@ -1,0 +1,149 @@
+"""Every YAML in the documentation is parsed, every class it names is made; the example runs."""
+
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import ase.io
+import pytest
+import yaml
+from hydra.utils import get_method, instantiate
+
+import nequip_decorr
+from nequip_decorr.cli import parser
+from nequip_decorr.stability.campaign import KEYS, CampaignError, parse_campaign
+from tests.checkpoints import trained
+from tests.training import build, frames, module_config
+
+ROOT = Path(__file__).parents[1]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "lammps" / "README.md",
+]
+WIDTH = 4
+
+
+def markdown_blocks():
+    """Text of each YAML block in a page, by page and number."""
+    for page in PAGES:
+        for k, block in enumerate(
+            re.findall(r"^```ya?ml\n(.*?)^```", page.read_text(), re.S | re.M)
+        ):
+            yield pytest.param(block, id=f"{page.relative_to(ROOT)}-{k}")
+
+
+def docstring_blocks():
+    """Text of each YAML block in the docstring of a public class."""
+    for name in nequip_decorr.__all__:
+        text = getattr(nequip_decorr, name).__doc__ or ""
+        lines = text.splitlines()
+        for k, line in enumerate(lines):
+            if line.strip() == ".. code-block:: yaml":
+                indent = len(line) - len(line.lstrip())
+                block = []
+                for below in lines[k + 1 :]:
+                    if below.strip() and len(below) - len(below.lstrip()) <= indent:
+                        break
+                    block.append(below)
+                yield pytest.param("\n".join(block), id=f"{name}-line{k}")
+
+
+BLOCKS = [*markdown_blocks(), *docstring_blocks()]
+
+
+def targets(node):
+    """Every mapping below ``node`` that names a class."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield node
+        node = list(node.values())
+    if isinstance(node, list):
+        for child in node:
+            yield from targets(child)
+
+
+def resolved(text):
+    """Without Hydra's references: the only ones we show stand for a model's width."""
+    return re.sub(r"\$\{[\w.]*num_scalar_features\}", str(WIDTH), text)
+
+
+def test_there_are_blocks_everywhere():
+    names = {p.id.split("-")[0] for p in BLOCKS}
+    assert {"README.md", "docs/guide.md", "docs/stability.md", "docs/api.md"} <= names
+    assert {"FeatureDecorrelation", "DecorrelationScheduler", "CorrelationLogger"} <= names
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_yaml(block, tmp_path):
+    assert "${" not in resolved(block), "a reference that this test does not know"
+    data = yaml.safe_load(resolved(block))
+    assert data
+    if isinstance(data, dict) and "models" in data:
+        check_campaign(data, tmp_path)
+        return
+    made = list(targets(data))
+    assert made, "neither a campaign nor a class: what is it?"
+    for node in made:
+        check_target(node)
+
+
+def check_target(node):
+    """Ours are made with their arguments; NequIP's loss and metrics too; others exist."""
+    name = node["_target_"]
+    if name.startswith("nequip_decorr."):
+        found = instantiate(node)
+        assert type(found).__module__.startswith("nequip_decorr")
+    elif name.startswith("nequip.train.") and "coeffs" in node:
+        assert set(instantiate(node, type_names=["Si", "O"]).keys())
+    else:
+        assert callable(get_method(name))
+
+
+def check_campaign(data, folder):
+    """Its only mistakes are files that are not there, and keys that a snippet leaves out."""
+    assert set(data) <= set(KEYS)
+    filled = {"structures": ["a.xyz"], "temperatures_K": [300], **data}
+    with pytest.raises(CampaignError) as caught:
+        parse_campaign(filled, folder)
+    assert not [m for m in caught.value.mistakes if "no such file" not in m]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_commands_in_the_pages_exist(page):
+    shown = set(re.findall(r"^\s*(?:\$ )?nequip-decorr ([a-z-]+)", page.read_text(), re.M))
+    known = next(a for a in parser()._actions if a.dest == "command").choices
+    assert shown <= set(known)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_to_files_lead_somewhere(page):
+    links = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text())
+    assert not [link for link in links if not (page.parent / link).exists()]
+
+
+def test_the_example_runs(tmp_path, monkeypatch, capsys):
+    path = trained(tmp_path)
+    ase.io.write(tmp_path / "test.xyz", frames(2))
+    script = ROOT / "docs" / "examples" / "inspect_features.py"
+    arguments = [str(script), str(path), str(tmp_path / "test.xyz"), str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", arguments)
+    runpy.run_path(str(script), run_name="__main__")
+    said = capsys.readouterr().out
+    assert "duplicates: ((2, 5),)" in said
+    assert "layer_2: mean |R|" in said
+    assert "O-Si: " in said
+    assert (tmp_path / "out" / "index.html").is_file()
+
+
+def test_the_block_of_the_guide_trains(tmp_path):
+    """The first block of the guide, as it stands, on a tiny model."""
+    text = (ROOT / "docs" / "guide.md").read_text()
+    block = next(b for b in re.findall(r"```yaml\n(.*?)```", text, re.S) if "trainer:" in b)
+    shown = yaml.safe_load(resolved(block))
+    config = {**module_config(), "loss": shown["training_module"]["loss"]}
+    module = build(config)
+    assert list(module.loss.keys())[-1] == "decorrelation"
+    (scheduler,) = (instantiate(c) for c in shown["trainer"]["callbacks"])
+    scheduler.setup(None, module, "fit")
