@@ -3,6 +3,9 @@
 import re
 
 from docutils import nodes
+from docutils.utils.math import MathError
+from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx.util import logging
 
 import nequip_decorr
 
@@ -21,6 +24,9 @@ extensions = [
 exclude_patterns = ["_build", "api.md", "examples"]
 html_theme = "furo"
 html_title = "nequip-decorr"
+html_static_path = ["_static"]
+html_css_files = ["docs.css"]
+html_math_renderer = "mathml"
 
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
@@ -41,6 +47,16 @@ def _outside(app, docname, source):
     source[0] = re.sub(r"\]\((\.\./[^)#]+\.md)(#[^)]*)?\)", r"](path:\1)", source[0])
 
 
+def _math(translator, node):
+    """As MathML, which browsers show by themselves: nothing is fetched."""
+    try:
+        block = isinstance(node, nodes.math_block)
+        translator.body.append(tex2mathml(node.astext(), as_block=block))
+    except MathError as err:
+        logging.getLogger(__name__).warning("%s in %s", err, node.astext(), location=node)
+    raise nodes.SkipNode
+
+
 def _nothing(translator, node):
     """Leave the text as it is."""
 
@@ -48,5 +64,8 @@ def _nothing(translator, node):
 def setup(app):
     """Called by Sphinx."""
     app.connect("source-read", _outside)
+    app.add_html_static_path = ["_static"]
+html_css_files = ["docs.css"]
+html_math_renderer("mathml", (_math, None), (_math, None))
     # The Markdown builder has no rule for the `*` of keyword-only arguments.
     app.add_node(nodes.abbreviation, override=True, markdown=(_nothing, _nothing))

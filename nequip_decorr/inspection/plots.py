@@ -278,7 +278,7 @@ def kind_maps(found: Inspection) -> Figure:
     with style():
         height = (side if entries[0].on_edges else 0.55) + 0.3
         fig, axes = figure(
-            (side + 0.35) * columns + 2.6, height * len(entries) + 0.5, len(entries), columns
+            (side + 0.35) * columns + 1.9, height * len(entries) + 0.5, len(entries), columns
         )
         for row, (line, entry) in enumerate(zip(axes, entries, strict=True)):
             for ax in line[len(entry.blocks) :]:
@@ -288,7 +288,7 @@ def kind_maps(found: Inspection) -> Figure:
                 if row == 0:
                     line[b].set_title(block_label(block))
             label = looks[entry.model, entry.dataset]["label"].replace(", ", "\n")
-            line[0].set_ylabel(label, rotation=0, ha="right", va="center", labelpad=8)
+            line[0].set_ylabel(label, fontsize=8.5)
         bar = fig.colorbar(image, ax=axes, shrink=min(1.0, 1.6 / len(entries) + 0.2), aspect=22)
         bar.set_label("mean |R|")
         bar.outline.set_visible(False)
