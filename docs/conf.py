@@ -64,8 +64,6 @@ def _nothing(translator, node):
 def setup(app):
     """Called by Sphinx."""
     app.connect("source-read", _outside)
-    app.add_html_static_path = ["_static"]
-html_css_files = ["docs.css"]
-html_math_renderer("mathml", (_math, None), (_math, None))
+    app.add_html_math_renderer("mathml", (_math, None), (_math, None))
     # The Markdown builder has no rule for the `*` of keyword-only arguments.
     app.add_node(nodes.abbreviation, override=True, markdown=(_nothing, _nothing))
