@@ -188,6 +188,12 @@ def test_max_edges_bounds_what_is_taken(tmp_path, monkeypatch):
     assert taken == [50]
 
 
+def test_other_ranks_than_the_first_write_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(lightning.Trainer, "is_global_zero", property(lambda self: False))
+    train(tmp_path, [CorrelationLogger(every_n_epochs=1)], max_epochs=1)
+    assert not (tmp_path / "correlation").exists()
+
+
 def test_a_report_costs_little(tmp_path):
     """Features of a usual width and the default bound: what one report adds to an epoch."""
     callback = CorrelationLogger(every_n_epochs=1)
