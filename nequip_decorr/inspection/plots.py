@@ -272,11 +272,11 @@ def kind_maps(found: Inspection) -> Figure:
     """Mean absolute correlation by elements: a row per entry, a column per block."""
     entries = [e for e in found.entries if len(e.by_kind) > 1]
     columns = max(len(e.blocks) for e in entries)
-    elements = max(len(_elements(e)[1]) for e in entries)
+    rows, elements = (max(len(_elements(e)[k]) for e in entries) for k in (0, 1))
     side = max(1.3, 0.5 * elements)
     looks = _looks(found)
     with style():
-        height = (side if entries[0].on_edges else 0.55) + 0.3
+        height = (side if rows > 1 else 0.55) + 0.3
         fig, axes = figure(
             (side + 0.35) * columns + 1.9, height * len(entries) + 0.5, len(entries), columns
         )
@@ -296,11 +296,11 @@ def kind_maps(found: Inspection) -> Figure:
 
 
 def _elements(entry: Entry) -> tuple[list[str], list[str]]:
-    """Row and column labels of a map."""
-    if not entry.on_edges:
-        return [""], list(entry.by_kind)
+    """Row and column labels of a map: centres and neighbours, or one row of kinds."""
     pairs = [name.split("-") for name in entry.by_kind]
-    names = list(dict.fromkeys(n for n in (p.split("-")[0] for p in entry.kinds.values())))
+    if any(len(pair) != 2 for pair in pairs):
+        return [""], list(entry.by_kind)
+    names = dict.fromkeys(name.split("-")[0] for name in entry.kinds.values())
     present = [n for n in names if any(n in pair for pair in pairs)]
     return present, present
 
@@ -309,7 +309,7 @@ def _kind_map(ax: Axes, entry: Entry, block: int) -> Any:
     rows, columns = _elements(entry)
     values = np.full((len(rows), len(columns)), np.nan)
     for name, found in entry.by_kind.items():
-        centre, other = name.split("-") if entry.on_edges else ("", name)
+        centre, other = name.split("-") if len(rows) > 1 else ("", name)
         if found[block].samples > 1:
             values[rows.index(centre), columns.index(other)] = found[block].mean_abs
     image = ax.imshow(values, cmap=PLAIN, vmin=0, vmax=1)

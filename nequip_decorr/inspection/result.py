@@ -205,7 +205,10 @@ class Inspection:
 
     def tables(self) -> list[Table]:
         """The summary for the terminal, a table per data set."""
+        from ..stability.style import shorts
+
         header, rows = self.summary()
+        names = shorts(self.models, 13)
         shown = []
         for dataset in self.datasets:
             title = f"{dataset}: {self._sizes(dataset)}"
@@ -224,7 +227,7 @@ class Inspection:
                 if block not in (None, row[1]) and len(self.models) > 1:
                     table.add_section()
                 block = row[1]
-                table.add_row(*row[1:])
+                table.add_row(row[1], names[row[2]], *row[3:])
             shown.append(table)
         return shown
 

@@ -58,11 +58,16 @@ def open_model(model: Any) -> Model:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a compiled model, or a file that is no model.
+        ValueError: a compiled model, or a file or module that is no model.
     """
     if isinstance(model, (str, Path)):
         model = _open_file(Path(model))
-    metadata = model.metadata
+    metadata = getattr(model, "metadata", None)
+    if not isinstance(metadata, Mapping) or "type_names" not in metadata:
+        raise ValueError(
+            "a model must be a checkpoint, a package, or a module as "
+            f"`nequip_decorr.evaluate.load_model` gives it, got {type(model).__name__}"
+        )
     return Model(model, metadata["type_names"].split(" "), float(metadata["r_max"]))
 
 

@@ -177,6 +177,11 @@ def test_of_equivariant_fields_the_scalars_are_taken(stock):
     assert found.entries[0].statistics[0].channels == 1
 
 
+def test_a_module_that_is_no_model():
+    with pytest.raises(ValueError, match=r"must be a checkpoint, a package, or a module .* Linear"):
+        inspect_model(torch.nn.Linear(2, 2), frames(1))
+
+
 ERRORS = {
     "model.nequip.pt2": "is a compiled model: .* Give the checkpoint",
     "nothing.ckpt": "no file at .*nothing.ckpt",

@@ -216,3 +216,14 @@ def test_degenerate_features_are_finite_or_absent():
         words = re.sub(r"base64,[^\"]*", "", found._repr_html_())
         assert "mean |R| –" in words
         assert "nan" not in words
+
+
+def test_kinds_of_any_name_are_drawn():
+    r = torch.linspace(0.5, 3.9, 3000).double()
+    kinds = torch.arange(3000) % 3
+    for names in (None, {0: "near", 1: "far", 2: "other"}):
+        found = inspect_features(
+            independent(3000, 3), lengths_A=r, kinds=kinds, kind_names=names, cutoff_A=4.0
+        )
+        assert {"kinds", "shares", "length", "distance_0"} <= set(found.figures)
+        assert "<img" in found._repr_html_()
