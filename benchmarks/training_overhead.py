@@ -142,18 +142,21 @@ def breakdown(step: Step, max_samples: int | None, repeats: int) -> dict[str, fl
     output = step.model(dict(step.batch))
     features = output[EDGE_FEATURES].detach().requires_grad_()
     parts: dict[str, list[float]] = {}
+    data = {EDGE_FEATURES: features}
+    kept: dict[str, Any] = {}
+    calls: dict[str, Callable[[], Any]] = {
+        "samples": lambda: read_blocks(data, EDGE_FEATURES, step.block_size, None, max_samples)[0],
+        "moments": lambda: moments(kept["samples"]),
+        "penalty": lambda: pearson_squared(kept["moments"]).mean(),
+        "backward": lambda: kept["penalty"].backward(),
+    }
+
+    def do(name: str) -> float:
+        return step.timed(lambda: kept.update({name: calls[name]()}))
+
     for _ in range(repeats):
-        kept: dict[str, Any] = {}
-
-        def do(name: str, call: Callable[[], Any], kept: dict[str, Any] = kept) -> None:
-            seconds = step.timed(lambda: kept.update({name: call()}))
-            parts.setdefault(name, []).append(seconds)
-
-        data = {EDGE_FEATURES: features}
-        do("samples", lambda: read_blocks(data, EDGE_FEATURES, step.block_size, None, max_samples))
-        do("moments", lambda: moments(kept["samples"][0]))
-        do("penalty", lambda: pearson_squared(kept["moments"]).mean())
-        do("backward", lambda: kept["penalty"].backward())
+        for name in calls:
+            parts.setdefault(name, []).append(do(name))
         features.grad = None
     return {name: statistics.median(seconds) for name, seconds in parts.items()}
 
@@ -297,7 +300,9 @@ def write(arguments: argparse.Namespace, rows: list[dict], summaries: list[dict]
     record = {"hardware": describe() | {"words": arguments.hardware}, "seed": SEED}
     if arguments.device == "cuda":
         record["device"] = torch.cuda.get_device_name()
-    path.with_suffix(".json").write_text(json.dumps(record | {"results": summaries}, indent=2) + "\n")
+    path.with_suffix(".json").write_text(
+        json.dumps(record | {"results": summaries}, indent=2) + "\n"
+    )
 
 
 if __name__ == "__main__":

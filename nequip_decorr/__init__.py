@@ -4,21 +4,35 @@ NequIP imports this package whenever it is imported itself (entry point ``nequip
 ``init_always``), so nothing heavy is imported here: public names are loaded on first use.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ._version import __version__
 
+# Hydra looks for plugins in `hydra_plugins`, which an editable install hides from it; so the group
+# is registered by hand, and only where a command line names it, since Hydra is slow to import.
+if any(argument.lstrip("+~").startswith("decorr") for argument in sys.argv[1:]):
+    import_module(".flag", __name__).register()
+
 _PUBLIC = {
     "FeatureDecorrelation": "loss",
     "FeatureCorrelation": "loss",
     "DecorrelationScheduler": "schedule",
+    "TapFeatures": "model",
 }
 
-__all__ = ["DecorrelationScheduler", "FeatureCorrelation", "FeatureDecorrelation", "__version__"]
+__all__ = [
+    "DecorrelationScheduler",
+    "FeatureCorrelation",
+    "FeatureDecorrelation",
+    "TapFeatures",
+    "__version__",
+]
 
 if TYPE_CHECKING:
     from .loss import FeatureCorrelation, FeatureDecorrelation
+    from .model import TapFeatures
     from .schedule import DecorrelationScheduler
 
 

@@ -41,7 +41,7 @@ def read_field(data: Mapping[str, Tensor], field: str) -> Tensor:
 
 
 def match_fields(names: Iterable[str], field: str) -> list[str]:
-    """The names that ``field`` stands for: itself, or those that its ``*`` match, in layer order."""
+    """The names that ``field`` stands for: itself, or what its ``*`` matches, in layer order."""
     if not set(field) & set("*?["):
         return [name for name in names if name == field]
     return sorted((n for n in names if fnmatchcase(n, field)), key=_natural_order)
@@ -94,7 +94,7 @@ def read_blocks(
 
 
 def strided_rows(num_rows: int, max_rows: int | None, device: torch.device) -> Tensor | None:
-    """Indices of ``max_rows`` rows spread evenly over ``num_rows``; ``None`` if all are to be taken.
+    """Indices of ``max_rows`` rows spread evenly over ``num_rows``, or ``None`` for all of them.
 
     The neighbour list is ordered by frame and atom, so all frames and atoms have their share.
     """

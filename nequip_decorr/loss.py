@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
+from inspect import signature
 from typing import Any, Final
 
 import torch
@@ -23,7 +24,14 @@ from .correlation import (
     merge_moments,
     moments,
 )
-from .features import ATOM_TYPE, EDGE_FEATURES, edge_type_groups, match_fields, read_blocks, read_field
+from .features import (
+    ATOM_TYPE,
+    EDGE_FEATURES,
+    edge_type_groups,
+    match_fields,
+    read_blocks,
+    read_field,
+)
 
 DEFAULT_MAX_SAMPLES: Final = 4096
 
@@ -104,6 +112,7 @@ class FeatureDecorrelation(_FeatureMetric):
                 metric:
                   _target_: nequip_decorr.FeatureDecorrelation
                   block_size: ${training_module.model.num_scalar_features}
+                  schedule: {start: 0.0, end: 0.05}
 
     Args:
         penalty: ``pearson_squared`` (mean squared correlation), ``pearson_abs`` (mean absolute),
@@ -117,6 +126,8 @@ class FeatureDecorrelation(_FeatureMetric):
         max_samples: take this many samples, spread evenly over the batch, where there are more
             (of each rank, in distributed training); ``null`` for all. The estimate of a squared
             correlation from n samples is off by about 1/n, and the cost of the term is bounded.
+        schedule: arguments of a :class:`~nequip_decorr.DecorrelationScheduler` for this term, which
+            is then attached by itself; ``null`` keeps ``coeff`` throughout.
 
     Raises:
         ValueError: on a wrong argument, a missing field, or a width that the blocks don't divide.
@@ -137,6 +148,7 @@ class FeatureDecorrelation(_FeatureMetric):
         per_edge_type: bool = False,
         shrinkage: float = DEFAULT_SHRINKAGE,
         max_samples: int | None = DEFAULT_MAX_SAMPLES,
+        schedule: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -148,6 +160,7 @@ class FeatureDecorrelation(_FeatureMetric):
         self._penalty = (
             partial(log_det, shrinkage=shrinkage) if penalty == "log_det" else PENALTIES[penalty]
         )
+        self.schedule = _schedule(schedule)
         self.add_state("penalty_sum", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("num_batches", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
@@ -311,6 +324,24 @@ def _gather(m: Moments) -> Moments:
     """Moments of the global batch; gradients flow to the samples of this rank."""
     ranks = zip(*(gather_all_tensors(t.contiguous()) for t in m), strict=True)
     return merge_moments([Moments(*rank) for rank in ranks])
+
+
+def _schedule(arguments: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The arguments, if a scheduler can be made of them."""
+    if arguments is None:
+        return None
+    from .schedule import DecorrelationScheduler
+
+    if not isinstance(arguments, Mapping) or "metric" in arguments:
+        raise ValueError(
+            "`schedule` takes the arguments of a DecorrelationScheduler but `metric`, such as "
+            f"{{start: 0.0, end: 0.05}}, got {arguments!r}"
+        )
+    allowed = set(signature(DecorrelationScheduler).parameters) - {"metric"}
+    if unknown := sorted(set(arguments) - allowed):
+        raise ValueError(f"`schedule` has no {unknown}; allowed: {sorted(allowed)}")
+    DecorrelationScheduler(**arguments)
+    return dict(arguments)
 
 
 def _choice(name: str, value: str, allowed: Mapping[str, object]) -> str:
