@@ -63,8 +63,13 @@ class _FeatureMetric(Metric):
         self.per_edge_type = per_edge_type
         self.max_samples = _positive_int("max_samples", max_samples)
 
-    def batch_moments(self, preds: Mapping[str, Tensor]) -> Moments:
-        """Moments of the batch, counts ``[B]``, or ``[G, B]`` with ``per_edge_type``."""
+    def batch_moments(self, preds: Mapping[str, Tensor], exact: bool = False) -> Moments:
+        """Moments of the batch, counts ``[B]``, or ``[G, B]`` with ``per_edge_type``.
+
+        Args:
+            preds: the model's output.
+            exact: sum in float64, without gradient.
+        """
         blocks, rows = read_blocks(
             preds, self.field, self.block_size, self.num_blocks, self.max_samples
         )
@@ -73,12 +78,17 @@ class _FeatureMetric(Metric):
                 f"`block_weights` has {len(self.block_weights)} entries for {blocks.shape[0]} "
                 f"blocks of {blocks.shape[2]} channels; give one weight per block"
             )
+        if exact:
+            blocks = blocks.detach().double()
         if not self.per_edge_type:
             return moments(blocks)
         num_types = self._num_types(preds)
-        total = read_field(preds, match_fields(preds, self.field)[0]).shape[0]
-        group = edge_type_groups(preds, total, num_types)
+        group = edge_type_groups(preds, self._table(preds).shape[0], num_types)
         return grouped_moments(blocks, group if rows is None else group[rows], num_types**2)
+
+    def _table(self, preds: Mapping[str, Tensor]) -> Tensor:
+        """The field, or the first of those that its pattern matches."""
+        return read_field(preds, next(iter(match_fields(preds, self.field)), self.field))
 
     def _num_types(self, preds: Mapping[str, Tensor]) -> int:
         types = preds[ATOM_TYPE]
@@ -169,7 +179,7 @@ class FeatureDecorrelation(_FeatureMetric):
         m = self.batch_moments(preds)
         if self.dist_sync_on_step and _world_size() > 1:
             m = _gather(m)
-        return self._average(self._penalty(m), m).to(preds[self.field].dtype)
+        return self._average(self._penalty(m), m).to(self._table(preds).dtype)
 
     def update(self, preds: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
         """Add a batch to the running mean."""
@@ -250,7 +260,7 @@ class FeatureCorrelation(_FeatureMetric):
 
     def update(self, preds: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
         """Merge the moments of a batch into those of the data set."""
-        self._merge(self._exact_moments(preds))
+        self._merge(self.batch_moments(preds, exact=True))
 
     def compute(self) -> Tensor:
         """The statistic over all samples since the last reset; NaN where there were none."""
@@ -267,17 +277,11 @@ class FeatureCorrelation(_FeatureMetric):
 
     def forward(self, preds: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Tensor:
         """The statistic of this batch alone; the batch joins the data set's moments."""
-        batch = self._exact_moments(preds)
+        batch = self.batch_moments(preds, exact=True)
         self._merge(batch)
         self._update_count += 1
         self._computed = None
         return self._value(batch)
-
-    def _exact_moments(self, preds: Mapping[str, Tensor]) -> Moments:
-        exact = dict(preds)
-        if isinstance(preds.get(self.field), Tensor):
-            exact[self.field] = preds[self.field].detach().double()
-        return self.batch_moments(exact)
 
     def _merge(self, batch: Moments) -> None:
         if self.count.numel():
