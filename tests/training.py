@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +83,8 @@ def module_config(extra: list[dict[str, Any]] | None = None, **changes: Any) -> 
     return {**config, **changes}
 
 
-def datamodule(folder: Path) -> Any:
-    """Six training and two validation frames."""
+def datamodule(folder: Path, val: Sequence[str] = ("val.xyz",)) -> Any:
+    """Six training and two validation frames, or the named sets."""
     if not (folder / "train.xyz").is_file():
         ase.io.write(folder / "train.xyz", frames())
         ase.io.write(folder / "val.xyz", frames(2, seed=1))
@@ -93,7 +94,7 @@ def datamodule(folder: Path) -> Any:
             "_target_": "nequip.data.datamodule.ASEDataModule",
             "seed": 1,
             "train_file_path": str(folder / "train.xyz"),
-            "val_file_path": str(folder / "val.xyz"),
+            "val_file_path": [str(folder / name) for name in val],
             "transforms": [
                 {
                     "_target_": "nequip.data.transforms.ChemicalSpeciesToAtomTypeMapper",
@@ -127,15 +128,15 @@ def trainer(folder: Path, callbacks: list[Any] = (), epochs: int = 3, **options:
     )
 
 
-def build(config: dict[str, Any]) -> Any:
+def build(config: dict[str, Any], val: int = 1) -> Any:
     """The training module of a config, as ``nequip-train`` builds it."""
     set_global_state()
     return instantiate(
         config,
         _recursive_=False,
         _convert_="all",
-        num_datasets={"train": 1, "val": 1, "test": 0, "predict": 0},
-        info_dict={"training_module": config},
+        num_datasets={"train": 1, "val": val, "test": 0, "predict": 0},
+        info_dict={"training_module": config, "versions": {}},
     )
 
 
@@ -159,3 +160,30 @@ def fit(
 def weights(module: Any) -> dict[str, torch.Tensor]:
     """The model's parameters and buffers."""
     return {name: value.clone() for name, value in module.model.state_dict().items()}
+
+
+def nequip_config(target: str = "_target_", **changes: Any) -> dict[str, Any]:
+    """A tiny NequIP: two layers, the second of scalars alone."""
+    return {
+        target: "nequip.model.NequIPGNNModel",
+        "seed": 1,
+        "model_dtype": "float64",
+        "type_names": TYPES,
+        "r_max": 3.0,
+        "num_layers": 2,
+        "l_max": 1,
+        "parity": False,
+        "num_features": BLOCK,
+        "radial_mlp_width": 8,
+        "num_bessels": 4,
+        "avg_num_neighbors": 12.0,
+        "per_type_energy_scales": 1.0,
+        "per_type_energy_shifts": 0.0,
+        **changes,
+    }
+
+
+def tapped_config(taps: list[str], **changes: Any) -> dict[str, Any]:
+    """The same with taps."""
+    config = nequip_config("builder", **changes)
+    return {"_target_": "nequip_decorr.TapFeatures", "taps": taps, **config}
