@@ -54,6 +54,8 @@ class LossGuard(Callback):
         self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]
     ) -> None:
         """A schedule that the checkpoint was trained with must still be there."""
+        if decorrelation_terms(pl_module):
+            _restore_shuffling(getattr(trainer, "datamodule", None))
         have = {s.state_key for s in schedulers(trainer)}
         prefix = f"{DecorrelationScheduler.__qualname__}["
         for key in checkpoint.get("callbacks") or {}:
@@ -137,6 +139,18 @@ def _check_other_callbacks(trainer: Any, terms: dict[str, Any]) -> None:
                     )
 
 
+def _restore_shuffling(datamodule: Any) -> None:
+    """Go on with the order of frames where the checkpoint was.
+
+    NequIP keeps the generator's state in a checkpoint, but loads it after it has set up the
+    generator (0.19.1), so that a resumed training would see the first epochs' order again.
+    """
+    generator = getattr(datamodule, "train_generator", None)
+    state = getattr(datamodule, "train_generator_state", None)
+    if generator is not None and state is not None:
+        generator.set_state(state)
+
+
 def _coefficients_set_by(callback: Callback) -> list[tuple[str, dict[str, float]]]:
     if isinstance(callback, LossCoefficientScheduler):
         return [(f"epoch {epoch}", coeffs) for epoch, coeffs in callback.schedule.items()]
@@ -146,9 +160,16 @@ def _coefficients_set_by(callback: Callback) -> list[tuple[str, dict[str, float]
 
 
 def _check_not_left_behind(terms: dict[str, Any]) -> None:
-    """On a restart NequIP takes the loss of the checkpoint, not that of the config."""
-    wanted = _terms_of_this_run()
-    missing = [name for name in wanted if name not in terms]
+    """What this run's config asks for must be in the loss that is trained."""
+    config = _config_of_this_run()
+    if "decorr" in config:
+        raise ValueError(
+            "`+decorr` has no effect in a multirun: Hydra runs no callback of a swept config. Put "
+            "the explicit block into the config and sweep over its values, e.g. "
+            "`training_module.loss.extra_metrics.0.coeff=0.01,0.1`"
+        )
+    wanted = entries_of(OmegaConf.select(config, "training_module.loss"))
+    missing = [name for name in (entry["name"] for entry in wanted) if name not in terms]
     if missing:
         raise ValueError(
             f"the config has the loss terms {missing}, but the loss comes from the checkpoint "
@@ -157,18 +178,14 @@ def _check_not_left_behind(terms: dict[str, Any]) -> None:
         )
 
 
-def _terms_of_this_run() -> list[str]:
-    if not HydraConfig.initialized():
-        return []
-    hydra = HydraConfig.get()
-    if hydra.output_subdir is None:
-        return []
-    path = Path(hydra.runtime.output_dir) / hydra.output_subdir / "config.yaml"
-    if not path.is_file():
-        return []
-    config = OmegaConf.load(path)
-    loss = OmegaConf.select(config, "training_module.loss")
-    return [entry["name"] for entry in entries_of(loss)]
+def _config_of_this_run() -> Any:
+    """As Hydra saved it; empty where training was not started through Hydra."""
+    if HydraConfig.initialized() and HydraConfig.get().output_subdir is not None:
+        hydra = HydraConfig.get()
+        path = Path(hydra.runtime.output_dir) / hydra.output_subdir / "config.yaml"
+        if path.is_file():
+            return OmegaConf.load(path)
+    return OmegaConf.create()
 
 
 def _close(a: float | None, b: float | None) -> bool:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +15,12 @@ import ase.io
 import lightning
 import numpy as np
 import torch
+import yaml
 from ase import Atoms
 from ase.calculators.lj import LennardJones
 from ase.calculators.singlepoint import SinglePointCalculator
 from hydra.utils import instantiate
+from lightning.pytorch.callbacks import Callback
 from nequip.utils.global_state import set_global_state
 
 TYPES = ["Si", "O"]
@@ -83,31 +89,95 @@ def module_config(extra: list[dict[str, Any]] | None = None, **changes: Any) -> 
     return {**config, **changes}
 
 
-def datamodule(folder: Path, val: Sequence[str] = ("val.xyz",)) -> Any:
-    """Six training and two validation frames, or the named sets."""
+def data_config(
+    folder: Path, val: Sequence[str] = ("val.xyz",), batch_size: int = 2, shuffle: bool = False
+) -> dict[str, Any]:
+    """Six training and two validation frames, or the named sets, written if need be."""
     if not (folder / "train.xyz").is_file():
         ase.io.write(folder / "train.xyz", frames())
         ase.io.write(folder / "val.xyz", frames(2, seed=1))
-    loader = {"_target_": "torch.utils.data.DataLoader", "batch_size": 2}
-    return instantiate(
-        {
-            "_target_": "nequip.data.datamodule.ASEDataModule",
-            "seed": 1,
-            "train_file_path": str(folder / "train.xyz"),
-            "val_file_path": [str(folder / name) for name in val],
-            "transforms": [
-                {
-                    "_target_": "nequip.data.transforms.ChemicalSpeciesToAtomTypeMapper",
-                    "model_type_names": TYPES,
-                    "chemical_species_to_atom_type_map": {t: t for t in TYPES},
-                },
-                {"_target_": "nequip.data.transforms.NeighborListTransform", "r_max": 3.0},
-            ],
-            "train_dataloader": loader,
-            "val_dataloader": loader,
+    loader = {"_target_": "torch.utils.data.DataLoader", "batch_size": batch_size}
+    return {
+        "_target_": "nequip.data.datamodule.ASEDataModule",
+        "seed": 1,
+        "train_file_path": str(folder / "train.xyz"),
+        "val_file_path": [str(folder / name) for name in val],
+        "transforms": [
+            {
+                "_target_": "nequip.data.transforms.ChemicalSpeciesToAtomTypeMapper",
+                "model_type_names": TYPES,
+                "chemical_species_to_atom_type_map": {t: t for t in TYPES},
+            },
+            {"_target_": "nequip.data.transforms.NeighborListTransform", "r_max": 3.0},
+        ],
+        "train_dataloader": {**loader, "shuffle": shuffle},
+        "val_dataloader": loader,
+    }
+
+
+def datamodule(folder: Path, **options: Any) -> Any:
+    """What :func:`data_config` describes."""
+    return instantiate(data_config(folder, **options), _recursive_=False)
+
+
+class KillAt(Callback):
+    """Kill the process, as a power cut would, after a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer: Any, *arguments: Any) -> None:
+        """End at once, without a word to anyone."""
+        if trainer.global_step == self.step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run_config(
+    folder: Path,
+    module: dict[str, Any],
+    callbacks: Sequence[dict[str, Any]] = (),
+    epochs: int = 4,
+    **saver: Any,
+) -> dict[str, Any]:
+    """A whole config of ``nequip-train``, that keeps ``last.ckpt`` in its output folder."""
+    output = "${hydra:runtime.output_dir}"
+    checkpoint = {
+        "_target_": "lightning.pytorch.callbacks.ModelCheckpoint",
+        "dirpath": output,
+        "save_last": True,
+        **saver,
+    }
+    return {
+        "run": ["train"],
+        "data": data_config(folder, shuffle=True),
+        "trainer": {
+            "_target_": "lightning.Trainer",
+            "accelerator": "cpu",
+            "max_epochs": epochs,
+            "enable_progress_bar": False,
+            "logger": False,
+            "callbacks": [*callbacks, checkpoint],
         },
-        _recursive_=False,
-    )
+        "training_module": module,
+    }
+
+
+def nequip_train(folder: Path, config: dict[str, Any], name: str, *overrides: str) -> Any:
+    """Run ``nequip-train`` on a config; the finished process, its output in ``stdout``."""
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump(config))
+    return subprocess.run(
+        [
+            str(Path(sys.executable).parent / "nequip-train"),
+            "-cp", str(folder), "-cn", name,
+            f"hydra.run.dir={folder / 'runs' / name}", *overrides,
+        ],
+        cwd=Path(__file__).parents[1],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )  # fmt: skip
 
 
 def trainer(folder: Path, callbacks: list[Any] = (), epochs: int = 3, **options: Any) -> Any:
