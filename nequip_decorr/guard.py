@@ -180,12 +180,11 @@ def _check_not_left_behind(terms: dict[str, Any]) -> None:
 
 def _config_of_this_run() -> Any:
     """As Hydra saved it; empty where training was not started through Hydra."""
-    if HydraConfig.initialized() and HydraConfig.get().output_subdir is not None:
-        hydra = HydraConfig.get()
-        path = Path(hydra.runtime.output_dir) / hydra.output_subdir / "config.yaml"
-        if path.is_file():
-            return OmegaConf.load(path)
-    return OmegaConf.create()
+    if not HydraConfig.initialized():
+        return OmegaConf.create()
+    hydra = HydraConfig.get()
+    path = Path(hydra.runtime.output_dir) / str(hydra.output_subdir) / "config.yaml"
+    return OmegaConf.load(path) if path.is_file() else OmegaConf.create()
 
 
 def _close(a: float | None, b: float | None) -> bool:

@@ -4,13 +4,19 @@ import datetime
 import os
 import socket
 from itertools import product
+from pathlib import Path
 
+import ase.io
 import pytest
 import torch
 import torch.multiprocessing as mp
+from nequip.train import SimpleDDPStrategy
 
 from nequip_decorr import FeatureCorrelation, FeatureDecorrelation
 from nequip_decorr.correlation import PENALTIES
+
+from .test_guard import scheduled
+from .training import build, data_config, datamodule, frames, module_config, trainer, weights
 
 WIDTH, BLOCK = 12, 4
 SPLITS = {"halves": [40, 40], "uneven": [57, 23], "none": [80, 0], "one": [1, 79]}
@@ -98,3 +104,33 @@ def test_two_ranks_monitor_what_one_does(ranks, split, kind):
     monitor.update(dictionary(features, index), {})
     expected = monitor.compute().item()
     assert [rank[split, kind, "monitor"] for rank in ranks] == pytest.approx([expected] * 2)
+
+
+def train_on_rank(rank, size, port, folder):
+    """A training as ``nequip-train`` runs it on one of several ranks."""
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), LOCAL_RANK=str(rank))
+    torch.set_num_threads(1)
+    folder = Path(folder)
+    strategy = SimpleDDPStrategy(process_group_backend="gloo") if size > 1 else "auto"
+    run = trainer(folder, epochs=2, devices=size, strategy=strategy, use_distributed_sampler=False)
+    module = build(module_config([scheduled({"start": 5.0})]))
+    module.world_size = run.world_size
+    # Two frames a step, whether one rank takes both or two take one each.
+    data = datamodule(folder, train=f"train_{rank}_of_{size}.xyz", batch_size=2 // size)
+    run.fit(module, datamodule=data)
+    torch.save((weights(module), module.loss.metrics_values_epoch), folder / f"{size}_{rank}.pt")
+
+
+@pytest.mark.slow
+def test_training_on_two_ranks_is_training_on_one(tmp_path):
+    data_config(tmp_path)
+    for rank, size in ((0, 1), (0, 2), (1, 2)):
+        ase.io.write(tmp_path / f"train_{rank}_of_{size}.xyz", frames()[rank::size])
+    mp.spawn(train_on_rank, (1, free_port(), str(tmp_path)), nprocs=1)
+    mp.spawn(train_on_rank, (2, free_port(), str(tmp_path)), nprocs=2)
+    expected, losses = torch.load(tmp_path / "1_0.pt")
+    for rank in (0, 1):
+        found, on_rank = torch.load(tmp_path / f"2_{rank}.pt")
+        assert on_rank == pytest.approx(losses, rel=1e-9)
+        for name, value in expected.items():
+            assert torch.allclose(found[name], value, rtol=0, atol=1e-10), name

@@ -187,7 +187,7 @@ def test_the_flag_on_a_stock_config_is_the_explicit_block(tmp_path):
 def test_a_sweep_over_the_flag_is_an_error_and_not_a_stock_training(tmp_path):
     stock = run_config(tmp_path, module_config(), epochs=1)
     sweep = f"hydra.sweep.dir={tmp_path / 'sweep'}"
-    done = nequip_train(tmp_path, stock, "sweep", "-m", "+decorr=default,paper", sweep)
+    done = nequip_train(tmp_path, stock, "sweep", "+decorr=default,paper", sweep, flags=["-m"])
     assert done.returncode != 0
     assert "`+decorr` has no effect in a multirun" in done.stdout
 

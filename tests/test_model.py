@@ -1,19 +1,38 @@
 """Taps of a message-passing model: what they give, and that they leave no trace."""
 
 import copy
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from e3nn.o3 import Irreps
 from nequip.data import AtomicDataDict, from_ase
 from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
+from nequip.integrations.ase import NequIPCalculator
 from nequip.scripts import _workflow_utils as workflow
 from nequip.utils.global_state import set_global_state
 
 from nequip_decorr import FeatureDecorrelation, TapFeatures
+from nequip_decorr.evaluate import load_model
 from nequip_decorr.model import TAPS, invariants, scalars
 
-from .training import TYPES, build, frames, module_config, nequip_config, tapped_config
+from .tolerances import FORCE_EV_PER_A
+from .training import (
+    TYPES,
+    build,
+    fit,
+    frames,
+    module_config,
+    nequip_config,
+    nequip_train,
+    run_config,
+    tapped_config,
+)
 
 ALL = sorted(TAPS)
 
@@ -119,3 +138,75 @@ def test_wrong_taps():
     builder = allegro.pop("_target_")
     with pytest.raises(ValueError, match=r"has no interaction layers of NequIP.*`edge_features`"):
         TapFeatures(builder=builder, taps=["messages"], **allegro)
+
+
+def test_penalties_that_need_equal_widths_say_so_before_training(tmp_path):
+    term = {
+        "name": "decorrelation",
+        "coeff": 0.1,
+        "metric": {
+            "_target_": "nequip_decorr.FeatureDecorrelation",
+            "field": "layer*_node_invariants",
+            "penalty": "log_det",
+        },
+    }
+    message = (
+        r"'log_det' of loss term `decorrelation` needs blocks of equal width, .* gives \[4, 8\]"
+    )
+    with pytest.raises(ValueError, match=message):
+        fit(tmp_path, module_config([term], model=tapped_config(["node_invariants"])))
+
+
+@pytest.mark.slow
+def test_packaged_and_compiled_models_are_those_of_stock_training(tmp_path):
+    """A training with taps, and the term at zero, against the stock training."""
+    off = {
+        "name": "decorrelation",
+        "coeff": 0.0,
+        "metric": {
+            "_target_": "nequip_decorr.FeatureDecorrelation",
+            "field": "layer*_messages",
+        },
+    }
+    configs = {
+        "stock": module_config(model=nequip_config(model_dtype="float32")),
+        "tapped": module_config([off], model=tapped_config(["messages"], model_dtype="float32")),
+    }
+    outputs = {}
+    for name, config in configs.items():
+        done = nequip_train(tmp_path, run_config(tmp_path, config, epochs=1), name)
+        assert done.returncode == 0, done.stdout[-3000:]
+        checkpoint = tmp_path / "runs" / name / "last.ckpt"
+        package = tmp_path / f"{name}.nequip.zip"
+        command(tmp_path, "nequip-package", "build", checkpoint, package)
+        assert not [n for n in zipfile.ZipFile(package).namelist() if "nequip_decorr" in n]
+        model = load_model(package)
+        assert not any(module._forward_hooks for module in model.modules())
+        outputs[name] = model(dict(batch()))
+    assert outputs["stock"].keys() == outputs["tapped"].keys()
+    for field, value in outputs["stock"].items():
+        assert torch.equal(value, outputs["tapped"][field]), field
+
+    compiled = tmp_path / "tapped.nequip.pt2"
+    command(
+        tmp_path, "nequip-compile", tmp_path / "runs" / "tapped" / "last.ckpt", compiled,
+        "--mode", "aotinductor", "--device", "cpu", "--target", "ase",
+    )  # fmt: skip
+    atoms = frames(1)[0]
+    atoms.calc = NequIPCalculator.from_compiled_model(compiled, device="cpu")
+    expected = outputs["stock"]["forces"][: len(atoms)]
+    assert np.abs(atoms.get_forces() - expected.detach().numpy()).max() < FORCE_EV_PER_A["float32"]
+
+
+def command(folder, name, *arguments):
+    """Run a command of NequIP."""
+    cache = {"TORCHINDUCTOR_CACHE_DIR": str(folder / "cache")}
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / name), *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, **cache, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]

@@ -90,7 +90,11 @@ def module_config(extra: list[dict[str, Any]] | None = None, **changes: Any) -> 
 
 
 def data_config(
-    folder: Path, val: Sequence[str] = ("val.xyz",), batch_size: int = 2, shuffle: bool = False
+    folder: Path,
+    val: Sequence[str] = ("val.xyz",),
+    batch_size: int = 2,
+    shuffle: bool = False,
+    train: str = "train.xyz",
 ) -> dict[str, Any]:
     """Six training and two validation frames, or the named sets, written if need be."""
     if not (folder / "train.xyz").is_file():
@@ -100,7 +104,7 @@ def data_config(
     return {
         "_target_": "nequip.data.datamodule.ASEDataModule",
         "seed": 1,
-        "train_file_path": str(folder / "train.xyz"),
+        "train_file_path": str(folder / train),
         "val_file_path": [str(folder / name) for name in val],
         "transforms": [
             {
@@ -162,13 +166,15 @@ def run_config(
     }
 
 
-def nequip_train(folder: Path, config: dict[str, Any], name: str, *overrides: str) -> Any:
+def nequip_train(
+    folder: Path, config: dict[str, Any], name: str, *overrides: str, flags: Sequence[str] = ()
+) -> Any:
     """Run ``nequip-train`` on a config; the finished process, its output in ``stdout``."""
     (folder / f"{name}.yaml").write_text(yaml.safe_dump(config))
     return subprocess.run(
         [
             str(Path(sys.executable).parent / "nequip-train"),
-            "-cp", str(folder), "-cn", name,
+            "-cp", str(folder), "-cn", name, *flags,
             f"hydra.run.dir={folder / 'runs' / name}", *overrides,
         ],
         cwd=Path(__file__).parents[1],
@@ -184,7 +190,7 @@ def trainer(folder: Path, callbacks: list[Any] = (), epochs: int = 3, **options:
     """A quiet trainer on the CPU."""
     return lightning.Trainer(
         accelerator="cpu",
-        devices=1,
+        devices=options.pop("devices", 1),
         max_epochs=epochs,
         default_root_dir=folder,
         logger=False,
