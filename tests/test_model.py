@@ -187,6 +187,19 @@ def test_packaged_and_compiled_models_are_those_of_stock_training(tmp_path):
     for field, value in outputs["stock"].items():
         assert torch.equal(value, outputs["tapped"][field]), field
 
+    # A package of either is fine-tuned with the term on its own copies of NequIP's layers.
+    around = {
+        "_target_": "nequip_decorr.TapFeatures",
+        "builder": "nequip.model.ModelFromPackage",
+        "taps": ["messages"],
+        "package_path": str(tmp_path / "stock.nequip.zip"),
+    }
+    on = {**off, "coeff": 5.0}
+    tuned = fit(tmp_path, module_config([on], model=around), epochs=8)
+    reference = fit(tmp_path, module_config([off], model=around), epochs=8)
+    after = [m.loss.metrics_values_epoch["decorrelation"] for m in (tuned, reference)]
+    assert after[0] < 0.9 * after[1]
+
     compiled = tmp_path / "tapped.nequip.pt2"
     command(
         tmp_path, "nequip-compile", tmp_path / "runs" / "tapped" / "last.ckpt", compiled,
