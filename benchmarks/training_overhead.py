@@ -188,7 +188,7 @@ def operations(step: Step, max_samples: int | None) -> dict[str, float]:
 
 
 def peak_memory(arguments: argparse.Namespace, name: str, mode: str, loss: str) -> float:
-    """Peak memory in MB of three steps, in a process of their own."""
+    """Peak memory in MB of two steps, in a process of their own."""
     command = [
         sys.executable, __file__, "--one", name, mode, loss, "--device", arguments.device,
     ]  # fmt: skip
@@ -201,7 +201,7 @@ def peak_memory(arguments: argparse.Namespace, name: str, mode: str, loss: str) 
 def one(name: str, mode: str, loss: str, path: Path | None, device: str) -> float:
     """What :func:`peak_memory` runs."""
     step = Step(name, mode, frames(path, BATCH[name]), device)
-    for _ in range(3):
+    for _ in range(2):
         step(loss)
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / 1e6

@@ -194,6 +194,9 @@ def test_a_sweep_over_the_flag_is_an_error_and_not_a_stock_training(tmp_path):
 
 def test_the_flag_keeps_to_the_words_of_the_example_configs():
     explicit = yaml.safe_load((configs_dir() / "siox_allegro_decorr.yaml").read_text())
-    block = explicit["training_module"]["loss"]["extra_metrics"][0]
-    term = group().decorr
-    assert (term.name, term.coeff) == (block["name"], block["coeff"])
+    block = explicit["training_module"]["loss"]["extra_metrics"]
+    term = OmegaConf.to_container(group().decorr)
+    defaults = {"penalty": "pearson_squared"}
+    block[0]["metric"] = {**defaults, **block[0]["metric"]}
+    del block[0]["metric"]["block_size"]
+    assert [term] == block
