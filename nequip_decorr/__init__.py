@@ -4,15 +4,22 @@ NequIP imports this package whenever it is imported itself (entry point ``nequip
 ``init_always``), so nothing heavy is imported here: public names are loaded on first use.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ._version import __version__
 
+# Hydra looks for plugins in `hydra_plugins`, which an editable install hides from it; so the group
+# is registered by hand, and only where a command line names it, since Hydra is slow to import.
+if any(argument.lstrip("+~").startswith("decorr") for argument in sys.argv[1:]):
+    import_module(".flag", __name__).register()
+
 _PUBLIC = {
     "FeatureDecorrelation": "loss",
     "FeatureCorrelation": "loss",
     "DecorrelationScheduler": "schedule",
+    "TapFeatures": "model",
     "CorrelationLogger": "logger",
     "Inspection": "inspection.result",
     "inspect_features": "inspection.run",
@@ -25,6 +32,7 @@ __all__ = [
     "FeatureCorrelation",
     "FeatureDecorrelation",
     "Inspection",
+    "TapFeatures",
     "__version__",
     "inspect_features",
     "inspect_model",
@@ -35,6 +43,7 @@ if TYPE_CHECKING:
     from .inspection.run import inspect_features, inspect_model
     from .logger import CorrelationLogger
     from .loss import FeatureCorrelation, FeatureDecorrelation
+    from .model import TapFeatures
     from .schedule import DecorrelationScheduler
 
 

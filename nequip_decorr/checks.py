@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from hydra.utils import instantiate
-from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback
 
-from .features import resolve_blocks
+from .features import match_fields, resolve_blocks
 from .loss import FeatureDecorrelation
+
+TARGETS: Final = ("nequip_decorr.FeatureDecorrelation", "nequip_decorr.loss.FeatureDecorrelation")
 
 
 def loss_names(pl_module: Any) -> list[str]:
@@ -20,105 +21,94 @@ def loss_names(pl_module: Any) -> list[str]:
     return list(loss.entries) if loss is not None else []
 
 
-def stock_coefficients(pl_module: Any, metric: str) -> tuple[dict[str, float | None], float]:
-    """Coefficients of all loss terms but ``metric``, and what they sum to in the config.
+def decorrelation_terms(pl_module: Any) -> dict[str, FeatureDecorrelation]:
+    """The terms of the loss that are ours, by name."""
+    loss = getattr(pl_module, "loss", None) or {}
+    return {n: term for n, term in loss.items() if isinstance(term, FeatureDecorrelation)}
+
+
+def type_names(pl_module: Any) -> list[str]:
+    """Names of the model's atom types."""
+    return list(next(iter(pl_module.model.values())).type_names)
+
+
+def stock_coefficients(
+    pl_module: Any, metric: str, scheduled: Iterable[str] = ()
+) -> tuple[dict[str, float | None], float]:
+    """Coefficients of the loss without its scheduled terms, and what they sum to in the config.
 
     NequIP normalises coefficients on construction, so both are read off further instances of
     the configured loss, in which our term has coefficient zero and one.
 
+    Args:
+        pl_module: the training module.
+        metric: name of our term.
+        scheduled: names of other terms with a schedule of their own.
+
     Returns:
-        The coefficients as a loss without our term has them (they sum to one), and their sum as
-        the config wrote them; 1.0 where the module was built without a config.
+        The coefficients as a loss without the scheduled terms has them (they sum to one), and
+        their sum as the config wrote them; 1.0 where the module was built without a config.
     """
+    without = {metric, *scheduled}
     config = copy.deepcopy(dict(pl_module.hparams.get("loss") or {}))
-    if not _set_coeff(config, metric, 1.0):
-        entries = {n: e.coeff for n, e in pl_module.loss.entries.items() if n != metric}
+    if not any(entry["name"] == metric for entry in entries_of(config)):
+        entries = {n: e.coeff for n, e in pl_module.loss.entries.items() if n not in without}
         total = sum(c or 0.0 for c in entries.values())
         return {n: None if c is None else c / total for n, c in entries.items()}, 1.0
-    type_names = _type_names(pl_module)
-    ours = instantiate(config, type_names=type_names).entries[metric].coeff
+    names = type_names(pl_module)
+    for name in without:
+        _set_coeff(config, name, float(name == metric))
+    ours = instantiate(config, type_names=names).entries[metric].coeff
     _set_coeff(config, metric, 0.0)
-    entries = instantiate(config, type_names=type_names).entries
-    return {n: e.coeff for n, e in entries.items() if n != metric}, (1.0 - ours) / ours
+    entries = instantiate(config, type_names=names).entries
+    return {n: e.coeff for n, e in entries.items() if n not in without}, (1.0 - ours) / ours
 
 
-def _set_coeff(node: Any, metric: str, value: float) -> bool:
-    if isinstance(node, dict):
-        if node.get("name") == metric and "metric" in node:
-            node["coeff"] = value
-            return True
-        return any(_set_coeff(child, metric, value) for child in node.values())
-    if isinstance(node, list):
-        return any(_set_coeff(child, metric, value) for child in node)
-    return False
+def entries_of(node: Any) -> Iterator[Any]:
+    """Every named entry of a loss config whose metric is a :class:`FeatureDecorrelation`."""
+    for entry in _named_entries(node):
+        target = entry["metric"].get("_target_") if isinstance(entry["metric"], Mapping) else None
+        if target in TARGETS:
+            yield entry
 
 
-def _configured_coeff(node: Any, metric: str) -> Any:
-    if isinstance(node, dict):
-        if node.get("name") == metric and "metric" in node:
-            return node.get("coeff")
+def _named_entries(node: Any) -> Iterator[Any]:
+    if isinstance(node, Mapping):
+        if "name" in node and "metric" in node:
+            yield node
         node = list(node.values())
-    if isinstance(node, list):
-        found = (_configured_coeff(child, metric) for child in node)
-        return next((c for c in found if c is not None), None)
-    return None
+    if isinstance(node, Sequence) and not isinstance(node, str):
+        for child in node:
+            yield from _named_entries(child)
 
 
-def _type_names(pl_module: Any) -> list[str]:
-    return list(next(iter(pl_module.model.values())).type_names)
+def _set_coeff(config: Any, metric: str, value: float) -> None:
+    for entry in _named_entries(config):
+        if entry["name"] == metric:
+            entry["coeff"] = value
 
 
-class LossGuard(Callback):
-    """Checks every :class:`FeatureDecorrelation` in a loss before the first step.
-
-    Attached to every trainer through Lightning's ``callbacks_factory`` entry point; does nothing
-    where the loss has no such term.
+def check_term(pl_module: Any, name: str, term: FeatureDecorrelation) -> None:
+    """A term's coefficient, field and blocks, against the config and the model.
 
     Raises:
         ValueError: a negative or non-finite coefficient, a field that the model does not give, or
             a block size that does not divide its width.
     """
-
-    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
-        """Check before anything long begins."""
-        if stage != "fit" or not loss_names(pl_module):
-            return
-        for name, term in pl_module.loss.items():
-            if isinstance(term, FeatureDecorrelation):
-                _check_coefficient(pl_module, name)
-                _check_field(pl_module, name, term)
-
-    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """After a resume, the config's coefficients to the last bit.
-
-        Loading a checkpoint normalises them once more, and what rounding that adds would tell a
-        resumed training from one in one go.
-        """
-        config = pl_module.hparams.get("loss")
-        terms = getattr(pl_module, "loss", None) or {}
-        if config is None or not any(isinstance(t, FeatureDecorrelation) for t in terms.values()):
-            return
-        fresh = instantiate(config, type_names=_type_names(pl_module))
-        pairs = [(e, fresh.entries[name].coeff) for name, e in pl_module.loss.entries.items()]
-        if all(a.coeff is not None and b is not None for a, b in pairs) and all(
-            math.isclose(a.coeff, b, rel_tol=1e-12) for a, b in pairs
-        ):
-            for entry, coeff in pairs:
-                entry.coeff = coeff
+    _check_coefficient(pl_module, name)
+    _check_field(pl_module, name, term)
 
 
 def _check_coefficient(pl_module: Any, name: str) -> None:
     config = pl_module.hparams.get("loss")
-    coeff = pl_module.loss.entries[name].coeff if config is None else _plain(config, name)
+    coeff = pl_module.loss.entries[name].coeff
+    if config is not None:
+        found = (e.get("coeff") for e in entries_of(dict(config)) if e["name"] == name)
+        coeff = next((float(c) for c in found if c is not None), None)
     if coeff is not None and (not math.isfinite(coeff) or coeff < 0):
         raise ValueError(
             f"`coeff` of loss term `{name}` must be finite and not negative, got {coeff}"
         )
-
-
-def _plain(config: Any, name: str) -> float | None:
-    value = _configured_coeff(dict(config), name)
-    return None if value is None else float(value)
 
 
 def _check_field(pl_module: Any, name: str, term: FeatureDecorrelation) -> None:
@@ -126,22 +116,34 @@ def _check_field(pl_module: Any, name: str, term: FeatureDecorrelation) -> None:
         irreps = getattr(model, "irreps_out", None)
         if not irreps:
             continue
-        if term.field not in irreps:
+        fields = match_fields(irreps, term.field)
+        if not fields:
             known = sorted(k for k, v in irreps.items() if v is not None)
             raise ValueError(
                 f"`field` {term.field!r} of loss term `{name}` is not in the model's output; "
                 f"fields there: {known}"
             )
-        if irreps[term.field] is not None:
-            width = irreps[term.field].dim
-            blocks, size = resolve_blocks(width, term.block_size, term.num_blocks)
-            if term.block_weights is not None and len(term.block_weights) != blocks:
-                raise ValueError(
-                    f"`block_weights` of loss term `{name}` has {len(term.block_weights)} entries "
-                    f"for {blocks} blocks of {size} channels; give one weight per block"
-                )
+        widths = [irreps[field].dim for field in fields if irreps[field] is not None]
+        found = [resolve_blocks(width, term.block_size, term.num_blocks) for width in widths]
+        if not found:
+            continue
+        blocks, sizes = sum(b for b, _ in found), sorted({size for _, size in found})
+        if term.block_weights is not None and len(term.block_weights) != blocks:
+            raise ValueError(
+                f"`block_weights` of loss term `{name}` has {len(term.block_weights)} entries "
+                f"for {blocks} blocks of {' and '.join(map(str, sizes))} channels; give one "
+                "weight per block"
+            )
+        if len(sizes) > 1 and term.penalty in ("frobenius", "log_det"):
+            raise ValueError(
+                f"`penalty` {term.penalty!r} of loss term `{name}` needs blocks of equal width, "
+                f"but `field` {term.field!r} gives {sizes}; take pearson_squared or pearson_abs, "
+                "or fields of equal width"
+            )
 
 
-def default_callbacks() -> list[Callback]:
+def default_callbacks() -> list[Any]:
     """Entry point ``lightning.pytorch.callbacks_factory``."""
+    from .guard import LossGuard
+
     return [LossGuard()]

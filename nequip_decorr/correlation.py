@@ -48,6 +48,27 @@ class Moments(NamedTuple):
     comoment: Tensor
 
 
+class _Gram(torch.autograd.Function):
+    """``(X - s)^T (X - s)`` and the column sums of ``X - s``, with ``s`` held constant.
+
+    Autograd would keep the shifted copy of the features and multiply twice on the way back. This
+    keeps the features alone, which the model holds anyway, and multiplies once, since the gradient
+    of a Gram matrix enters as ``G + G^T``.
+    """
+
+    @staticmethod
+    def forward(ctx, features: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(features, shift)
+        centred = features - shift
+        return centred.transpose(-1, -2) @ centred, centred.sum(-2)
+
+    @staticmethod
+    def backward(ctx, grad_gram: Tensor, grad_total: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        features, shift = ctx.saved_tensors
+        weight = grad_gram + grad_gram.transpose(-1, -2)
+        return (features - shift) @ weight + grad_total.unsqueeze(-2), None
+
+
 def moments(features: Tensor) -> Moments:
     """Moments of ``features`` over the samples, differentiable.
 
@@ -63,9 +84,8 @@ def moments(features: Tensor) -> Moments:
     # Any constant shift gives the same co-moment; the mean makes it accurate, and what rounding
     # leaves of the mean is taken out exactly by the second term.
     shift = (features.detach().sum(-2, keepdim=True)) / divisor
-    centred = features - shift
-    gram = centred.transpose(-1, -2) @ centred
-    offset = centred.sum(-2).double() / divisor
+    gram, total = _Gram.apply(features, shift)
+    offset = total.double() / divisor
     comoment = gram.double() - divisor * offset.unsqueeze(-1) * offset.unsqueeze(-2)
     count = torch.full(
         features.shape[:-2], float(num_samples), dtype=torch.float64, device=features.device

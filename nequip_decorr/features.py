@@ -6,11 +6,14 @@ channels: the scalar track of the two-body embedding, then that of each layer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 from typing import Final
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 EDGE_FEATURES: Final = "edge_features"
 EDGE_INDEX: Final = "edge_index"
@@ -35,6 +38,69 @@ def read_field(data: Mapping[str, Tensor], field: str) -> Tensor:
             f"{features.dtype} of shape {tuple(features.shape)}"
         )
     return features
+
+
+def match_fields(names: Iterable[str], field: str) -> list[str]:
+    """The names that ``field`` stands for: itself, or what its ``*`` matches, in layer order."""
+    if not set(field) & set("*?["):
+        return [name for name in names if name == field]
+    return sorted((n for n in names if fnmatchcase(n, field)), key=_natural_order)
+
+
+def _natural_order(name: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def read_blocks(
+    data: Mapping[str, Tensor],
+    field: str,
+    block_size: int | None = None,
+    num_blocks: int | None = None,
+    max_samples: int | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """Blocks of the features of one field, or of every field that a pattern matches.
+
+    Blocks of fields of different widths are filled up with constant channels, which count as dead
+    and so enter no average over pairs.
+
+    Args:
+        data: the model's output.
+        field: a field's name, or a pattern such as ``layer*_node_invariants``: a block per layer.
+        block_size: channels per block, of every field.
+        num_blocks: blocks per field.
+        max_samples: take evenly strided samples where there are more.
+
+    Returns:
+        ``[num_blocks, num_samples, channels]``, and the rows that were taken (``None``: all).
+
+    Raises:
+        ValueError: no such field, blocks that don't divide a field, or fields of edges and of
+            nodes under one pattern.
+    """
+    names = match_fields(data, field) or [field]
+    tables = [read_field(data, name) for name in names]
+    rows = {table.shape[0] for table in tables}
+    if len(rows) > 1:
+        sizes = {name: table.shape[0] for name, table in zip(names, tables, strict=True)}
+        raise ValueError(f"`field` {field!r} matches fields of different numbers of rows: {sizes}")
+    taken = strided_rows(rows.pop(), max_samples, tables[0].device)
+    if taken is not None:
+        tables = [table.index_select(0, taken) for table in tables]
+    parts = [split_blocks(table, block_size, num_blocks) for table in tables]
+    if len(parts) == 1:
+        return parts[0], taken
+    width = max(part.shape[-1] for part in parts)
+    return torch.cat([pad(part, (0, width - part.shape[-1])) for part in parts]), taken
+
+
+def strided_rows(num_rows: int, max_rows: int | None, device: torch.device) -> Tensor | None:
+    """Indices of ``max_rows`` rows spread evenly over ``num_rows``, or ``None`` for all of them.
+
+    The neighbour list is ordered by frame and atom, so all frames and atoms have their share.
+    """
+    if max_rows is None or num_rows <= max_rows:
+        return None
+    return (2 * torch.arange(max_rows, device=device) + 1) * num_rows // (2 * max_rows)
 
 
 def _is_table(value: object) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from inspect import signature
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -23,7 +24,16 @@ from .correlation import (
     merge_moments,
     moments,
 )
-from .features import ATOM_TYPE, EDGE_FEATURES, edge_type_groups, read_field, split_blocks
+from .features import (
+    ATOM_TYPE,
+    EDGE_FEATURES,
+    edge_type_groups,
+    match_fields,
+    read_blocks,
+    read_field,
+)
+
+DEFAULT_MAX_SAMPLES: Final = 4096
 
 
 class _FeatureMetric(Metric):
@@ -38,6 +48,7 @@ class _FeatureMetric(Metric):
         num_blocks: int | None,
         block_weights: Sequence[float] | None,
         per_edge_type: bool,
+        max_samples: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -50,20 +61,34 @@ class _FeatureMetric(Metric):
         if not isinstance(per_edge_type, bool):
             raise ValueError(f"`per_edge_type` must be true or false, got {per_edge_type!r}")
         self.per_edge_type = per_edge_type
+        self.max_samples = _positive_int("max_samples", max_samples)
 
-    def batch_moments(self, preds: Mapping[str, Tensor]) -> Moments:
-        """Moments of the batch, counts ``[B]``, or ``[G, B]`` with ``per_edge_type``."""
-        blocks = split_blocks(read_field(preds, self.field), self.block_size, self.num_blocks)
+    def batch_moments(self, preds: Mapping[str, Tensor], exact: bool = False) -> Moments:
+        """Moments of the batch, counts ``[B]``, or ``[G, B]`` with ``per_edge_type``.
+
+        Args:
+            preds: the model's output.
+            exact: sum in float64, without gradient.
+        """
+        blocks, rows = read_blocks(
+            preds, self.field, self.block_size, self.num_blocks, self.max_samples
+        )
         if self.block_weights is not None and len(self.block_weights) != blocks.shape[0]:
             raise ValueError(
                 f"`block_weights` has {len(self.block_weights)} entries for {blocks.shape[0]} "
                 f"blocks of {blocks.shape[2]} channels; give one weight per block"
             )
+        if exact:
+            blocks = blocks.detach().double()
         if not self.per_edge_type:
             return moments(blocks)
         num_types = self._num_types(preds)
-        group = edge_type_groups(preds, blocks.shape[1], num_types)
-        return grouped_moments(blocks, group, num_types**2)
+        group = edge_type_groups(preds, self._table(preds).shape[0], num_types)
+        return grouped_moments(blocks, group if rows is None else group[rows], num_types**2)
+
+    def _table(self, preds: Mapping[str, Tensor]) -> Tensor:
+        """The field, or the first of those that its pattern matches."""
+        return read_field(preds, next(iter(match_fields(preds, self.field)), self.field))
 
     def _num_types(self, preds: Mapping[str, Tensor]) -> int:
         types = preds[ATOM_TYPE]
@@ -97,6 +122,7 @@ class FeatureDecorrelation(_FeatureMetric):
                 metric:
                   _target_: nequip_decorr.FeatureDecorrelation
                   block_size: ${training_module.model.num_scalar_features}
+                  schedule: {start: 0.0, end: 0.05}
 
     Args:
         penalty: ``pearson_squared`` (mean squared correlation), ``pearson_abs`` (mean absolute),
@@ -107,6 +133,11 @@ class FeatureDecorrelation(_FeatureMetric):
         block_weights: a weight per block, not negative, 0 leaves a block out.
         per_edge_type: take the correlation within each ordered pair of atom types, then average.
         shrinkage: of ``log_det`` alone, in (0, 1].
+        max_samples: take this many samples, spread evenly over the batch, where there are more
+            (of each rank, in distributed training); ``null`` for all. The estimate of a squared
+            correlation from n samples is off by about 1/n, and the cost of the term is bounded.
+        schedule: arguments of a :class:`~nequip_decorr.DecorrelationScheduler` for this term, which
+            is then attached by itself; ``null`` keeps ``coeff`` throughout.
 
     Raises:
         ValueError: on a wrong argument, a missing field, or a width that the blocks don't divide.
@@ -126,15 +157,20 @@ class FeatureDecorrelation(_FeatureMetric):
         block_weights: Sequence[float] | None = None,
         per_edge_type: bool = False,
         shrinkage: float = DEFAULT_SHRINKAGE,
+        max_samples: int | None = DEFAULT_MAX_SAMPLES,
+        schedule: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(field, block_size, num_blocks, block_weights, per_edge_type, **kwargs)
+        super().__init__(
+            field, block_size, num_blocks, block_weights, per_edge_type, max_samples, **kwargs
+        )
         self.penalty = _choice("penalty", penalty, PENALTIES)
         if not 0 < shrinkage <= 1:
             raise ValueError(f"`shrinkage` must be in (0, 1], got {shrinkage}")
         self._penalty = (
             partial(log_det, shrinkage=shrinkage) if penalty == "log_det" else PENALTIES[penalty]
         )
+        self.schedule = _schedule(schedule)
         self.add_state("penalty_sum", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("num_batches", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
@@ -143,7 +179,7 @@ class FeatureDecorrelation(_FeatureMetric):
         m = self.batch_moments(preds)
         if self.dist_sync_on_step and _world_size() > 1:
             m = _gather(m)
-        return self._average(self._penalty(m), m).to(preds[self.field].dtype)
+        return self._average(self._penalty(m), m).to(self._table(preds).dtype)
 
     def update(self, preds: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
         """Add a batch to the running mean."""
@@ -224,7 +260,7 @@ class FeatureCorrelation(_FeatureMetric):
 
     def update(self, preds: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
         """Merge the moments of a batch into those of the data set."""
-        self._merge(self._exact_moments(preds))
+        self._merge(self.batch_moments(preds, exact=True))
 
     def compute(self) -> Tensor:
         """The statistic over all samples since the last reset; NaN where there were none."""
@@ -241,17 +277,11 @@ class FeatureCorrelation(_FeatureMetric):
 
     def forward(self, preds: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Tensor:
         """The statistic of this batch alone; the batch joins the data set's moments."""
-        batch = self._exact_moments(preds)
+        batch = self.batch_moments(preds, exact=True)
         self._merge(batch)
         self._update_count += 1
         self._computed = None
         return self._value(batch)
-
-    def _exact_moments(self, preds: Mapping[str, Tensor]) -> Moments:
-        exact = dict(preds)
-        if isinstance(preds.get(self.field), Tensor):
-            exact[self.field] = preds[self.field].detach().double()
-        return self.batch_moments(exact)
 
     def _merge(self, batch: Moments) -> None:
         if self.count.numel():
@@ -298,6 +328,24 @@ def _gather(m: Moments) -> Moments:
     """Moments of the global batch; gradients flow to the samples of this rank."""
     ranks = zip(*(gather_all_tensors(t.contiguous()) for t in m), strict=True)
     return merge_moments([Moments(*rank) for rank in ranks])
+
+
+def _schedule(arguments: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The arguments, if a scheduler can be made of them."""
+    if arguments is None:
+        return None
+    from .schedule import DecorrelationScheduler
+
+    if not isinstance(arguments, Mapping) or "metric" in arguments:
+        raise ValueError(
+            "`schedule` takes the arguments of a DecorrelationScheduler but `metric`, such as "
+            f"{{start: 0.0, end: 0.05}}, got {arguments!r}"
+        )
+    allowed = set(signature(DecorrelationScheduler).parameters) - {"metric"}
+    if unknown := sorted(set(arguments) - allowed):
+        raise ValueError(f"`schedule` has no {unknown}; allowed: {sorted(allowed)}")
+    DecorrelationScheduler(**arguments)
+    return dict(arguments)
 
 
 def _choice(name: str, value: str, allowed: Mapping[str, object]) -> str:

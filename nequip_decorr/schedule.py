@@ -8,11 +8,13 @@ from typing import Any, Final
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
-from .checks import loss_names, stock_coefficients
+from .checks import decorrelation_terms, loss_names, stock_coefficients
 
 INTERVALS: Final = ("step", "epoch")
 UNITS: Final = ("fraction", "epoch")
+OPEN_LOOP: Final = ("start", "end", "shape", "begin", "finish", "unit")
 
 
 def _constant(start: float, end: float, p: float) -> float:
@@ -137,7 +139,9 @@ class DecorrelationScheduler(Callback):
                 )
             self._init_closed_loop(share, bounds, smoothing)
         self._stock: dict[str, float | None] = {}
+        self._others: set[str] = set()
         self._scale = 1.0
+        self._epoch: int | None = None
 
     def _init_open_loop(
         self,
@@ -194,21 +198,35 @@ class DecorrelationScheduler(Callback):
         return f"{type(self).__qualname__}[{self.metric}]"
 
     def state_dict(self) -> dict[str, Any]:
-        """The running means of the closed loop; the open loop has no state."""
+        """What the schedule is, and the running means of the closed loop."""
         if self.share is None:
-            return {}
+            return {"schedule": self._described()}
         return {
+            "schedule": self._described(),
             "weight": self._weight,
             "stock_mean": self._stock_mean,
             "term_mean": self._term_mean,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Inverse of :meth:`state_dict`; a checkpoint of an open loop starts the means afresh."""
-        if self.share is not None and state_dict:
+        """Inverse of :meth:`state_dict`; a checkpoint of an open loop starts the means afresh.
+
+        A schedule other than the checkpoint's is followed from here on, with a warning.
+        """
+        before = state_dict.get("schedule", self._described())
+        if before != self._described():
+            rank_zero_warn(
+                f"the schedule of loss term `{self.metric}` was {before} in the checkpoint and is "
+                f"{self._described()} now"
+            )
+        if self.share is not None and "weight" in state_dict:
             self._weight = state_dict["weight"]
             self._stock_mean = state_dict["stock_mean"]
             self._term_mean = state_dict["term_mean"]
+
+    def _described(self) -> dict[str, Any]:
+        names = ("share", "bounds", "smoothing") if self.share is not None else OPEN_LOOP
+        return {name: getattr(self, name) for name in names} | {"interval": self.interval}
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Check the loss before anything long begins."""
@@ -222,7 +240,12 @@ class DecorrelationScheduler(Callback):
             )
         if len(names) < 2:
             raise ValueError(f"the loss has no term beside `{self.metric}` to weigh it against")
-        self._stock, self._scale = stock_coefficients(pl_module, self.metric)
+        self._others = _scheduled(trainer, pl_module) - {self.metric}
+        if self._others >= set(names) - {self.metric}:
+            raise ValueError(
+                f"every term of the loss has a schedule, got {names}; leave one without"
+            )
+        self._stock, self._scale = stock_coefficients(pl_module, self.metric, self._others)
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """An endless training has no fractions."""
@@ -234,17 +257,18 @@ class DecorrelationScheduler(Callback):
                     f"{total} steps; set `max_epochs` or `max_steps`, or use `unit: epoch`"
                 )
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Set the coefficient for an epoch."""
-        if self.interval == "epoch":
-            self._set(trainer, pl_module, pl_module.loss.metrics_values_epoch)
-
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Set the coefficient for a step."""
+        """Set the coefficient for a step, or at the first step of an epoch for all of it.
+
+        Other callbacks change coefficients when an epoch starts, in an order nobody promises.
+        """
         if self.interval == "step":
             self._set(trainer, pl_module, pl_module.loss.metrics_values_step)
+        elif self._epoch != trainer.current_epoch:
+            self._epoch = trainer.current_epoch
+            self._set(trainer, pl_module, pl_module.loss.metrics_values_epoch)
 
     def progress(self, trainer: Trainer) -> float:
         """How far training is, in ``unit``, at the resolution of ``interval``."""
@@ -258,25 +282,27 @@ class DecorrelationScheduler(Callback):
         return trainer.global_step / trainer.estimated_stepping_batches
 
     def _set(self, trainer: Trainer, pl_module: Any, values: Mapping) -> None:
-        stock = self._current_stock(pl_module)
+        stock, others = self._current(pl_module)
         open_loop = self.share is None
         value = self._scheduled(trainer) if open_loop else self._controlled(stock, values)
-        pl_module.loss.set_coeffs({**stock, self.metric: value / self._scale})
+        pl_module.loss.set_coeffs({**stock, **others, self.metric: value / self._scale})
         pl_module.log(f"decorrelation_coeff/{self.metric}", value)
 
-    def _current_stock(self, pl_module: Any) -> dict[str, float | None]:
-        """Stock coefficients, in the ratios they have now; they sum to one."""
+    def _current(self, pl_module: Any) -> tuple[dict[str, float | None], dict[str, float | None]]:
+        """Coefficients of the stock terms (they sum to one) and, beside them, other schedules'."""
         entries = pl_module.loss.entries
-        now = {name: entries[name].coeff for name in self._stock}
-        total = sum(c or 0.0 for c in now.values()) or 1.0
-        now = {name: None if c is None else c / total for name, c in now.items()}
+        total = sum(entries[name].coeff or 0.0 for name in self._stock) or 1.0
+        now, others = (
+            {n: None if entries[n].coeff is None else entries[n].coeff / total for n in names}
+            for names in (self._stock, self._others)
+        )
         # Unless another callback has changed them, the config's own numbers: rounding must not
         # tell a resumed training from one in one go.
         same = all(
             math.isclose(now[n] or 0.0, c or 0.0, rel_tol=1e-9, abs_tol=1e-12)
             for n, c in self._stock.items()
         )
-        return self._stock if same else now
+        return (self._stock if same else now), others
 
     def _scheduled(self, trainer: Trainer) -> float:
         if self.shape == "constant":
@@ -303,6 +329,13 @@ class DecorrelationScheduler(Callback):
         assert self.share is not None
         wanted = self.share / (1 - self.share) * self._stock_mean / self._term_mean
         return min(max(wanted, low), high)
+
+
+def _scheduled(trainer: Any, pl_module: Any) -> set[str]:
+    """Names of all loss terms with a schedule, whether it is attached yet or not."""
+    terms = decorrelation_terms(pl_module)
+    callbacks = [c for c in trainer.callbacks if isinstance(c, DecorrelationScheduler)]
+    return {n for n, t in terms.items() if t.schedule is not None} | {c.metric for c in callbacks}
 
 
 def _steps_per_epoch(trainer: Trainer) -> float:

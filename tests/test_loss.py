@@ -7,6 +7,7 @@ import torch
 
 from nequip_decorr import FeatureCorrelation, FeatureDecorrelation
 from nequip_decorr.correlation import PENALTIES, effective_rank, moments, pearson_abs
+from nequip_decorr.features import match_fields, strided_rows
 
 from .tolerances import MERGE
 
@@ -196,3 +197,64 @@ def test_wrong_data():
         FeatureDecorrelation(field="node_features", per_edge_type=True)(data, data)
     with pytest.raises(ValueError, match="must be a floating-point tensor"):
         FeatureDecorrelation(field="atom_types")(data, data)
+
+
+@pytest.mark.parametrize(("rows", "most"), [(10, 3), (4097, 4096), (60, 59), (7, 1)])
+def test_strided_rows_are_spread_evenly(rows, most):
+    taken = strided_rows(rows, most, torch.device("cpu"))
+    assert len(taken) == len(set(taken.tolist())) == most
+    steps = torch.diff(taken, prepend=taken.new_tensor([-1]), append=taken.new_tensor([rows]))
+    assert steps.min() >= 1
+    assert torch.diff(taken).numel() == 0 or torch.diff(taken).max() <= -(-rows // most)
+    assert strided_rows(most, most, torch.device("cpu")) is None
+    assert strided_rows(rows, None, torch.device("cpu")) is None
+
+
+@pytest.mark.parametrize("per_edge_type", [False, True])
+def test_max_samples_takes_the_term_of_the_taken_edges(per_edge_type):
+    data = batch(num_edges=60)
+    taken = strided_rows(60, 25, torch.device("cpu"))
+    part = {
+        "edge_features": data["edge_features"][taken],
+        "edge_index": data["edge_index"][:, taken],
+        "atom_types": data["atom_types"],
+    }
+    options = {"block_size": 4, "per_edge_type": per_edge_type}
+    some = FeatureDecorrelation(max_samples=25, **options)(data, data)
+    assert some.item() == FeatureDecorrelation(**options)(part, part).item()
+    assert some.item() != FeatureDecorrelation(**options)(data, data).item()
+    assert FeatureDecorrelation(max_samples=60, **options)(data, data).item() == pytest.approx(
+        FeatureDecorrelation(max_samples=None, **options)(data, data).item(), abs=0
+    )
+
+
+def test_a_pattern_takes_its_fields_in_the_order_of_layers():
+    names = ["layer10_x", "layer2_x", "layer1_y", "pos"]
+    assert match_fields(names, "layer*_x") == ["layer2_x", "layer10_x"]
+    assert match_fields(names, "pos") == ["pos"]
+    assert match_fields(names, "po") == []
+
+
+def test_a_pattern_averages_over_fields_of_any_width():
+    data = batch()
+    fields = {"layer0_x": data["edge_features"], "layer1_x": data["edge_features"][:, :5]}
+    both = FeatureDecorrelation(field="layer*_x")(fields, fields).item()
+    each = [FeatureDecorrelation(field=name)(fields, fields).item() for name in fields]
+    assert both == pytest.approx(sum(each) / 2, abs=1e-14)
+    monitor = FeatureCorrelation(field="layer*_x")
+    monitor.update(fields, fields)
+    assert monitor.per_block().tolist() == pytest.approx(
+        [pearson_abs(moments(value)).item() for value in fields.values()], abs=1e-14
+    )
+
+
+def test_edges_and_nodes_do_not_mix():
+    data = {"layer0_x": torch.rand(5, 3), "layer1_x": torch.rand(6, 3)}
+    with pytest.raises(ValueError, match=r"different numbers of rows: \{'layer0_x': 5"):
+        FeatureDecorrelation(field="layer*_x")(data, data)
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 2.5, True])
+def test_max_samples_is_a_positive_integer_or_null(wrong):
+    with pytest.raises(ValueError, match="`max_samples` must be a positive integer or null"):
+        FeatureDecorrelation(max_samples=wrong)

@@ -63,23 +63,25 @@ def test_wrong_arguments(arguments, message):
 class Module:
     """What the scheduler sees of a training module."""
 
-    def __init__(self, coeffs=None):
+    def __init__(self, *more):
+        terms = ("decorrelation", *more)
         self.config = {
             "_target_": "nequip.train.EnergyForceLoss",
-            "coeffs": coeffs or {"total_energy": 1.0, "forces": 3.0},
+            "coeffs": {"total_energy": 1.0, "forces": 3.0},
             "extra_metrics": [
                 {
-                    "name": "decorrelation",
+                    "name": name,
                     "coeff": 0.5,
                     "metric": {"_target_": "nequip_decorr.FeatureDecorrelation"},
                 }
+                for name in terms
             ],
         }
         self.hparams = {"loss": self.config}
         self.loss = EnergyForceLoss(
             coeffs=self.config["coeffs"],
             extra_metrics=[
-                {"name": "decorrelation", "coeff": 0.5, "metric": FeatureDecorrelation()}
+                {"name": name, "coeff": 0.5, "metric": FeatureDecorrelation()} for name in terms
             ],
         )
         self.model = {"sole_model": SimpleNamespace(type_names=["Si", "O"])}
@@ -96,6 +98,7 @@ def trainer(step=0, total=100, per_epoch=10):
         estimated_stepping_batches=total,
         num_training_batches=per_epoch,
         accumulate_grad_batches=1,
+        callbacks=[],
     )
 
 
@@ -133,10 +136,34 @@ def test_epoch_interval_moves_in_epochs(unit, finish):
         start=0.0, end=1.0, interval="epoch", unit=unit, finish=finish
     )
     scheduler.setup(trainer(), module, "fit")
-    for step in (0, 35):
-        scheduler.on_train_epoch_start(trainer(step), module)
-        scheduler.on_train_batch_start(trainer(step), module, None, 0)
+    for step in (0, 9, 35, 39):
+        scheduler.on_train_batch_start(trainer(step), module, None, step % 10)
         assert ratios(module)[1] == pytest.approx(step // 10 / 10, abs=1e-12)
+
+
+def test_two_terms_each_follow_their_own_schedule():
+    module, both = Module("second"), trainer()
+    first = DecorrelationScheduler(start=0.0, end=1.0)
+    second = DecorrelationScheduler("second", start=2.0, end=1.0)
+    both.callbacks = [first, second]
+    for scheduler in both.callbacks:
+        scheduler.setup(both, module, "fit")
+    for step in (0, 20, 21, 99):
+        both.global_step = step
+        for scheduler in both.callbacks:
+            scheduler.on_train_batch_start(both, module, None, 0)
+        c = {name: entry.coeff for name, entry in module.loss.entries.items()}
+        assert ratios(module) == pytest.approx((3.0, step / 100), rel=1e-9)
+        stock = c["per_atom_energy_mse"] + c["forces_mse"]
+        assert 4.0 * c["second"] / stock == pytest.approx(2.0 - step / 100, rel=1e-9)
+
+
+def test_a_loss_of_scheduled_terms_alone_is_an_error():
+    module, only = Module(), trainer()
+    scheduler = DecorrelationScheduler(start=0.1)
+    only.callbacks = [scheduler, *(DecorrelationScheduler(n, start=1.0) for n in module.loss)]
+    with pytest.raises(ValueError, match="every term of the loss has a schedule"):
+        scheduler.setup(only, module, "fit")
 
 
 def test_share_is_held():

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import copy
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +15,12 @@ import ase.io
 import lightning
 import numpy as np
 import torch
+import yaml
 from ase import Atoms
 from ase.calculators.lj import LennardJones
 from ase.calculators.singlepoint import SinglePointCalculator
 from hydra.utils import instantiate
+from lightning.pytorch.callbacks import Callback
 from nequip.utils.global_state import set_global_state
 
 TYPES = ["Si", "O"]
@@ -82,38 +89,108 @@ def module_config(extra: list[dict[str, Any]] | None = None, **changes: Any) -> 
     return {**config, **changes}
 
 
-def datamodule(folder: Path) -> Any:
-    """Six training and two validation frames."""
+def data_config(
+    folder: Path,
+    val: Sequence[str] = ("val.xyz",),
+    batch_size: int = 2,
+    shuffle: bool = False,
+    train: str = "train.xyz",
+) -> dict[str, Any]:
+    """Six training and two validation frames, or the named sets, written if need be."""
     if not (folder / "train.xyz").is_file():
         ase.io.write(folder / "train.xyz", frames())
         ase.io.write(folder / "val.xyz", frames(2, seed=1))
-    loader = {"_target_": "torch.utils.data.DataLoader", "batch_size": 2}
-    return instantiate(
-        {
-            "_target_": "nequip.data.datamodule.ASEDataModule",
-            "seed": 1,
-            "train_file_path": str(folder / "train.xyz"),
-            "val_file_path": str(folder / "val.xyz"),
-            "transforms": [
-                {
-                    "_target_": "nequip.data.transforms.ChemicalSpeciesToAtomTypeMapper",
-                    "model_type_names": TYPES,
-                    "chemical_species_to_atom_type_map": {t: t for t in TYPES},
-                },
-                {"_target_": "nequip.data.transforms.NeighborListTransform", "r_max": 3.0},
-            ],
-            "train_dataloader": loader,
-            "val_dataloader": loader,
+    loader = {"_target_": "torch.utils.data.DataLoader", "batch_size": batch_size}
+    return {
+        "_target_": "nequip.data.datamodule.ASEDataModule",
+        "seed": 1,
+        "train_file_path": str(folder / train),
+        "val_file_path": [str(folder / name) for name in val],
+        "transforms": [
+            {
+                "_target_": "nequip.data.transforms.ChemicalSpeciesToAtomTypeMapper",
+                "model_type_names": TYPES,
+                "chemical_species_to_atom_type_map": {t: t for t in TYPES},
+            },
+            {"_target_": "nequip.data.transforms.NeighborListTransform", "r_max": 3.0},
+        ],
+        "train_dataloader": {**loader, "shuffle": shuffle},
+        "val_dataloader": loader,
+    }
+
+
+def datamodule(folder: Path, **options: Any) -> Any:
+    """What :func:`data_config` describes."""
+    return instantiate(data_config(folder, **options), _recursive_=False)
+
+
+class KillAt(Callback):
+    """Kill the process, as a power cut would, after a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer: Any, *arguments: Any) -> None:
+        """End at once, without a word to anyone."""
+        if trainer.global_step == self.step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run_config(
+    folder: Path,
+    module: dict[str, Any],
+    callbacks: Sequence[dict[str, Any]] = (),
+    epochs: int = 4,
+    **saver: Any,
+) -> dict[str, Any]:
+    """A whole config of ``nequip-train``, that keeps ``last.ckpt`` in its output folder."""
+    output = "${hydra:runtime.output_dir}"
+    checkpoint = {
+        "_target_": "lightning.pytorch.callbacks.ModelCheckpoint",
+        "dirpath": output,
+        "save_last": True,
+        **saver,
+    }
+    return {
+        "run": ["train"],
+        "data": data_config(folder, shuffle=True),
+        "trainer": {
+            "_target_": "lightning.Trainer",
+            "accelerator": "cpu",
+            "max_epochs": epochs,
+            "enable_progress_bar": False,
+            "logger": False,
+            "callbacks": [*callbacks, checkpoint],
         },
-        _recursive_=False,
-    )
+        "training_module": module,
+    }
+
+
+def nequip_train(
+    folder: Path, config: dict[str, Any], name: str, *overrides: str, flags: Sequence[str] = ()
+) -> Any:
+    """Run ``nequip-train`` on a config; the finished process, its output in ``stdout``."""
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump(config))
+    return subprocess.run(
+        [
+            str(Path(sys.executable).parent / "nequip-train"),
+            "-cp", str(folder), "-cn", name, *flags,
+            f"hydra.run.dir={folder / 'runs' / name}", *overrides,
+        ],
+        cwd=Path(__file__).parents[1],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )  # fmt: skip
 
 
 def trainer(folder: Path, callbacks: list[Any] = (), epochs: int = 3, **options: Any) -> Any:
     """A quiet trainer on the CPU."""
     return lightning.Trainer(
         accelerator="cpu",
-        devices=1,
+        devices=options.pop("devices", 1),
         max_epochs=epochs,
         default_root_dir=folder,
         logger=False,
@@ -127,15 +204,15 @@ def trainer(folder: Path, callbacks: list[Any] = (), epochs: int = 3, **options:
     )
 
 
-def build(config: dict[str, Any]) -> Any:
+def build(config: dict[str, Any], val: int = 1) -> Any:
     """The training module of a config, as ``nequip-train`` builds it."""
     set_global_state()
     return instantiate(
         config,
         _recursive_=False,
         _convert_="all",
-        num_datasets={"train": 1, "val": 1, "test": 0, "predict": 0},
-        info_dict={"training_module": config},
+        num_datasets={"train": 1, "val": val, "test": 0, "predict": 0},
+        info_dict={"training_module": config, "versions": {}},
     )
 
 
@@ -159,3 +236,30 @@ def fit(
 def weights(module: Any) -> dict[str, torch.Tensor]:
     """The model's parameters and buffers."""
     return {name: value.clone() for name, value in module.model.state_dict().items()}
+
+
+def nequip_config(target: str = "_target_", **changes: Any) -> dict[str, Any]:
+    """A tiny NequIP: two layers, the second of scalars alone."""
+    return {
+        target: "nequip.model.NequIPGNNModel",
+        "seed": 1,
+        "model_dtype": "float64",
+        "type_names": TYPES,
+        "r_max": 3.0,
+        "num_layers": 2,
+        "l_max": 1,
+        "parity": False,
+        "num_features": BLOCK,
+        "radial_mlp_width": 8,
+        "num_bessels": 4,
+        "avg_num_neighbors": 12.0,
+        "per_type_energy_scales": 1.0,
+        "per_type_energy_shifts": 0.0,
+        **changes,
+    }
+
+
+def tapped_config(taps: list[str], **changes: Any) -> dict[str, Any]:
+    """The same with taps."""
+    config = nequip_config("builder", **changes)
+    return {"_target_": "nequip_decorr.TapFeatures", "taps": taps, **config}

@@ -1,0 +1,309 @@
+"""What does the decorrelation term cost in training?
+
+Times whole training steps (forward, loss, backward, optimiser) of one model with the stock loss
+and with the same loss plus the term, the two taking turns, and writes a row per step. Peak memory
+is that of a fresh process per loss, in turns as well. Beside them: where our time goes, alone, and
+the arithmetic floor, the operations of the correlation over those of a stock step.
+
+    python benchmarks/training_overhead.py --model small --model sait --frames train.xyz \
+        --hardware "2 CPU cores"
+
+`small` is the Allegro of configs/siox_allegro.yaml, `sait` that of configs/hfo2_samd23_allegro.yaml
+(3 layers, l_max 2, 512 scalars, 6 A). Without `--frames` both see built-in silicon oxide. Losses:
+`stock`; `term`, with the class's defaults; `term_all_samples`, without a bound on the samples.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import torch
+import yaml
+from hardware import describe
+from hydra.utils import get_method, instantiate
+from rich.progress import track
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from nequip_decorr.correlation import moments, pearson_squared
+from nequip_decorr.features import EDGE_FEATURES, read_blocks
+from nequip_decorr.resources import configs_dir
+
+RESULTS = Path(__file__).parent / "results"
+CONFIGS = {"small": "siox_allegro", "sait": "hfo2_samd23_allegro"}
+BATCH = {"small": 4, "sait": 2}
+LOSSES = ("stock", "term", "term_all_samples")
+SEED = 1
+
+
+def frames(path: Path | None, number: int) -> list[Any]:
+    """The frames of a batch."""
+    if path is not None:
+        return ase.io.read(path, f":{number}")
+    from nequip_decorr.datasets import make_siox
+
+    with tempfile.TemporaryDirectory() as folder:
+        return ase.io.read(make_siox(Path(folder), "demo")["train"], f":{number}")
+
+
+class Step:
+    """One training step of one model, with any of the losses."""
+
+    def __init__(self, name: str, mode: str, batch: list[Any], device: str) -> None:
+        from nequip.data import AtomicDataDict, from_ase
+        from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
+        from nequip.utils.global_state import set_global_state
+
+        set_global_state()
+        config = yaml.safe_load((configs_dir() / f"{CONFIGS[name]}.yaml").read_text())
+        model = config["training_module"]["model"]
+        types = sorted({s for atoms in batch for s in atoms.get_chemical_symbols()})
+        r_max = float(config["cutoff_radius"])
+        transforms = [
+            ChemicalSpeciesToAtomTypeMapper(model_type_names=types),
+            NeighborListTransform(r_max=r_max),
+        ]
+        data = []
+        for atoms in batch:
+            frame = from_ase(atoms)
+            for transform in transforms:
+                frame = transform(frame)
+            data.append(frame)
+        self.batch = {
+            k: v.to(device) if isinstance(v, torch.Tensor) else v
+            for k, v in AtomicDataDict.batched_from_list(data).items()
+        }
+        self.edges = self.batch["edge_index"].shape[1]
+        neighbours = self.edges / sum(map(len, batch))
+        model |= {
+            "seed": SEED, "model_dtype": "float32", "type_names": types, "r_max": r_max,
+            "avg_num_neighbors": neighbours, "per_type_energy_scales": 1.0,
+            "per_type_energy_shifts": 0.0, "compile_mode": mode,
+        }  # fmt: skip
+        self.block_size = int(model["num_scalar_features"])
+        self.model = get_method(model.pop("_target_"))(**model).to(device)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-4)
+        self.losses = {loss: self._loss(loss, types).to(device) for loss in LOSSES}
+        self.device = device
+
+    def _loss(self, name: str, types: list[str]) -> Any:
+        config: dict[str, Any] = {
+            "_target_": "nequip.train.EnergyForceLoss",
+            "coeffs": {"total_energy": 1.0, "forces": 1.0},
+        }
+        if name != "stock":
+            metric = {
+                "_target_": "nequip_decorr.FeatureDecorrelation",
+                "block_size": self.block_size,
+            }
+            if name == "term_all_samples":
+                metric["max_samples"] = None
+            config["extra_metrics"] = [{"name": "decorrelation", "coeff": 0.05, "metric": metric}]
+        loss = instantiate(config, type_names=types)
+        for metric in loss.values():
+            metric.dist_sync_on_step = True
+        return loss
+
+    def __call__(self, loss: str) -> None:
+        """One step."""
+        self.optimizer.zero_grad(set_to_none=True)
+        output = self.model(dict(self.batch))
+        self.losses[loss](output, self.batch)["weighted_sum"].backward()
+        self.optimizer.step()
+
+    def timed(self, call: Callable[[], Any]) -> float:
+        """Seconds that a call takes."""
+        self._wait()
+        start = time.perf_counter()
+        call()
+        self._wait()
+        return time.perf_counter() - start
+
+    def _wait(self) -> None:
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+
+
+def breakdown(step: Step, max_samples: int | None, repeats: int) -> dict[str, float]:
+    """Medians of the seconds of each part of the term, on the model's own features."""
+    output = step.model(dict(step.batch))
+    features = output[EDGE_FEATURES].detach().requires_grad_()
+    parts: dict[str, list[float]] = {}
+    data = {EDGE_FEATURES: features}
+    kept: dict[str, Any] = {}
+    calls: dict[str, Callable[[], Any]] = {
+        "samples": lambda: read_blocks(data, EDGE_FEATURES, step.block_size, None, max_samples)[0],
+        "moments": lambda: moments(kept["samples"]),
+        "penalty": lambda: pearson_squared(kept["moments"]).mean(),
+        "backward": lambda: kept["penalty"].backward(),
+    }
+
+    def do(name: str) -> float:
+        return step.timed(lambda: kept.update({name: calls[name]()}))
+
+    for _ in range(repeats):
+        for name in calls:
+            parts.setdefault(name, []).append(do(name))
+        features.grad = None
+    return {name: statistics.median(seconds) for name, seconds in parts.items()}
+
+
+class Operations(TorchDispatchMode):
+    """Sums up the operations of matrix products (torch's own counter can't follow forces)."""
+
+    total = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        """Run and count."""
+        out = func(*args, **(kwargs or {}))
+        count = flop_registry.get(func.overloadpacket)
+        if count is not None:
+            self.total += count(*args, **(kwargs or {}), out_val=out)
+        return out
+
+
+def operations(step: Step, max_samples: int | None) -> dict[str, float]:
+    """Floating-point operations of the matrix products of a stock step and of the correlation."""
+    with Operations() as counter:
+        step("stock")
+    samples = min(step.edges, max_samples or step.edges)
+    width = step.model(dict(step.batch))[EDGE_FEATURES].shape[1]
+    # A Gram matrix per block, and a product of the same size on the way back.
+    ours = 2 * 2 * samples * width * step.block_size
+    total = float(counter.total)
+    return {"step_flop": total, "term_flop": float(ours), "floor": ours / total}
+
+
+def peak_memory(arguments: argparse.Namespace, name: str, mode: str, loss: str) -> float:
+    """Peak memory in MB of two steps, in a process of their own."""
+    command = [
+        sys.executable, __file__, "--one", name, mode, loss, "--device", arguments.device,
+    ]  # fmt: skip
+    if arguments.frames:
+        command += ["--frames", str(arguments.frames)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
+
+
+def one(name: str, mode: str, loss: str, path: Path | None, device: str) -> float:
+    """What :func:`peak_memory` runs."""
+    step = Step(name, mode, frames(path, BATCH[name]), device)
+    for _ in range(2):
+        step(loss)
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def measure(
+    arguments: argparse.Namespace, name: str, mode: str
+) -> tuple[list[dict], dict[str, Any]]:
+    """Rows and summary of one model in one mode."""
+    step = Step(name, mode, frames(arguments.frames, BATCH[name]), arguments.device)
+    for loss in LOSSES:
+        step(loss)
+    rows = []
+    for repeat in track(range(arguments.repeats), description=f"{name}, {mode}"):
+        order = LOSSES[repeat % len(LOSSES) :] + LOSSES[: repeat % len(LOSSES)]
+        for place, loss in enumerate(order):
+            seconds = step.timed(lambda loss=loss: step(loss))
+            rows.append(
+                {
+                    "model": name, "mode": mode, "loss": loss, "repeat": repeat, "place": place,
+                    "step_s": seconds, "edges": step.edges,
+                }
+            )  # fmt: skip
+    bound = step.losses["term"]["decorrelation"].max_samples
+    summary: dict[str, Any] = {
+        "model": name,
+        "mode": mode,
+        "edges": step.edges,
+        "frames": BATCH[name],
+        "max_samples": bound,
+        "breakdown_s": breakdown(step, bound, 5),
+        "breakdown_all_samples_s": breakdown(step, None, 5),
+    }
+    if mode == "eager":
+        summary["operations"] = operations(step, bound)
+        summary["operations_all_samples"] = operations(step, None)
+    by = {loss: [r["step_s"] for r in rows if r["loss"] == loss] for loss in LOSSES}
+    summary["stock_step_s"] = statistics.median(by["stock"])
+    for loss in LOSSES[1:]:
+        ratios = sorted(a / b for a, b in zip(by[loss], by["stock"], strict=True))
+        summary[loss] = {
+            "time_ratio_median": statistics.median(ratios),
+            "time_ratio_quartiles": [ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]],
+            "own_time_over_step": sum(
+                summary["breakdown_s" if loss == "term" else "breakdown_all_samples_s"].values()
+            )
+            / summary["stock_step_s"],
+        }
+    return rows, summary
+
+
+def main() -> None:
+    """Measure, write, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", action="append", choices=sorted(CONFIGS))
+    parser.add_argument("--mode", action="append", choices=["eager", "compile"])
+    parser.add_argument("--frames", type=Path, help="extended XYZ (default: built-in SiOx)")
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--memory-repeats", type=int, default=3)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--hardware", help="in words, for the record")
+    parser.add_argument("--name", default="training_overhead", help="of the result files")
+    parser.add_argument("--one", nargs=3, metavar=("MODEL", "MODE", "LOSS"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    if arguments.one:
+        print(one(*arguments.one, arguments.frames, arguments.device))
+        return
+    rows: list[dict] = []
+    summaries = []
+    for name in arguments.model or ["small"]:
+        for mode in arguments.mode or ["eager"]:
+            found, summary = measure(arguments, name, mode)
+            rows += found
+            memory: dict[str, list[float]] = {loss: [] for loss in LOSSES}
+            for _ in range(arguments.memory_repeats):
+                for loss in LOSSES:
+                    memory[loss].append(peak_memory(arguments, name, mode, loss))
+            summary["peak_memory_MB"] = memory
+            summaries.append(summary)
+            print(json.dumps(summary, indent=2), flush=True)
+            write(arguments, rows, summaries)
+
+
+def write(arguments: argparse.Namespace, rows: list[dict], summaries: list[dict]) -> None:
+    """Raw rows and summary, after every model, so that a stop loses none."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{arguments.name}.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    record = {"hardware": describe() | {"words": arguments.hardware}, "seed": SEED}
+    if arguments.device == "cuda":
+        record["device"] = torch.cuda.get_device_name()
+    path.with_suffix(".json").write_text(
+        json.dumps(record | {"results": summaries}, indent=2) + "\n"
+    )
+
+
+if __name__ == "__main__":
+    main()

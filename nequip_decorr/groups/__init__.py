@@ -1,0 +1,1 @@
+"""Hydra config groups; ``decorr`` is the one-flag way to the loss term."""
