@@ -13,10 +13,9 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from .features import EDGE_FEATURES, split_blocks
 from .inspection.accumulate import Accumulator
 from .inspection.result import Entry, Inspection
-from .inspection.sources import default_block_size
+from .inspection.sources import Features, read_features
 
 PREFIX = "correlation"
 
@@ -51,7 +50,7 @@ class CorrelationLogger(Callback):
         every_n_steps: a stride in training steps instead.
         max_edges: samples taken from a validation, its first ones; bounds the cost.
         dataset: which validation set, from 0.
-        field: output field, ``[num_samples, width]``.
+        field: output field or pattern, as for :func:`nequip_decorr.inspect_model`.
         block_size: channels per block; by default what the model says (Allegro's
             ``num_scalar_features``), else one block.
 
@@ -66,7 +65,7 @@ class CorrelationLogger(Callback):
         every_n_steps: int | None = None,
         max_edges: int = 20_000,
         dataset: int = 0,
-        field: str = EDGE_FEATURES,
+        field: str | None = None,
         block_size: int | None = None,
     ) -> None:
         if every_n_epochs is not None and every_n_steps is not None:
@@ -80,6 +79,7 @@ class CorrelationLogger(Callback):
         self.block_size = None if block_size is None else _at_least("block_size", block_size, 1)
         self._last: int | None = None
         self._accumulator: Accumulator | None = None
+        self._features: Features | None = None
         self._samples = 0
         self._active = False
 
@@ -116,34 +116,31 @@ class CorrelationLogger(Callback):
         """Take the features of this batch from what the validation step returned."""
         if not self._active or dataloader_idx != self.dataset or self._samples >= self.max_edges:
             return
-        blocks = self._blocks(pl_module, _model_output(outputs, dataloader_idx))
-        blocks = blocks[:, : self.max_edges - self._samples]
+        data = {**(batch or {}), **_model_output(outputs, dataloader_idx)}
+        module = next(iter(pl_module.model.values()))
+        features = read_features(module, data, self.field, self.block_size)
+        blocks = features.blocks[:, : self.max_edges - self._samples]
         if self._accumulator is None:
-            self._accumulator = Accumulator()
+            self._accumulator, self._features = Accumulator(), features
         self._accumulator.update(blocks)
         self._samples += blocks.shape[1]
-
-    def _blocks(self, pl_module: Any, output: Mapping[str, Tensor]) -> Tensor:
-        if self.field not in output:
-            there = sorted(k for k, v in output.items() if v.dim() == 2 and v.is_floating_point())
-            raise ValueError(
-                f"`field` {self.field!r} of CorrelationLogger is not in the model's output; "
-                f"fields that could be used: {there}"
-            )
-        features = output[self.field].detach()
-        size = self.block_size or default_block_size(
-            pl_module.model, self.field, features.shape[-1]
-        )
-        return split_blocks(features, size)
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Report."""
         if not self._active or self._accumulator is None or self._samples < 2:
             return
         self._last = self._now(trainer)
-        moments = self._accumulator.result()
-        entry = Entry("model", "validation", self.field, {0: "all"}, moments)
-        self._accumulator = None
+        assert self._features is not None
+        entry = Entry(
+            model="model",
+            dataset="validation",
+            field=self._features.field,
+            blocks=self._features.names,
+            widths=self._features.widths,
+            kinds={0: "all"},
+            moments=self._accumulator.result(),
+        )
+        self._accumulator = self._features = None
         self._report(trainer, Inspection((entry,)))
 
     def _now(self, trainer: Trainer) -> int:

@@ -11,6 +11,7 @@ from lightning.pytorch.loggers import CSVLogger
 from PIL import Image
 
 from nequip_decorr import CorrelationLogger
+from nequip_decorr.inspection.sources import read_features
 
 from .training import BLOCK, DECORRELATION, build, datamodule, model_config, module_config, weights
 
@@ -39,6 +40,15 @@ def train(folder, callbacks, loggers=False, config=None, ckpt_path=None, **optio
     )
     trainer.fit(module, datamodule=datamodule(folder), ckpt_path=ckpt_path, weights_only=False)
     return module, trainer
+
+
+def output(width, edges=500):
+    """What a model returns, as far as the callback looks."""
+    return {
+        "edge_index": torch.zeros(2, edges, dtype=torch.long),
+        "atom_types": torch.zeros(7, dtype=torch.long),
+        "edge_features": torch.randn(edges, width, generator=torch.Generator().manual_seed(0)),
+    }
 
 
 def rows(path):
@@ -200,11 +210,9 @@ def test_a_report_costs_little(tmp_path):
     _, trainer = train(tmp_path, [], max_epochs=1)
     module = build({**module_config(), "model": {**model_config(), "num_scalar_features": 64}})
     trainer.state.fn, trainer.validating = "fit", True
-    generator = torch.Generator().manual_seed(0)
-    features = torch.randn(30_000, 192, generator=generator)
+    outputs = {"val_0_output": output(192, 30_000)}
     callback.on_validation_start(trainer, module)
     start = time.perf_counter()
-    outputs = {"val_0_output": {"edge_features": features}}
     for k in range(50):
         callback.on_validation_batch_end(trainer, module, outputs, None, k)
     batches = time.perf_counter() - start
@@ -219,9 +227,10 @@ def test_the_block_size_of_a_compiled_model_is_found():
     """Compiling takes two minutes and is not done here; what the wrapper hides would be missing."""
     config = module_config()
     config["model"]["compile_mode"] = "compile"
-    module = build(config)
-    features = {"edge_features": torch.zeros(5, 3 * BLOCK)}
-    assert CorrelationLogger()._blocks(module, features).shape == (3, 5, BLOCK)
+    (model,) = build(config).model.values()
+    features = read_features(model, output(3 * BLOCK), None, None)
+    assert features.names == ("two_body", "layer_1", "layer_2")
+    assert features.blocks.shape == (3, 500, BLOCK)
 
 
 WRONG = [
@@ -240,5 +249,5 @@ def test_wrong_arguments(arguments, message):
 
 
 def test_a_wrong_field_is_an_error_in_the_first_validation(tmp_path):
-    with pytest.raises(ValueError, match=r"'x' of CorrelationLogger is not in .*'edge_features'"):
+    with pytest.raises(ValueError, match=r"field 'x' .* cannot be inspected; .*'edge_features'"):
         train(tmp_path, [CorrelationLogger(field="x")])

@@ -110,6 +110,7 @@ class Accumulator:
             chunk = blocks[:, part].detach().cpu().double()
             self._add(chunk, kinds[part].cpu(), lengths[part])
 
+    @torch.no_grad()
     def _add(self, x: Tensor, kinds: Tensor, lengths: Tensor) -> None:
         bins = torch.zeros_like(kinds)
         if self.bin_edges is not None:

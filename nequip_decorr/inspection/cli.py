@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from ..features import EDGE_FEATURES
-
 DESCRIPTION: Final = """\
 How correlated are the features of a trained model, where, and on which structures? Reads a
 checkpoint or package, trained with or without this plugin, and any structures that ase reads, and
@@ -44,8 +42,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         "--field",
-        default=EDGE_FEATURES,
-        help=f"edge or node field of the model's output (default: {EDGE_FEATURES})",
+        help="edge or node field of the model's output, or a pattern such as "
+        "layer*_node_invariants (default: edge_features, or what TapFeatures taps)",
     )
     parser.add_argument(
         "--block-size", type=int, help="channels per block (default: what the model says)"

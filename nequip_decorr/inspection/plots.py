@@ -113,7 +113,7 @@ def heat_maps(found: Inspection, dataset: str) -> Figure:
 
 def _order(found: Inspection, entry: Entry, block: int) -> np.ndarray:
     first = next(e for e in found.entries if e.model == entry.model)
-    live = np.ones(first.matrices.shape[-1], dtype=bool)
+    live = np.ones(first.widths[block], dtype=bool)
     live[list(first.statistics[block].dead)] = False
     return cluster_order(first.matrices[block], live)
 

@@ -14,9 +14,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from ..correlation import Moments, correlation_matrix, spectrum
-from ..features import block_names
 from .accumulate import FeatureMoments
-from .statistics import BlockStatistics, Explained, block_statistics, explained
+from .statistics import BlockStatistics, Explained, block_statistics, explained, per_block
 
 ALL: Final = "all"
 _LABELS: Final = {"two_body": "two-body"}
@@ -29,7 +28,9 @@ class Entry:
     Attributes:
         model: its name.
         dataset: name of the data set.
-        field: output field that was read.
+        field: output field, or pattern, that was read.
+        blocks: names of the blocks.
+        widths: channels of each block.
         kinds: names of the kinds of samples by number: ``Si-O`` (centre, neighbour) or ``Si``.
         moments: all that is kept of the features.
         frames: number of frames.
@@ -39,15 +40,12 @@ class Entry:
     model: str
     dataset: str
     field: str
+    blocks: tuple[str, ...]
+    widths: tuple[int, ...]
     kinds: dict[int, str]
     moments: FeatureMoments
     frames: int = 1
     force_mae_eV_per_A: float | None = None
-
-    @property
-    def blocks(self) -> list[str]:
-        """Names of the blocks."""
-        return block_names(self.field, self.moments.total.mean.shape[0])
 
     @property
     def on_edges(self) -> bool:
@@ -57,13 +55,13 @@ class Entry:
     @cached_property
     def statistics(self) -> list[BlockStatistics]:
         """Per block, over all samples."""
-        return block_statistics(self.moments.total)
+        return self._statistics(self.moments.total)
 
     @cached_property
     def by_kind(self) -> dict[str, list[BlockStatistics]]:
         """Per kind of sample, then per block."""
         return {
-            self.kinds.get(k, str(k)): block_statistics(m) for k, m in self.moments.by_kind.items()
+            self.kinds.get(k, str(k)): self._statistics(m) for k, m in self.moments.by_kind.items()
         }
 
     @cached_property
@@ -74,7 +72,7 @@ class Entry:
         edges = self.moments.bin_edges.tolist()
         bins = (Moments(*(t[k] for t in self.moments.by_bin)) for k in range(len(edges) - 1))
         return [
-            (low, high, block_statistics(m))
+            (low, high, self._statistics(m))
             for low, high, m in zip(edges[:-1], edges[1:], bins, strict=True)
             if m.count[0] > 0
         ]
@@ -82,24 +80,32 @@ class Entry:
     @cached_property
     def given_length(self) -> list[Explained] | None:
         """What edge length explains, per block; ``None`` without lengths or enough samples."""
-        left = self.moments.left_given_length
-        return None if left is None else explained(self.moments.total, left)
+        return self._explained(self.moments.left_given_length)
 
     @cached_property
     def given_length_and_kind(self) -> list[Explained] | None:
         """What edge length and pair of elements explain; of atoms, what the element explains."""
-        left = self.moments.left_given_length_and_kind
-        return None if left is None else explained(self.moments.total, left)
+        return self._explained(self.moments.left_given_length_and_kind)
 
     @cached_property
-    def spectra(self) -> np.ndarray:
-        """Eigenvalues of the correlation matrix, falling, ``[B, C]``."""
-        return spectrum(self.moments.total).numpy()
+    def spectra(self) -> list[np.ndarray]:
+        """Eigenvalues of each block's correlation matrix, falling, ``[C]``."""
+        return [spectrum(m).numpy() for m in per_block(self.moments.total, self.widths)]
 
     @cached_property
-    def matrices(self) -> np.ndarray:
-        """Correlation matrices, ``[B, C, C]``."""
-        return correlation_matrix(self.moments.total)[0].numpy()
+    def matrices(self) -> list[np.ndarray]:
+        """Correlation matrix of each block, ``[C, C]``."""
+        parts = per_block(self.moments.total, self.widths)
+        return [correlation_matrix(m)[0].numpy() for m in parts]
+
+    def _statistics(self, m: Moments) -> list[BlockStatistics]:
+        return [block_statistics(part) for part in per_block(m, self.widths)]
+
+    def _explained(self, left: Moments | None) -> list[Explained] | None:
+        if left is None:
+            return None
+        parts = (per_block(m, self.widths) for m in (self.moments.total, left))
+        return [explained(whole, rest) for whole, rest in zip(*parts, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from ase import Atoms
 from torch import Tensor
 
-from ..features import EDGE_FEATURES, split_blocks
+from ..features import block_names, split_blocks
 from .accumulate import Accumulator
 from .result import Entry, Inspection
 from .sources import FrameSet, Model, feature_batches, open_frames, open_model
@@ -23,7 +23,7 @@ def inspect_model(
     data: Frames | Mapping[str, Frames],
     *,
     name: str = "model",
-    field: str = EDGE_FEATURES,
+    field: str | None = None,
     block_size: int | None = None,
     num_bins: int = DEFAULT_BINS,
     max_frames: int | None = None,
@@ -38,7 +38,9 @@ def inspect_model(
         data: structures by name of the data set, the first in distribution: files that ase reads,
             or ``Atoms``. No labels are needed; where there are forces, their error is given too.
         name: what to call the model.
-        field: edge or node field of the output; of equivariant fields the scalars are inspected.
+        field: edge or node field of the output, or a pattern (``layer*_node_invariants``: a block
+            per layer); of equivariant fields the scalars are inspected. By default
+            ``edge_features``, or where there are none what :func:`TapFeatures` taps.
         block_size: channels per block; by default what the model says (Allegro's
             ``num_scalar_features``), else one block.
         num_bins: bins of edge length between 0 and the cutoff.
@@ -85,7 +87,7 @@ def _inspect(
     frames: FrameSet,
     name: str,
     dataset: str,
-    field: str,
+    field: str | None,
     block_size: int | None,
     num_bins: int,
     progress: Callable[[int], None] | None,
@@ -95,12 +97,13 @@ def _inspect(
     done = 0
     error_sum, error_count = 0.0, 0
     for batch in feature_batches(model, frames, field, block_size):
+        features = batch.features
         if accumulator is None:
             on_edges = batch.lengths_A is not None
             names = kind_names(model.type_names, on_edges)
             cutoff = model.cutoff_A if on_edges else None
             accumulator = Accumulator(len(names), cutoff, num_bins)
-        accumulator.update(batch.blocks, batch.kinds, batch.lengths_A)
+        accumulator.update(features.blocks, batch.kinds, batch.lengths_A)
         error_sum += float(batch.force_errors_eV_per_A.sum())
         error_count += batch.force_errors_eV_per_A.numel()
         done += batch.frames
@@ -115,7 +118,17 @@ def _inspect(
             f"(the model's cutoff is {model.cutoff_A} Å)"
         )
     mae = error_sum / error_count if error_count else None
-    return Entry(name, dataset, field, names, moments, done, mae)
+    return Entry(
+        model=name,
+        dataset=dataset,
+        field=features.field,
+        blocks=features.names,
+        widths=features.widths,
+        kinds=names,
+        moments=moments,
+        frames=done,
+        force_mae_eV_per_A=mae,
+    )
 
 
 def inspect_features(
@@ -158,9 +171,18 @@ def inspect_features(
     if lengths_A is not None and cutoff_A is None:
         cutoff_A = float(lengths_A.max())
     accumulator = Accumulator(number, cutoff_A if lengths_A is not None else None, num_bins)
-    accumulator.update(split_blocks(features, block_size), kinds, lengths_A)
-    names = dict(kind_names or {k: str(k) for k in range(number)})
-    return Inspection((Entry(name, dataset, "features", names, accumulator.result()),))
+    blocks = split_blocks(features, block_size)
+    accumulator.update(blocks, kinds, lengths_A)
+    entry = Entry(
+        model=name,
+        dataset=dataset,
+        field="features",
+        blocks=tuple(block_names("features", len(blocks))),
+        widths=(blocks.shape[-1],) * len(blocks),
+        kinds=dict(kind_names or {k: str(k) for k in range(number)}),
+        moments=accumulator.result(),
+    )
+    return Inspection((entry,))
 
 
 def kind_names(type_names: Sequence[str], on_edges: bool) -> dict[int, str]:

@@ -12,19 +12,25 @@ import numpy as np
 import torch
 from ase import Atoms
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ..evaluate import load_model, outputs
 from ..features import (
     ATOM_TYPE,
     EDGE_FEATURES,
     EDGE_INDEX,
+    block_names,
     edge_type_groups,
+    match_fields,
     read_field,
-    resolve_blocks,
+    split_blocks,
 )
+from ..model import TAPS
 
 COMPILED: Final = (".pt2", ".pth", ".pt")
 ATOMS_PER_BATCH: Final = 400
+DEFAULT_FIELDS: Final = (EDGE_FEATURES, *(f"layer*_{tap}" for tap in TAPS))
+"""What is looked for where no field is given."""
 EDGE_LENGTH: Final = "edge_lengths"
 # What a model is given or predicts, and no features of it.
 _NOT_FEATURES: Final = frozenset(
@@ -153,26 +159,45 @@ def _frames(source: Path | Sequence[Atoms]) -> Iterable[Atoms]:
 
 
 @dataclass(frozen=True)
+class Features:
+    """Blocks of features, those of narrower fields filled up with zeros.
+
+    Attributes:
+        field: field or pattern they come from.
+        on_edges: whether the samples are edges; else they are atoms.
+        names: of the blocks.
+        widths: channels of each block.
+        blocks: ``[B, num_samples, largest width]``.
+    """
+
+    field: str
+    on_edges: bool
+    names: tuple[str, ...]
+    widths: tuple[int, ...]
+    blocks: Tensor
+
+
+@dataclass(frozen=True)
 class Batch:
     """Features of some frames, and the errors of the forces where there are labels.
 
     Attributes:
         frames: number of frames.
-        blocks: ``[B, num_samples, C]``.
+        features: their blocks.
         kinds: element of each atom, or ordered pair of each edge, ``[num_samples]``.
         lengths_A: of the edges, ``[num_samples]``; ``None`` for atoms.
         force_errors_eV_per_A: absolute errors of force components, of labelled frames, flat.
     """
 
     frames: int
-    blocks: Tensor
+    features: Features
     kinds: Tensor
     lengths_A: Tensor | None
     force_errors_eV_per_A: Tensor
 
 
 def feature_batches(
-    model: Model, frames: Iterable[Atoms], field: str, block_size: int | None
+    model: Model, frames: Iterable[Atoms], field: str | None, block_size: int | None
 ) -> Iterator[Batch]:
     """Features of all frames, in batches of about ``ATOMS_PER_BATCH`` atoms.
 
@@ -181,64 +206,87 @@ def feature_batches(
     """
     for group in _groups(frames):
         predicted, given = next(outputs(model.module, [_bare(f) for f in group], len(group)))
-        yield read_batch(model, {**given, **predicted}, field, block_size, group)
+        yield _read_batch(model, {**given, **predicted}, field, block_size, group)
 
 
-def read_batch(
+def _read_batch(
     model: Model,
     data: Mapping[str, Tensor],
-    field: str,
+    field: str | None,
     block_size: int | None,
-    frames: Sequence[Atoms] = (),
+    frames: Sequence[Atoms],
 ) -> Batch:
-    """The features in a model's output.
-
-    Args:
-        model: for its elements, and for what it says about the field.
-        data: output dictionary, with the graph.
-        field: edge or node field.
-        block_size: channels per block; ``None`` asks the model (:func:`default_block_size`).
-        frames: the structures, for their force labels.
-
-    Raises:
-        ValueError: a field that is not there or cannot be used, with those that can.
-    """
-    features = _scalars(model, data, field)
-    num_samples, width = features.shape
-    size = block_size or default_block_size(model.module, field, width)
-    blocks, channels = resolve_blocks(width, size, None)
-    on_edges = num_samples == data[EDGE_INDEX].shape[1] and not _is_node_field(model, data, field)
-    if on_edges:
-        kinds = edge_type_groups(data, num_samples, len(model.type_names))
+    features = read_features(model.module, data, field, block_size)
+    if features.on_edges:
+        kinds = edge_type_groups(data, features.blocks.shape[1], len(model.type_names))
     else:
         kinds = data[ATOM_TYPE].reshape(-1).long()
     return Batch(
         frames=len(frames),
-        blocks=features.reshape(num_samples, blocks, channels).transpose(0, 1),
+        features=features,
         kinds=kinds,
-        lengths_A=edge_lengths(data) if on_edges else None,
+        lengths_A=edge_lengths(data) if features.on_edges else None,
         force_errors_eV_per_A=_force_errors(data, frames),
     )
 
 
-def _scalars(model: Model, data: Mapping[str, Tensor], field: str) -> Tensor:
-    """The scalar channels of a field: components of vectors turn with the frame of reference."""
+def read_features(
+    module: Any, data: Mapping[str, Tensor], field: str | None, block_size: int | None
+) -> Features:
+    """The features in a model's output.
+
+    Args:
+        module: the model, for what it says about the field.
+        data: output dictionary, with the graph.
+        field: edge or node field, or a pattern (``layer*_node_invariants``: a block per layer);
+            ``None`` takes the first of ``DEFAULT_FIELDS`` that is there.
+        block_size: channels per block; ``None`` asks the model (:func:`default_block_size`).
+
+    Raises:
+        ValueError: a field that is not there or cannot be used, with those that can; fields of
+            edges and of atoms under one pattern.
+    """
     usable = usable_fields(data)
-    if field not in usable:
-        if field in data and field not in _NOT_FEATURES:
-            read_field(data, field)
+    tried = DEFAULT_FIELDS if field is None else (field,)
+    chosen = next((f for f in tried if match_fields(usable, f)), None)
+    if chosen is None:
         raise ValueError(
-            f"field {field!r} of the model's output cannot be inspected; fields that can: {usable}"
+            f"field {field or EDGE_FEATURES!r} of the model's output cannot be inspected; fields "
+            f"that can: {usable}"
         )
+    names = match_fields(usable, chosen)
+    on_nodes = {_is_node_field(data, name) for name in names}
+    if len(on_nodes) > 1:
+        raise ValueError(f"field {field!r} matches fields of edges and of atoms: {names}")
+    labels: list[str] = []
+    parts: list[Tensor] = []
+    for name, label in zip(names, _short_names(names), strict=True):
+        table = _scalars(module, data, name)
+        split = split_blocks(table, block_size or default_block_size(module, name, table.shape[-1]))
+        parts += split.unbind(0)
+        several = [label] if len(split) == 1 else [f"{label}_{k}" for k in range(len(split))]
+        labels += block_names(name, len(split)) if len(names) == 1 else several
+    widths = tuple(part.shape[-1] for part in parts)
+    padded = [pad(part, (0, max(widths) - part.shape[-1])) for part in parts]
+    return Features(chosen, on_nodes == {False}, tuple(labels), widths, torch.stack(padded))
+
+
+def _short_names(names: Sequence[str]) -> list[str]:
+    """``layer0_node_invariants`` as ``layer0``, where that tells them apart."""
+    short = [name.partition("_")[0] for name in names]
+    return short if len(set(short)) == len(names) else list(names)
+
+
+def _scalars(module: Any, data: Mapping[str, Tensor], field: str) -> Tensor:
+    """The scalar channels of a field: components of vectors turn with the frame of reference."""
     features = read_field(data, field)
-    irreps = getattr(model.module, "irreps_out", {}).get(field)
+    irreps = getattr(module, "irreps_out", {}).get(field)
     if irreps is None or irreps.dim != features.shape[1]:
         return features
-    parts = [
-        features[:, s] for s, (_, ir) in zip(irreps.slices(), irreps, strict=True) if ir.l == 0
-    ]
+    places = zip(irreps.slices(), irreps, strict=True)
+    parts = [features[:, place] for place, (_, ir) in places if ir.l == 0]
     if not parts:
-        raise ValueError(f"field {field!r} has no scalar channels ({irreps}); others: {usable}")
+        raise ValueError(f"field {field!r} has no scalar channels, its irreps are {irreps}")
     return torch.cat(parts, 1) if len(parts) < len(irreps) else features
 
 
@@ -256,8 +304,8 @@ def usable_fields(data: Mapping[str, Tensor]) -> list[str]:
     )
 
 
-def _is_node_field(model: Model, data: Mapping[str, Tensor], field: str) -> bool:
-    """Decides where a graph has as many edges as atoms."""
+def _is_node_field(data: Mapping[str, Tensor], field: str) -> bool:
+    """By the number of rows, and by its name where a graph has as many edges as atoms."""
     if data[ATOM_TYPE].numel() != data[EDGE_INDEX].shape[1]:
         return data[field].shape[0] == data[ATOM_TYPE].numel()
     from nequip.data import _key_registry

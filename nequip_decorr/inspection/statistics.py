@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -62,28 +63,35 @@ class BlockStatistics:
         return sum(len(group) - 1 for group in self.duplicates)
 
 
-def block_statistics(m: Moments) -> list[BlockStatistics]:
-    """Statistics of each block, of moments with counts ``[B]``."""
+def per_block(m: Moments, widths: Sequence[int]) -> list[Moments]:
+    """Moments of each block on its own, counts ``[]``, of moments with counts ``[B]``.
+
+    Args:
+        m: moments, blocks narrower than the widest filled up with channels.
+        widths: channels of each block.
+    """
+    return [
+        Moments(m.count[b], m.mean[b, :width], m.comoment[b, :width, :width])
+        for b, width in enumerate(widths)
+    ]
+
+
+def block_statistics(m: Moments) -> BlockStatistics:
+    """Statistics of one block, of moments with counts ``[]``."""
     eigenvalues = spectrum(m).numpy()
     matrix, live = (t.numpy() for t in correlation_matrix(m))
-    columns = [f(m).tolist() for f in (pearson_abs, max_abs, effective_rank)]
-    found = []
-    for b, (mean, largest, rank) in enumerate(zip(*columns, strict=True)):
-        values = eigenvalues[b]
-        found.append(
-            BlockStatistics(
-                samples=int(m.count[b]),
-                channels=matrix.shape[-1],
-                mean_abs=mean if live[b].sum() > 1 else float("nan"),
-                max_abs=largest if live[b].sum() > 1 else float("nan"),
-                effective_rank=rank,
-                rank=int((values > RANK_TOLERANCE * max(values[0], 1e-300)).sum()),
-                directions_99=_directions(values, 0.99),
-                dead=tuple(int(c) for c in np.flatnonzero(~live[b])),
-                duplicates=duplicate_groups(matrix[b], live[b]),
-            )
-        )
-    return found
+    pairs = live.sum() > 1
+    return BlockStatistics(
+        samples=int(m.count),
+        channels=len(matrix),
+        mean_abs=float(pearson_abs(m)) if pairs else float("nan"),
+        max_abs=float(max_abs(m)) if pairs else float("nan"),
+        effective_rank=float(effective_rank(m)),
+        rank=int((eigenvalues > RANK_TOLERANCE * max(eigenvalues[0], 1e-300)).sum()),
+        directions_99=_directions(eigenvalues, 0.99),
+        dead=tuple(int(c) for c in np.flatnonzero(~live)),
+        duplicates=duplicate_groups(matrix, live),
+    )
 
 
 def _directions(eigenvalues: np.ndarray, share: float) -> int:
@@ -148,29 +156,22 @@ class Explained:
     matrix_left: np.ndarray
 
 
-def explained(total: Moments, left: Moments) -> list[Explained]:
-    """Split the correlation of each block.
+def explained(total: Moments, left: Moments) -> Explained:
+    """Split the correlation of one block.
 
     Args:
-        total: moments of all samples, counts ``[B]``.
+        total: moments of all samples, counts ``[]``.
         left: moments of what is not explained.
     """
     live = live_channels(total)
-    variance = total.comoment.diagonal(dim1=-2, dim2=-1)
-    share = left.comoment.diagonal(dim1=-2, dim2=-1) / torch.where(live, variance, 1.0)
+    variance = total.comoment.diagonal()
+    share = left.comoment.diagonal() / torch.where(live, variance, 1.0)
     scale = torch.where(live, torch.where(live, variance, 1.0).rsqrt(), 0.0)
-    scaled = left.comoment * scale.unsqueeze(-1) * scale.unsqueeze(-2)
-    found = []
-    for b in range(live.shape[0]):
-        keep = live[b] & (share[b] > VARIANCE_LEFT)
-        mine = left.comoment[b][keep][:, keep]
-        part = Moments(left.count[b], torch.zeros(len(mine), dtype=mine.dtype), mine)
-        found.append(
-            Explained(
-                variance=float(1 - share[b][live[b]].mean()) if live[b].any() else float("nan"),
-                mean_abs_left=float(pearson_abs(part)) if len(mine) > 1 else float("nan"),
-                channels_left=int(keep.sum()),
-                matrix_left=scaled[b].numpy(),
-            )
-        )
-    return found
+    keep = live & (share > VARIANCE_LEFT)
+    part = Moments(left.count, left.mean[keep], left.comoment[keep][:, keep])
+    return Explained(
+        variance=float(1 - share[live].mean()) if live.any() else float("nan"),
+        mean_abs_left=float(pearson_abs(part)) if keep.sum() > 1 else float("nan"),
+        channels_left=int(keep.sum()),
+        matrix_left=(left.comoment * scale[:, None] * scale).numpy(),
+    )

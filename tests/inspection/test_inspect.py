@@ -14,7 +14,7 @@ from ase import Atoms
 from nequip.model import NequIPGNNModel
 from nequip.utils.global_state import set_global_state
 
-from nequip_decorr import Inspection, inspect_model
+from nequip_decorr import Inspection, TapFeatures, inspect_model
 from nequip_decorr.cli import main
 from nequip_decorr.evaluate import evaluate, load_model
 from nequip_decorr.inspection.cli import name_files
@@ -171,6 +171,50 @@ def test_a_missing_field_names_those_there_are(message_passing):
             inspect_model(message_passing, frames(1), field=field)
 
 
+@pytest.fixture(scope="module")
+def tapped():
+    set_global_state()
+    return TapFeatures(
+        "nequip.model.NequIPGNNModel", ["node_scalars", "messages"],
+        seed=1, model_dtype="float64", type_names=["Si", "O"], r_max=3.0, num_layers=3, l_max=1,
+        num_features=6, radial_mlp_depth=1, radial_mlp_width=8, avg_num_neighbors=12.0,
+    )  # fmt: skip
+
+
+def test_tapped_layers_are_blocks_of_their_own_width(tapped, tmp_path):
+    found = inspect_model(tapped, frames(8), field="layer*_messages")
+    (entry,) = found.entries
+    assert entry.blocks == ("layer0", "layer1", "layer2")
+    widths = [s.channels for s in entry.statistics]
+    assert len(set(widths)) > 1
+    assert widths == [len(m) for m in entry.matrices] == [len(v) for v in entry.spectra]
+    assert entry.on_edges
+    assert len(entry.given_length) == 3
+    assert "layer2" in found.to_html(tmp_path / "page.html").read_text()
+    found.to_csv(tmp_path)
+    for b, name in enumerate(entry.blocks):
+        alone = inspect_model(tapped, frames(8), field=f"{name}_messages").entries[0]
+        one, other = alone.statistics[0], entry.statistics[b]
+        assert (one.channels, one.dead, one.duplicates) == (
+            other.channels,
+            other.dead,
+            other.duplicates,
+        )
+        assert one.effective_rank == pytest.approx(other.effective_rank)
+        assert alone.given_length[0].variance == pytest.approx(entry.given_length[b].variance)
+
+
+def test_taps_are_found_without_naming_them(tapped):
+    entry = inspect_model(tapped, frames(4)).entries[0]
+    assert entry.field == "layer*_messages"
+    assert len(entry.blocks) == 3
+
+
+def test_a_pattern_over_edges_and_atoms_is_an_error(tapped):
+    with pytest.raises(ValueError, match="matches fields of edges and of atoms"):
+        inspect_model(tapped, frames(1), field="layer0_*")
+
+
 def test_of_equivariant_fields_the_scalars_are_taken(stock):
     model = load_model(stock)
     found = inspect_model(model, frames(4), field="edge_attrs")
@@ -246,5 +290,5 @@ def test_inspections_side_by_side(stock, data):
     assert "&lt;b&gt;" in both._repr_html_()
     with pytest.raises(ValueError, match=r"no model 'c' on 'id'; models \['a', '<b>'\]"):
         both.entry("c", "id")
-    assert np.array_equal(both.entry("a", "id").spectra, both.entry("<b>", "id").spectra)
+    assert np.array_equal(both.entry("a", "id").spectra[1], both.entry("<b>", "id").spectra[1])
     assert isinstance(both, Inspection)

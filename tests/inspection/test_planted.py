@@ -1,6 +1,7 @@
 """Planted structure is found, exactly; one pass gives what a direct computation gives."""
 
 import csv
+import gc
 import re
 import time
 import tracemalloc
@@ -178,7 +179,8 @@ def test_memory_does_not_grow_with_the_number_of_batches():
             r = 4 * torch.rand(200, generator=generator)
             kinds = torch.randint(0, 4, (200,), generator=generator)
             accumulator.update(torch.randn(3, 200, 8, generator=generator), kinds, r)
-        python = tracemalloc.get_traced_memory()[1]
+        gc.collect()
+        python = tracemalloc.get_traced_memory()[0]
         tracemalloc.stop()
         kept = [accumulator._by_bin, *accumulator._by_kind.values()]
         sums = accumulator._sums
@@ -188,7 +190,7 @@ def test_memory_does_not_grow_with_the_number_of_batches():
     peak(3)
     few, many = peak(10), peak(200)
     assert many[1] == few[1]
-    assert many[0] < few[0] + 50_000
+    assert many[0] < few[0] + 20_000
 
 
 WRONG = [
