@@ -22,6 +22,8 @@ extensions = [
 ]
 # `api.md` is what the Markdown builder makes of `api.rst`; in HTML the latter takes its place.
 exclude_patterns = ["_build", "api.md", "examples"]
+# The index takes further pages as they come.
+suppress_warnings = ["toc.empty_glob"]
 html_theme = "furo"
 html_title = "nequip-decorr"
 html_static_path = ["_static"]
