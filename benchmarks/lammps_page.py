@@ -76,17 +76,20 @@ def step0() -> str:
 def stable_time() -> str:
     """How many of the failing runs agree."""
     head = ("model", "check stride", "runs", "both failed", "same cause", "same step",
-            "within a stride", "failed after (steps)", "largest difference (steps)")  # fmt: skip
+            "within a stride", "control within a stride", "failed after (steps)",
+            "largest difference (steps)")  # fmt: skip
     lines = []
     groups = grouped(read("lammps_agreement_stable_time.csv"), "model", "dtype", "check_every")
     for (model, dtype, every), rows in groups.items():
         both = [r for r in rows if r["pair_status"] == r["library_status"] == "failed"]
         cause = sum(r["pair_cause"] == r["library_cause"] for r in both)
         differences = numbers(both, "difference_steps")
+        control = np.abs(numbers(both, "control_step") - numbers(both, "library_step"))
         steps = np.concatenate([numbers(both, "pair_step"), numbers(both, "library_step")])
         lines.append(
             (f"{model}, {dtype}", every, len(rows), len(both), cause,
              int((differences == 0).sum()), int((differences <= int(every)).sum()),
+             int((control <= int(every)).sum()),
              f"{steps.min():.0f} to {steps.max():.0f}", f"{differences.max():.0f}")
         )  # fmt: skip
     return table(head, lines)
@@ -206,7 +209,7 @@ def main() -> None:
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", flags=re.DOTALL)
         if not pattern.search(text):
             raise SystemExit(f"{PAGE}: no block {name}")
-        text = pattern.sub(lambda found, new=block: f"{found[1]}\n{new}\n\n{found[2]}", text)
+        text = pattern.sub(rf"\1\n{block}\n\n\2", text)
     PAGE.write_text(text, encoding="utf-8")
     figure()
     print(f"Wrote {PAGE} and {FIGURE}")

@@ -4,7 +4,7 @@ Strong scaling (a fixed number of atoms on more ranks), weak scaling (a fixed nu
 rank) and throughput against size on one rank, each with atoms per second and peak memory:
 
     python benchmarks/lammps_scaling.py --model small=SMALL.nequip.pt2 \
-        --model large=LARGE.nequip.pt2 --atoms 12000 432 --steps 20 3 --warmup 2 1 \
+        --model large=LARGE.nequip.pt2 --atoms 12000 216 --steps 10 3 --warmup 2 1 \
         --plugin PLUGIN.so --hardware "2 CPU cores"
 
 SMALL is the demo's stock model (`configs/siox_allegro.yaml`); LARGE has the settings of
@@ -48,6 +48,7 @@ import subprocess
 import tempfile
 import threading
 from dataclasses import asdict, dataclass, fields
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -340,7 +341,8 @@ def main() -> None:
         writer = csv.DictWriter(file, [field.name for field in fields(Row)])
         writer.writeheader()
         writer.writerows(asdict(row) for row in table)
-    options.out.with_suffix(".json").write_text(json.dumps(describe(), indent=2) + "\n")
+    about = {"date": date.today().isoformat(), **describe()}
+    options.out.with_suffix(".json").write_text(json.dumps(about, indent=2) + "\n")
     for model in models:
         print(f"{model}: {memory_per_atom_kB(table, model):.1f} kB of memory per atom")
     print(f"Wrote {options.out}")
