@@ -119,6 +119,9 @@ def compare_runs(
     pair = get_engine("lammps").run(spec, folder / "pair")
     library = get_engine("lammps-library").run(spec, folder / "library")
     control = get_engine("lammps-library").run(nudged, folder / "control")
+    for result in (pair, library, control):
+        if result.status in ("error", "interrupted"):
+            raise SystemExit(f"{name}, seed {seed}: {result.status}, {result.message}")
     return {
         "model": name,
         "dtype": read_metadata(path).dtype,
