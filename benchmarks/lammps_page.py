@@ -27,6 +27,10 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 PAGE = HERE.parent / "docs" / "lammps.md"
 FIGURE = PAGE.with_name("lammps_scaling.png")
+NUMBERS = (
+    *("loop_s", "slowest_loop_s", "cpu_use", "ms_per_step", "cpu_ms_per_step"),
+    *("atom_steps_per_s", "efficiency", "cpu_efficiency"),
+)
 COLOURS = {"small": "tab:blue", "large": "tab:orange"}
 
 Row = dict[str, str]
@@ -111,18 +115,19 @@ def ranks() -> str:
 
 def scaling() -> str:
     """Strong and weak scaling."""
-    head = ("model", "scaling", "ranks", "atoms", "ms per step", "atom-steps/s", "per rank",
-            "efficiency", "ns/day at 1 fs", "CPU use", "slowest / fastest")  # fmt: skip
+    head = ("model", "scaling", "ranks", "atoms", "ms per step", "CPU ms per step",
+            "atom-steps/s", "efficiency", "efficiency by CPU time", "ns/day at 1 fs", "CPU use",
+            "slowest / fastest")  # fmt: skip
     rows = [row for row in read("lammps_scaling.csv") if row["scaling"] != "size"]
     lines = []
     for row in rows:
-        slow = float(row["slowest_loop_s"]) / float(row["loop_s"])
+        value = {key: float(row[key]) for key in row if key in NUMBERS}
         lines.append(
             (row["model"], row["scaling"], row["ranks"], row["atoms"],
-             f"{float(row['ms_per_step']):.0f}", f"{float(row['atom_steps_per_s']):.0f}",
-             f"{float(row['atom_steps_per_s_per_rank']):.0f}", f"{float(row['efficiency']):.2f}",
-             f"{86.4 / float(row['ms_per_step']):.2g}", f"{float(row['cpu_use']):.2f}",
-             f"{slow:.2f}")
+             f"{value['ms_per_step']:.0f}", f"{value['cpu_ms_per_step']:.0f}",
+             f"{value['atom_steps_per_s']:.0f}", f"{value['efficiency']:.2f}",
+             f"{value['cpu_efficiency']:.2f}", f"{86.4 / value['ms_per_step']:.2g}",
+             f"{value['cpu_use']:.2f}", f"{value['slowest_loop_s'] / value['loop_s']:.2f}")
         )  # fmt: skip
     return table(head, lines)
 
@@ -135,13 +140,15 @@ def memory_fit(rows: list[Row]) -> tuple[float, float]:
 
 def memory() -> str:
     """Throughput and memory against size, on one rank."""
-    head = ("model", "atoms", "atom-steps/s", "peak memory (MB)", "kB per atom (slope)")
+    head = ("model", "atoms", "atom-steps/s", "by CPU time", "peak memory (MB)",
+            "kB per atom (slope)")  # fmt: skip
     lines = []
     for (model,), rows in grouped(sizes(), "model").items():
         slope, _ = memory_fit(rows)
         for row in rows:
             lines.append(
                 (model, row["atoms"], f"{float(row['atom_steps_per_s']):.0f}",
+                 f"{1e3 * float(row['atoms']) / float(row['cpu_ms_per_step']):.0f}",
                  f"{float(row['peak_rss_MB']):.0f}", f"{slope * 1e3:.0f}")
             )  # fmt: skip
     return table(head, lines)
@@ -160,35 +167,33 @@ def hardware(name: str) -> str:
 
 
 def figure() -> None:
-    """Speed against ranks, efficiency, memory against atoms."""
+    """Speed and efficiency against ranks, by CPU time; memory against atoms."""
     rows = read("lammps_scaling.csv")
-    fig, (speed, efficiency, peak) = plt.subplots(1, 3, figsize=(10.5, 3.2), layout="constrained")
+    fig, (speed, ratio, peak) = plt.subplots(1, 3, figsize=(10.5, 3.2), layout="constrained")
     most = 1
     for (model, kind), series in grouped(rows, "model", "scaling").items():
         colour = COLOURS.get(model)
         if kind == "size":
-            atoms, used = numbers(series, "atoms"), numbers(series, "peak_rss_MB")
             slope, _ = memory_fit(series)
-            peak.loglog(
-                atoms, used, "o-", color=colour, label=f"{model}: {slope * 1e3:.0f} kB/atom"
-            )
+            label = f"{model}: {slope * 1e3:.0f} kB per atom"
+            atoms, used = numbers(series, "atoms"), numbers(series, "peak_rss_MB")
+            peak.loglog(atoms, used, "o-", color=colour, label=label)
             continue
-        number = numbers(series, "ranks")
+        strong, number = kind == "strong", numbers(series, "ranks")
         most = max(most, int(number.max()))
-        style = {"color": colour, "marker": "o" if kind == "strong" else "s"}
-        line = "-" if kind == "strong" else ":"
-        label = f"{model}, {kind}"
-        rate = numbers(series, "atom_steps_per_s")
-        speed.plot(number, rate, line, label=label, **style)
-        efficiency.plot(number, numbers(series, "efficiency"), line, label=label, **style)
+        style: dict[str, Any] = {"color": colour, "label": f"{model}, {kind}"}
+        style |= {"marker": "o" if strong else "s", "linestyle": "-" if strong else ":"}
+        rate = numbers(series, "ranks") * numbers(series, "atoms_per_rank")
+        speed.plot(number, 1e3 * rate / numbers(series, "cpu_ms_per_step"), **style)
+        ratio.plot(number, numbers(series, "cpu_efficiency"), **style)
     speed.set(xlabel="MPI ranks", ylabel="atom-steps per second", yscale="log")
-    efficiency.set(xlabel="MPI ranks", ylabel="speed per rank / one rank's", ylim=(0, 1.2))
-    efficiency.axhline(1, color="0.7", lw=0.8)
+    ratio.set(xlabel="MPI ranks", ylabel="speed per rank over one rank's", ylim=(0, 1.2))
+    ratio.axhline(1, color="0.7", lw=0.8)
     peak.set(xlabel="atoms on one rank", ylabel="peak memory (MB)")
-    for axes in (speed, efficiency):
+    for axes in (speed, ratio):
         axes.set_xticks(range(1, most + 1))
         axes.set_xlim(0.8, most + 0.2)
-    for axes in (efficiency, peak):
+    for axes in (ratio, peak):
         axes.legend(fontsize=8, frameon=False)
     fig.savefig(FIGURE, dpi=150, metadata={"Software": None})
 

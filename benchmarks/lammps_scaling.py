@@ -32,9 +32,11 @@ On GPUs, with a model compiled for cuda (one rank per GPU; `--launch` as the mac
 Every row is one LAMMPS run: a short warm-up (the first calls of a model allocate), then the timed
 steps. Runs are repeated round-robin; the row holds the fastest, which other work on the machine
 disturbs least, and the slowest; `cpu_use` is LAMMPS's own figure, 1.0 where each rank had a core to
-itself. A run that belongs to several series is done once and stands in each. Memory is the peak
-resident size of the ranks, summed; GPU memory is the device's own figure from nvidia-smi while the
-run lasts, where there is one.
+itself. `cpu_ms_per_step` is the smallest processor time of a rank among the repeats: what a step
+takes on cores of one's own, and an upper bound of that for several ranks, which spin while they
+wait for each other; `cpu_efficiency` is the efficiency by it. A run that belongs to several series
+is done once and stands in each. Memory is the peak resident size of the ranks, summed; GPU memory
+is the device's own figure from nvidia-smi while the run lasts, where there is one.
 """
 
 from __future__ import annotations
@@ -103,9 +105,11 @@ class Row:
     slowest_loop_s: float
     cpu_use: float
     ms_per_step: float
+    cpu_ms_per_step: float
     atom_steps_per_s: float
     atom_steps_per_s_per_rank: float
     efficiency: float
+    cpu_efficiency: float
     listed_neighbours_per_atom: float
     peak_rss_MB: float
     gpu_memory_MB: float
@@ -250,11 +254,14 @@ class GpuMemory:
 def rows(runs: dict[Case, list[Sample]], hardware: str, version: str) -> list[Row]:
     """CSV rows; efficiency is against the same scaling series on the fewest ranks."""
     best = {case: min(samples, key=lambda s: s.loop_s) for case, samples in runs.items()}
+    cpu_s = {case: min(s.loop_s * s.cpu_use for s in samples) for case, samples in runs.items()}
     found = []
     for case, sample in best.items():
         rate = sample.atoms * case.steps / sample.loop_s
         series = [c for c in best if (c.scaling, c.name) == (case.scaling, case.name)]
         base = min(series, key=lambda c: (c.ranks, -np.prod(c.cells)))
+        cpu_rate = sample.atoms * case.steps / cpu_s[case] / case.ranks
+        base_cpu_rate = best[base].atoms * base.steps / cpu_s[base] / base.ranks
         base_rate = best[base].atoms * base.steps / best[base].loop_s / base.ranks
         found.append(
             Row(
@@ -270,9 +277,11 @@ def rows(runs: dict[Case, list[Sample]], hardware: str, version: str) -> list[Ro
                 slowest_loop_s=max(s.loop_s for s in runs[case]),
                 cpu_use=sample.cpu_use,
                 ms_per_step=round(1e3 * sample.loop_s / case.steps, 3),
+                cpu_ms_per_step=round(1e3 * cpu_s[case] / case.steps, 3),
                 atom_steps_per_s=round(rate, 1),
                 atom_steps_per_s_per_rank=round(rate / case.ranks, 1),
                 efficiency=round(rate / case.ranks / base_rate, 3),
+                cpu_efficiency=round(cpu_rate / base_cpu_rate, 3),
                 listed_neighbours_per_atom=sample.listed_neighbours_per_atom,
                 peak_rss_MB=round(sample.rss_MB, 1),
                 gpu_memory_MB=sample.gpu_MB,
