@@ -103,6 +103,7 @@ class Row:
     steps: int
     loop_s: float
     slowest_loop_s: float
+    repeats: int
     cpu_use: float
     ms_per_step: float
     cpu_ms_per_step: float
@@ -275,6 +276,7 @@ def rows(runs: dict[Case, list[Sample]], hardware: str, version: str) -> list[Ro
                 steps=case.steps,
                 loop_s=sample.loop_s,
                 slowest_loop_s=max(s.loop_s for s in runs[case]),
+                repeats=len(runs[case]),
                 cpu_use=sample.cpu_use,
                 ms_per_step=round(1e3 * sample.loop_s / case.steps, 3),
                 cpu_ms_per_step=round(1e3 * cpu_s[case] / case.steps, 3),
@@ -298,6 +300,17 @@ def memory_per_atom_kB(table: list[Row], model: str) -> float:
     points = [(r.atoms, r.peak_rss_MB) for r in table if (r.scaling, r.model) == ("size", model)]
     atoms, megabytes = np.array(points, dtype=float).T
     return float(np.polyfit(atoms, megabytes * 1e3, 1)[0])
+
+
+def write(path: Path, table: list[Row]) -> None:
+    """The CSV, and what it was measured on beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Row)])
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in table)
+    about = {"date": date.today().isoformat(), **describe()}
+    path.with_suffix(".json").write_text(json.dumps(about, indent=2) + "\n")
 
 
 def main() -> None:
@@ -344,14 +357,9 @@ def main() -> None:
                     f"CPU use {sample.cpu_use:.2f}",
                     flush=True,
                 )
-    table = rows({case: done[case.run] for case in wanted}, options.hardware, version)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    with options.out.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Row)])
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in table)
-    about = {"date": date.today().isoformat(), **describe()}
-    options.out.with_suffix(".json").write_text(json.dumps(about, indent=2) + "\n")
+            # After every round, so that a stop loses no more than one.
+            table = rows({case: done[case.run] for case in wanted}, options.hardware, version)
+            write(options.out, table)
     for model in models:
         print(f"{model}: {memory_per_atom_kB(table, model):.1f} kB of memory per atom")
     print(f"Wrote {options.out}")

@@ -21,7 +21,7 @@ from nequip_decorr.stability.engines.lammps_library import LammpsLibraryEngine
 from nequip_decorr.stability.record import read_record
 from nequip_decorr.stability.spec import Criteria, ModelSpec
 
-from .conftest import Lammps, make_spec
+from .conftest import Lammps, make_spec, upstream_lammps
 from .message_passing import compile_nequip
 
 pytestmark = pytest.mark.slow
@@ -29,7 +29,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def nequip_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A compiled NequIP for ``pair_style nequip``."""
+    """A compiled NequIP for ``pair_style nequip``; not compiled where no LAMMPS can run it."""
+    upstream_lammps()
     return compile_nequip("pair_nequip", tmp_path_factory.mktemp("nequip"))
 
 
