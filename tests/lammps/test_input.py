@@ -121,6 +121,9 @@ def test_kokkos_flags_follow_the_models_device(tmp_path: Path) -> None:
     assert "-k on t ${OMP_NUM_THREADS:-1} -sf kk" in run_script(settings, read_metadata(on_cpu))
     assert "gpus" not in slurm_script(settings, read_metadata(on_cpu))
     assert "-k on" not in run_script(RunSettings(), cuda)
+    # Only the library engine makes something of a warning before the time limit.
+    assert "--signal" not in slurm_script(settings, cuda)
+    assert "--signal=B:TERM" in slurm_script(RunSettings(pair="library"), cuda)
 
 
 @pytest.mark.parametrize("ensemble", ["nve", "nvt", "npt", "ramp"])
