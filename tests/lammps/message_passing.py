@@ -1,4 +1,4 @@
-"""A very small NequIP, trained for a step through ``nequip-train`` and compiled for a target."""
+"""A very small NequIP: trained for a step by ``nequip-train``, and made ready for LAMMPS."""
 
 from __future__ import annotations
 
@@ -29,13 +29,8 @@ _MODEL = {
 }
 
 
-def compile_nequip(target: str, folder: Path) -> Path:
-    """Train a step on made-up labels and compile; about a minute on a core.
-
-    Args:
-        target: of ``nequip-compile``, e.g. ``pair_nequip``.
-        folder: for everything it makes.
-    """
+def train_nequip(folder: Path) -> Path:
+    """A checkpoint, after a step on made-up labels; about ten seconds on a core."""
     names = ("train", "val", "test_id", "test_hot", "test_siox1.55", "test_siox1.1")
     for name in names:
         ase.io.write(folder / f"{name}.xyz", frames(2))
@@ -46,12 +41,24 @@ def compile_nequip(target: str, folder: Path) -> Path:
         "trainer.check_val_every_n_epoch=1", "~training_module.model",
         f"+training_module.model={{{model}}}",
     )  # fmt: skip
+    return folder / "training" / "last.ckpt"
+
+
+def compile_nequip(folder: Path) -> Path:
+    """Train and compile for ``pair_style nequip``; about a minute on a core."""
     compiled = folder / "nequip.nequip.pt2"
     _nequip(
-        "compile", str(folder / "training" / "last.ckpt"), str(compiled),
-        "--mode", "aotinductor", "--device", "cpu", "--target", target,
+        "compile", str(train_nequip(folder)), str(compiled),
+        "--mode", "aotinductor", "--device", "cpu", "--target", "pair_nequip",
     )  # fmt: skip
     return compiled
+
+
+def prepare_mliap(folder: Path) -> Path:
+    """Train and write the file for ``pair_style mliap unified``."""
+    prepared = folder / "nequip.nequip.lmp.pt"
+    _nequip("prepare-lmp-mliap", str(train_nequip(folder)), str(prepared))
+    return prepared
 
 
 def _nequip(command: str, *arguments: str) -> None:

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 def nequip_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A compiled NequIP for ``pair_style nequip``; not compiled where no LAMMPS can run it."""
     upstream_lammps()
-    return compile_nequip("pair_nequip", tmp_path_factory.mktemp("nequip"))
+    return compile_nequip(tmp_path_factory.mktemp("nequip"))
 
 
 @pytest.fixture
