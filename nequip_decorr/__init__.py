@@ -17,7 +17,7 @@ if any(argument.lstrip("+~").startswith("decorr") for argument in sys.argv[1:]):
 
 _PUBLIC = {
     "FeatureDecorrelation": "loss",
-    "FeatureCorrelation": "loss",
+    "FeatureCorrelation": "monitor",
     "DecorrelationScheduler": "schedule",
     "TapFeatures": "model",
 }
@@ -31,8 +31,9 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from .loss import FeatureCorrelation, FeatureDecorrelation
+    from .loss import FeatureDecorrelation
     from .model import TapFeatures
+    from .monitor import FeatureCorrelation
     from .schedule import DecorrelationScheduler
 
 
