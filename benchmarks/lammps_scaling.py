@@ -4,7 +4,24 @@ Strong scaling (a fixed number of atoms on more ranks), weak scaling (a fixed nu
 rank) and throughput against size on one rank, each with atoms per second and peak memory:
 
     python benchmarks/lammps_scaling.py --model small=SMALL.nequip.pt2 \
-        --model large=LARGE.nequip.pt2 --plugin PLUGIN.so --hardware "2 CPU cores"
+        --model large=LARGE.nequip.pt2 --atoms 12000 216 --steps 10 3 --warmup 2 1 \
+        --plugin PLUGIN.so --hardware "2 CPU cores"
+
+SMALL is the demo's stock model (`configs/siox_allegro.yaml`); LARGE has the settings of
+`configs/hfo2_samd23_allegro.yaml` and one step of training on the demo data, for speed does not
+ask what the weights are:
+
+    nequip-train -cp $PWD/configs -cn siox_allegro data_dir=DATA hydra.run.dir=LARGE 'run=[train]' \
+        epochs=1 trainer.check_val_every_n_epoch=1 +trainer.limit_train_batches=1 \
+        cutoff_radius=6.0 training_module.model.l_max=2 training_module.model.num_layers=3 \
+        training_module.model.num_scalar_features=512 \
+        training_module.model.num_tensor_features=32 \
+        training_module.model.scalar_embed_mlp_hidden_layers_depth=3 \
+        training_module.model.scalar_embed_mlp_hidden_layers_width=256 \
+        training_module.model.allegro_mlp_hidden_layers_width=512 \
+        training_module.model.readout_mlp_hidden_layers_width=128
+    nequip-compile LARGE/last.ckpt LARGE.nequip.pt2 --mode aotinductor --device cpu \
+        --target pair_allegro
 
 On GPUs, with a model compiled for cuda (one rank per GPU; `--launch` as the machine wants it):
 
@@ -15,7 +32,10 @@ On GPUs, with a model compiled for cuda (one rank per GPU; `--launch` as the mac
 Every row is one LAMMPS run: a short warm-up (the first calls of a model allocate), then the timed
 steps. Runs are repeated round-robin; the row holds the fastest, which other work on the machine
 disturbs least, and the slowest; `cpu_use` is LAMMPS's own figure, 1.0 where each rank had a core to
-itself. Memory is the peak resident size of the ranks, summed; GPU memory
+itself. `cpu_ms_per_step` is the smallest processor time of a rank among the repeats: what a step
+takes on cores of one's own, and an upper bound of that for several ranks, which spin while they
+wait for each other; `cpu_efficiency` is the efficiency by it. A run that belongs to several series
+is done once and stands in each. Memory is the peak resident size of the ranks, summed; GPU memory
 is the device's own figure from nvidia-smi while the run lasts, where there is one.
 """
 
@@ -23,20 +43,23 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import re
 import shlex
 import subprocess
 import tempfile
 import threading
 from dataclasses import asdict, dataclass, fields
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from ase.io import read
 from ase.spacegroup import crystal
+from hardware import describe
 
 from nequip_decorr.lammps_tools.build import inspect_lammps, run_lammps
+from nequip_decorr.lammps_tools.input import read_structure
 from nequip_decorr.lammps_tools.metadata import ModelMetadata, read_metadata
 from nequip_decorr.stability.engines.lammps_input import write_data
 
@@ -80,11 +103,14 @@ class Row:
     steps: int
     loop_s: float
     slowest_loop_s: float
+    repeats: int
     cpu_use: float
     ms_per_step: float
+    cpu_ms_per_step: float
     atom_steps_per_s: float
     atom_steps_per_s_per_rank: float
     efficiency: float
+    cpu_efficiency: float
     listed_neighbours_per_atom: float
     peak_rss_MB: float
     gpu_memory_MB: float
@@ -102,6 +128,13 @@ class Case:
     model: ModelMetadata
     ranks: int
     cells: tuple[int, int, int]
+    steps: int
+    warmup: int
+
+    @property
+    def run(self) -> tuple[str, int, tuple[int, int, int]]:
+        """What is run: the same for cases that differ in their series alone."""
+        return self.name, self.ranks, self.cells
 
 
 @dataclass(frozen=True)
@@ -139,18 +172,20 @@ def cases(
     models: dict[str, ModelMetadata], atoms: Atoms, options: argparse.Namespace
 ) -> list[Case]:
     """Every run of the benchmark, without repeats."""
+
+    def each(values: list[int]) -> dict[str, int]:
+        return dict(zip(models, values if len(values) > 1 else values * len(models), strict=True))
+
+    wanted, steps, warmup = each(options.atoms), each(options.steps), each(options.warmup)
     found = []
     for name, model in models.items():
-        size = options.atoms if len(options.atoms) > 1 else options.atoms * len(models)
-        wanted = dict(zip(models, size, strict=True))[name]
-        cube = cells_for(atoms, wanted)
-        found += [Case("strong", name, model, ranks, cube) for ranks in options.ranks]
+        x, y, z = cells_for(atoms, wanted[name])
+        series = [("strong", ranks, (x, y, z)) for ranks in options.ranks]
+        series += [("weak", ranks, (x * ranks, y, z)) for ranks in options.ranks]
+        series += [("size", 1, cells_for(atoms, wanted[name] // part)) for part in (16, 4, 1)]
         found += [
-            Case("weak", name, model, ranks, (cube[0] * ranks, cube[1], cube[2]))
-            for ranks in options.ranks
-        ]
-        found += [
-            Case("size", name, model, 1, cells_for(atoms, wanted // part)) for part in (16, 4, 1)
+            Case(scaling, name, model, ranks, cells, steps[name], warmup[name])
+            for scaling, ranks, cells in series
         ]
     return found
 
@@ -163,8 +198,8 @@ def measure(case: Case, folder: Path, options: argparse.Namespace) -> Sample:
         model=case.model.path.resolve(),
         elements=" ".join(options.elements),
         temperature_K=options.temperature,
-        warmup=options.warmup,
-        steps=options.steps,
+        warmup=case.warmup,
+        steps=case.steps,
     )
     (folder / "in.scaling").write_text(text, encoding="utf-8")
     launch = shlex.split(options.launch.format(ranks=case.ranks)) if case.ranks > 1 else []
@@ -172,7 +207,7 @@ def measure(case: Case, folder: Path, options: argparse.Namespace) -> Sample:
     with GpuMemory(case.model.device == "cuda") as gpu:
         output = run_lammps(command, ["-in", "in.scaling", "-log", "none"], cwd=folder)
     loops = re.findall(r"Loop time of (\S+) on \d+ procs for (\d+) steps with (\d+) atoms", output)
-    seconds, _, atoms = [loop for loop in loops if int(loop[1]) == options.steps][-1]
+    seconds, _, atoms = [loop for loop in loops if int(loop[1]) == case.steps][-1]
     busy = re.findall(r"([0-9.]+)% CPU use with", output)
     resident = re.search(r"Maximum resident set size:\s*(\S+)", output)
     neighbours = re.search(r"Ave neighs/atom = (\S+)", output)
@@ -217,15 +252,18 @@ class GpuMemory:
             self.peak_MB = float(np.fmax(self.peak_MB, used_MB))
 
 
-def rows(runs: dict[Case, list[Sample]], options: argparse.Namespace, version: str) -> list[Row]:
+def rows(runs: dict[Case, list[Sample]], hardware: str, version: str) -> list[Row]:
     """CSV rows; efficiency is against the same scaling series on the fewest ranks."""
     best = {case: min(samples, key=lambda s: s.loop_s) for case, samples in runs.items()}
+    cpu_s = {case: min(s.loop_s * s.cpu_use for s in samples) for case, samples in runs.items()}
     found = []
     for case, sample in best.items():
-        rate = sample.atoms * options.steps / sample.loop_s
+        rate = sample.atoms * case.steps / sample.loop_s
         series = [c for c in best if (c.scaling, c.name) == (case.scaling, case.name)]
         base = min(series, key=lambda c: (c.ranks, -np.prod(c.cells)))
-        base_rate = best[base].atoms * options.steps / best[base].loop_s / base.ranks
+        cpu_rate = sample.atoms * case.steps / cpu_s[case] / case.ranks
+        base_cpu_rate = best[base].atoms * base.steps / cpu_s[base] / base.ranks
+        base_rate = best[base].atoms * base.steps / best[base].loop_s / base.ranks
         found.append(
             Row(
                 scaling=case.scaling,
@@ -235,19 +273,22 @@ def rows(runs: dict[Case, list[Sample]], options: argparse.Namespace, version: s
                 ranks=case.ranks,
                 atoms=sample.atoms,
                 atoms_per_rank=sample.atoms / case.ranks,
-                steps=options.steps,
+                steps=case.steps,
                 loop_s=sample.loop_s,
                 slowest_loop_s=max(s.loop_s for s in runs[case]),
+                repeats=len(runs[case]),
                 cpu_use=sample.cpu_use,
-                ms_per_step=round(1e3 * sample.loop_s / options.steps, 3),
+                ms_per_step=round(1e3 * sample.loop_s / case.steps, 3),
+                cpu_ms_per_step=round(1e3 * cpu_s[case] / case.steps, 3),
                 atom_steps_per_s=round(rate, 1),
                 atom_steps_per_s_per_rank=round(rate / case.ranks, 1),
                 efficiency=round(rate / case.ranks / base_rate, 3),
+                cpu_efficiency=round(cpu_rate / base_cpu_rate, 3),
                 listed_neighbours_per_atom=sample.listed_neighbours_per_atom,
                 peak_rss_MB=round(sample.rss_MB, 1),
                 gpu_memory_MB=sample.gpu_MB,
                 lammps=version,
-                hardware=options.hardware,
+                hardware=hardware,
                 command=sample.command,
             )
         )
@@ -261,6 +302,17 @@ def memory_per_atom_kB(table: list[Row], model: str) -> float:
     return float(np.polyfit(atoms, megabytes * 1e3, 1)[0])
 
 
+def write(path: Path, table: list[Row]) -> None:
+    """The CSV, and what it was measured on beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Row)])
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in table)
+    about = {"date": date.today().isoformat(), **describe()}
+    path.with_suffix(".json").write_text(json.dumps(about, indent=2) + "\n")
+
+
 def main() -> None:
     """Run the benchmark and write the CSV."""
     parser = argparse.ArgumentParser(
@@ -271,8 +323,8 @@ def main() -> None:
     parser.add_argument("--atoms", type=int, nargs="+", default=[1500],
                         help="atoms on one rank, one number or one per model")  # fmt: skip
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--warmup", type=int, default=5)
+    parser.add_argument("--steps", type=int, nargs="+", default=[20], help="one, or one per model")
+    parser.add_argument("--warmup", type=int, nargs="+", default=[5], help="one, or one per model")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--temperature", type=float, default=300.0)
     parser.add_argument("--lmp", default="lmp")
@@ -287,28 +339,27 @@ def main() -> None:
     for entry in options.model:
         name, _, path = entry.partition("=")
         models[name] = read_metadata(path)
-    atoms = read(options.structure) if options.structure else default_structure()
+    atoms = read_structure(options.structure) if options.structure else default_structure()
     options.elements = next(iter(models.values())).lammps_types(atoms)
     version = inspect_lammps(options.lmp, options.plugin).version
 
-    runs: dict[Case, list[Sample]] = {case: [] for case in cases(models, atoms, options)}
+    wanted = cases(models, atoms, options)
+    done: dict[tuple[str, int, tuple[int, int, int]], list[Sample]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_data(folder / "structure.data", atoms, options.elements)
         for _ in range(options.repeats):
-            for case, samples in runs.items():
-                samples.append(measure(case, folder, options))
+            for case in {case.run: case for case in wanted}.values():
+                sample = measure(case, folder, options)
+                done.setdefault(case.run, []).append(sample)
                 print(
-                    f"{case.scaling} {case.name} {case.ranks} ranks {samples[-1].atoms} atoms: "
-                    f"{samples[-1].loop_s:.2f} s",
+                    f"{case.name} {case.ranks} ranks {sample.atoms} atoms: {sample.loop_s:.2f} s, "
+                    f"CPU use {sample.cpu_use:.2f}",
                     flush=True,
                 )
-    table = rows(runs, options, version)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    with options.out.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Row)])
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in table)
+            # After every round, so that a stop loses no more than one.
+            table = rows({case: done[case.run] for case in wanted}, options.hardware, version)
+            write(options.out, table)
     for model in models:
         print(f"{model}: {memory_per_atom_kB(table, model):.1f} kB of memory per atom")
     print(f"Wrote {options.out}")

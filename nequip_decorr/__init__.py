@@ -17,7 +17,7 @@ if any(argument.lstrip("+~").startswith("decorr") for argument in sys.argv[1:]):
 
 _PUBLIC = {
     "FeatureDecorrelation": "loss",
-    "FeatureCorrelation": "loss",
+    "FeatureCorrelation": "monitor",
     "DecorrelationScheduler": "schedule",
     "TapFeatures": "model",
     "CorrelationLogger": "logger",
@@ -42,8 +42,9 @@ if TYPE_CHECKING:
     from .inspection.result import Inspection
     from .inspection.run import inspect_features, inspect_model
     from .logger import CorrelationLogger
-    from .loss import FeatureCorrelation, FeatureDecorrelation
+    from .loss import FeatureDecorrelation
     from .model import TapFeatures
+    from .monitor import FeatureCorrelation
     from .schedule import DecorrelationScheduler
 
 

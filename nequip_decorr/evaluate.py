@@ -14,7 +14,7 @@ from ase import Atoms
 from torch import Tensor
 
 from .features import EDGE_FEATURES, block_names
-from .loss import FeatureCorrelation
+from .monitor import FeatureCorrelation
 
 
 @dataclass(frozen=True)

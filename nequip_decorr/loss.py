@@ -1,8 +1,7 @@
-"""The loss term and the monitor, as ``torchmetrics`` metrics for NequIP's ``extra_metrics``."""
+"""The loss term, as a ``torchmetrics`` metric for NequIP's ``extra_metrics``."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from inspect import signature
@@ -10,99 +9,16 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 
-from .correlation import (
-    DEFAULT_SHRINKAGE,
-    PENALTIES,
-    STATISTICS,
-    Moments,
-    average,
-    grouped_moments,
-    log_det,
-    merge_moments,
-    moments,
-)
-from .features import (
-    ATOM_TYPE,
-    EDGE_FEATURES,
-    edge_type_groups,
-    match_fields,
-    read_blocks,
-    read_field,
-)
+from .correlation import DEFAULT_SHRINKAGE, PENALTIES, Moments, log_det, merge_moments
+from .features import EDGE_FEATURES
+from .metric import FeatureMetric, choice, world_size
 
 DEFAULT_MAX_SAMPLES: Final = 4096
 
 
-class _FeatureMetric(Metric):
-    """What loss term and monitor share: from output dictionary to moments of feature blocks."""
-
-    full_state_update = False
-
-    def __init__(
-        self,
-        field: str,
-        block_size: int | None,
-        num_blocks: int | None,
-        block_weights: Sequence[float] | None,
-        per_edge_type: bool,
-        max_samples: int | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        if not isinstance(field, str) or not field:
-            raise ValueError(f"`field` must be the name of an output field, got {field!r}")
-        self.field = field
-        self.block_size = _positive_int("block_size", block_size)
-        self.num_blocks = _positive_int("num_blocks", num_blocks)
-        self.block_weights = _block_weights(block_weights)
-        if not isinstance(per_edge_type, bool):
-            raise ValueError(f"`per_edge_type` must be true or false, got {per_edge_type!r}")
-        self.per_edge_type = per_edge_type
-        self.max_samples = _positive_int("max_samples", max_samples)
-
-    def batch_moments(self, preds: Mapping[str, Tensor], exact: bool = False) -> Moments:
-        """Moments of the batch, counts ``[B]``, or ``[G, B]`` with ``per_edge_type``.
-
-        Args:
-            preds: the model's output.
-            exact: sum in float64, without gradient.
-        """
-        blocks, rows = read_blocks(
-            preds, self.field, self.block_size, self.num_blocks, self.max_samples
-        )
-        if self.block_weights is not None and len(self.block_weights) != blocks.shape[0]:
-            raise ValueError(
-                f"`block_weights` has {len(self.block_weights)} entries for {blocks.shape[0]} "
-                f"blocks of {blocks.shape[2]} channels; give one weight per block"
-            )
-        if exact:
-            blocks = blocks.detach().double()
-        if not self.per_edge_type:
-            return moments(blocks)
-        num_types = self._num_types(preds)
-        group = edge_type_groups(preds, self._table(preds).shape[0], num_types)
-        return grouped_moments(blocks, group if rows is None else group[rows], num_types**2)
-
-    def _table(self, preds: Mapping[str, Tensor]) -> Tensor:
-        """The field, or the first of those that its pattern matches."""
-        return read_field(preds, next(iter(match_fields(preds, self.field)), self.field))
-
-    def _num_types(self, preds: Mapping[str, Tensor]) -> int:
-        types = preds[ATOM_TYPE]
-        largest = types.max() if types.numel() else types.new_zeros(())
-        if _world_size() > 1:
-            torch.distributed.all_reduce(largest, op=torch.distributed.ReduceOp.MAX)
-        return int(largest) + 1
-
-    def _average(self, values: Tensor, m: Moments) -> Tensor:
-        weights = None if self.block_weights is None else values.new_tensor(self.block_weights)
-        return average(values, m, weights)
-
-
-class FeatureDecorrelation(_FeatureMetric):
+class FeatureDecorrelation(FeatureMetric):
     """Loss term that penalises correlation between feature channels over the edges of a batch.
 
     Channels of ``field`` are split into blocks, correlation is taken between the channels of one
@@ -164,7 +80,7 @@ class FeatureDecorrelation(_FeatureMetric):
         super().__init__(
             field, block_size, num_blocks, block_weights, per_edge_type, max_samples, **kwargs
         )
-        self.penalty = _choice("penalty", penalty, PENALTIES)
+        self.penalty = choice("penalty", penalty, PENALTIES)
         if not 0 < shrinkage <= 1:
             raise ValueError(f"`shrinkage` must be in (0, 1], got {shrinkage}")
         self._penalty = (
@@ -177,7 +93,7 @@ class FeatureDecorrelation(_FeatureMetric):
     def batch_penalty(self, preds: Mapping[str, Tensor]) -> Tensor:
         """The penalty of one batch, a differentiable scalar in the dtype of the features."""
         m = self.batch_moments(preds)
-        if self.dist_sync_on_step and _world_size() > 1:
+        if self.dist_sync_on_step and world_size() > 1:
             m = _gather(m)
         return self._average(self._penalty(m), m).to(self._table(preds).dtype)
 
@@ -208,122 +124,6 @@ class FeatureDecorrelation(_FeatureMetric):
         return f"decorrelation_{self.penalty}"
 
 
-class FeatureCorrelation(_FeatureMetric):
-    """Monitor of feature correlation over a whole data set, for ``val_metrics``, ``test_metrics``.
-
-    Streams exact moments in float64, so the value does not depend on the batch size.
-
-    .. code-block:: yaml
-
-        training_module:
-          val_metrics:
-            _target_: nequip.train.EnergyForceMetrics
-            coeffs: {total_energy_mae: 1.0, forces_mae: 1.0}
-            extra_metrics:
-              - name: correlation
-                metric:
-                  _target_: nequip_decorr.FeatureCorrelation
-                  block_size: ${training_module.model.num_scalar_features}
-
-    Args:
-        statistic: ``mean_abs``, ``mean_squared``, ``max_abs`` or ``effective_rank``.
-        field: see :class:`FeatureDecorrelation`, as are all others.
-        block_size: channels per block.
-        num_blocks: number of blocks.
-        block_weights: a weight per block.
-        per_edge_type: within each ordered pair of atom types, then averaged.
-
-    Raises:
-        ValueError: on a wrong argument, a missing field, or a width that the blocks don't divide.
-    """
-
-    is_differentiable = False
-    count: Tensor
-    mean: Tensor
-    comoment: Tensor
-
-    def __init__(
-        self,
-        statistic: str = "mean_abs",
-        field: str = EDGE_FEATURES,
-        block_size: int | None = None,
-        num_blocks: int | None = None,
-        block_weights: Sequence[float] | None = None,
-        per_edge_type: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(field, block_size, num_blocks, block_weights, per_edge_type, **kwargs)
-        self.statistic = _choice("statistic", statistic, STATISTICS)
-        # Sized by the first batch; gathered as they are and merged in `compute`.
-        for name in Moments._fields:
-            self.add_state(name, torch.zeros(0, dtype=torch.float64), dist_reduce_fx=None)
-
-    def update(self, preds: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
-        """Merge the moments of a batch into those of the data set."""
-        self._merge(self.batch_moments(preds, exact=True))
-
-    def compute(self) -> Tensor:
-        """The statistic over all samples since the last reset; NaN where there were none."""
-        return self._value(self._moments())
-
-    def per_block(self) -> Tensor:
-        """The statistic per block, ``[B]`` (averaged over type pairs, if any)."""
-        m = self._moments()
-        values = STATISTICS[self.statistic](m)
-        if values.dim() == 1:
-            return values
-        present = (m.count > 1).to(values.dtype)
-        return (values * present).sum(0) / present.sum(0).clamp(min=1)
-
-    def forward(self, preds: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Tensor:
-        """The statistic of this batch alone; the batch joins the data set's moments."""
-        batch = self.batch_moments(preds, exact=True)
-        self._merge(batch)
-        self._update_count += 1
-        self._computed = None
-        return self._value(batch)
-
-    def _merge(self, batch: Moments) -> None:
-        if self.count.numel():
-            batch = merge_moments(_pad_types([self._moments(), batch]))
-        self.count, self.mean, self.comoment = batch
-
-    def _moments(self) -> Moments:
-        m = Moments(self.count, self.mean, self.comoment)
-        gathered = m.count.dim() > (2 if self.per_edge_type else 1)
-        if not gathered:
-            return m
-        return merge_moments([Moments(*rank) for rank in zip(*m, strict=True)])
-
-    def _value(self, m: Moments) -> Tensor:
-        if not m.count.numel():
-            return torch.tensor(math.nan, dtype=torch.float64, device=m.count.device)
-        return self._average(STATISTICS[self.statistic](m), m)
-
-    def __str__(self) -> str:
-        return f"correlation_{self.statistic}"
-
-
-def _pad_types(parts: list[Moments]) -> list[Moments]:
-    """Bring type-pair moments to the same number of types (a batch may lack the last types)."""
-    if parts[0].count.dim() < 2:
-        return parts
-    types = max(math.isqrt(m.count.shape[0]) for m in parts)
-    return [Moments(*(_pad_groups(t, types) for t in m)) for m in parts]
-
-
-def _pad_groups(tensor: Tensor, types: int) -> Tensor:
-    old = math.isqrt(tensor.shape[0])
-    padded = tensor.new_zeros(types, types, *tensor.shape[1:])
-    padded[:old, :old] = tensor.unflatten(0, (old, old))
-    return padded.flatten(0, 1)
-
-
-def _world_size() -> int:
-    ready = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return torch.distributed.get_world_size() if ready else 1
-
-
 def _gather(m: Moments) -> Moments:
     """Moments of the global batch; gradients flow to the samples of this rank."""
     ranks = zip(*(gather_all_tensors(t.contiguous()) for t in m), strict=True)
@@ -346,26 +146,3 @@ def _schedule(arguments: Mapping[str, Any] | None) -> dict[str, Any] | None:
         raise ValueError(f"`schedule` has no {unknown}; allowed: {sorted(allowed)}")
     DecorrelationScheduler(**arguments)
     return dict(arguments)
-
-
-def _choice(name: str, value: str, allowed: Mapping[str, object]) -> str:
-    if value not in allowed:
-        raise ValueError(f"`{name}` must be one of {sorted(allowed)}, got {value!r}")
-    return value
-
-
-def _positive_int(name: str, value: int | None) -> int | None:
-    if value is not None and (isinstance(value, bool) or int(value) != value or value < 1):
-        raise ValueError(f"`{name}` must be a positive integer or null, got {value!r}")
-    return None if value is None else int(value)
-
-
-def _block_weights(weights: Sequence[float] | None) -> list[float] | None:
-    if weights is None:
-        return None
-    values = [float(w) for w in weights]
-    if not values or any(not math.isfinite(w) or w < 0 for w in values) or sum(values) == 0:
-        raise ValueError(
-            f"`block_weights` must be finite, not negative and not all zero, got {values}"
-        )
-    return values

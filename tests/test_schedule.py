@@ -8,7 +8,7 @@ import torch
 from nequip.train import EnergyForceLoss
 
 from nequip_decorr import DecorrelationScheduler, FeatureDecorrelation
-from nequip_decorr.schedule import SHAPES, coefficient
+from nequip_decorr.curves import SHAPES, coefficient
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -79,14 +79,17 @@ def slurm_script(settings: RunSettings, model: ModelMetadata) -> str:
         "#SBATCH --cpus-per-task=1",
         *([f"#SBATCH --gpus-per-node={ranks}"] if gpu else []),
         "#SBATCH --time=24:00:00",
-        "#SBATCH --signal=B:TERM@120",
+        # A campaign ends in good order at this; LAMMPS would only end earlier.
+        *(["#SBATCH --signal=B:TERM@120"] if settings.pair == "library" else []),
         "",
         "export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}",
         *([f"export GPUS_PER_NODE={ranks}"] if gpu else []),
         f"export LAUNCH={'srun' if settings.pair != 'library' else ''}",
         "",
         "# Go on where an earlier job of this folder was cut off.",
-        'if [ -e "$SLURM_SUBMIT_DIR/restart.a" ]; then sh "$SLURM_SUBMIT_DIR/run.sh" restart',
-        'else sh "$SLURM_SUBMIT_DIR/run.sh"; fi',
+        'if [ -e "$SLURM_SUBMIT_DIR/restart.a" ]; then',
+        '  exec sh "$SLURM_SUBMIT_DIR/run.sh" restart',
+        "fi",
+        'exec sh "$SLURM_SUBMIT_DIR/run.sh"',
     ]
     return "\n".join(lines) + "\n"

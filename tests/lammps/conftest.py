@@ -48,6 +48,11 @@ def wheel(monkeypatch: pytest.MonkeyPatch) -> Lammps:
 @pytest.fixture
 def pair_allegro() -> Lammps:
     """A LAMMPS with ``pair_style allegro``."""
+    return upstream_lammps()
+
+
+def upstream_lammps() -> Lammps:
+    """The LAMMPS that the environment names; skips the test where there is none."""
     command = shlex.split(os.environ.get(COMMAND_VARIABLE, ""))
     plugin = plugin_from_environment()
     if not command and not plugin:

