@@ -11,9 +11,11 @@ from nequip.utils import get_current_code_versions
 from tests.training import fit, module_config
 
 
-def trained(folder: Path, terms: list[dict[str, Any]] | None = None, epochs: int = 2) -> Path:
+def trained(
+    folder: Path, terms: list[dict[str, Any]] | None = None, epochs: int = 2, **changes: Any
+) -> Path:
     """Train, and return the checkpoint; ``terms`` are the ``extra_metrics`` of the loss."""
-    fit(folder, module_config(terms), checkpoint=True, epochs=epochs)
+    fit(folder, module_config(terms, **changes), checkpoint=True, epochs=epochs)
     (path,) = (folder / "checkpoints").glob("*.ckpt")
     checkpoint = torch.load(path, weights_only=False)
     # `nequip-train` notes them, and opening a checkpoint asks for them.

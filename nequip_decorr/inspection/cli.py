@@ -43,7 +43,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--field",
         help="edge or node field of the model's output, or a pattern such as "
-        "layer*_node_invariants (default: edge_features, or what TapFeatures taps)",
+        "layer*_messages (default: edge_features; of NequIP, layer*_node_invariants)",
     )
     parser.add_argument(
         "--block-size", type=int, help="channels per block (default: what the model says)"

@@ -40,7 +40,8 @@ def inspect_model(
         name: what to call the model.
         field: edge or node field of the output, or a pattern (``layer*_node_invariants``: a block
             per layer); of equivariant fields the scalars are inspected. By default
-            ``edge_features``, or where there are none what :func:`TapFeatures` taps.
+            ``edge_features``; of a message-passing model from a file, ``layer*_node_invariants``
+            (the taps of ``TapFeatures`` are there whether or not it was trained with them).
         block_size: channels per block; by default what the model says (Allegro's
             ``num_scalar_features``), else one block.
         num_bins: bins of edge length between 0 and the cutoff.

@@ -26,10 +26,13 @@ from ..features import (
     split_blocks,
 )
 from ..model import TAPS
+from ..model import _attach as attach_taps
+from ..model import _interaction_layers as interaction_layers
 
 COMPILED: Final = (".pt2", ".pth", ".pt")
 ATOMS_PER_BATCH: Final = 400
-DEFAULT_FIELDS: Final = (EDGE_FEATURES, *(f"layer*_{tap}" for tap in TAPS))
+_TAPS: Final = ("node_invariants", *(tap for tap in TAPS if tap != "node_invariants"))
+DEFAULT_FIELDS: Final = (EDGE_FEATURES, *(f"layer*_{tap}" for tap in _TAPS))
 """What is looked for where no field is given."""
 EDGE_LENGTH: Final = "edge_lengths"
 # What a model is given or predicts, and no features of it.
@@ -60,6 +63,8 @@ class Model:
 def open_model(model: Any) -> Model:
     """A checkpoint, a package, or a module that is loaded already.
 
+    The layers of a message-passing model from a file are tapped, whether or not it was trained so.
+
     Opening a checkpoint runs code that it names: open only files whose maker you trust.
 
     Raises:
@@ -84,7 +89,7 @@ def _open_file(path: Path) -> Any:
             "the file. Give the checkpoint (.ckpt) or package (.nequip.zip) it was compiled from"
         )
     try:
-        return load_model(path)
+        return _tapped(load_model(path))
     except (FileNotFoundError, ModuleNotFoundError):
         raise
     except Exception as err:
@@ -93,6 +98,13 @@ def _open_file(path: Path) -> Any:
             f"{path} cannot be opened as a checkpoint or package of the NequIP framework "
             f"({type(err).__name__}: {text[0]})"
         ) from err
+
+
+def _tapped(module: Any) -> Any:
+    missing = [tap for tap in _TAPS if f"layer0_{tap}" not in module.irreps_out]
+    if any(True for _ in interaction_layers(module)):
+        attach_taps(module, missing, "its training")
+    return module
 
 
 @dataclass(frozen=True)

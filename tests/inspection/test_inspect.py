@@ -20,7 +20,7 @@ from nequip_decorr.evaluate import evaluate, load_model
 from nequip_decorr.inspection.cli import name_files
 from nequip_decorr.inspection.sources import edge_lengths, open_frames
 from tests.checkpoints import trained
-from tests.training import BLOCK, DECORRELATION, frames
+from tests.training import BLOCK, DECORRELATION, frames, nequip_config
 
 
 @pytest.fixture(scope="module")
@@ -208,6 +208,17 @@ def test_taps_are_found_without_naming_them(tapped):
     entry = inspect_model(tapped, frames(4)).entries[0]
     assert entry.field == "layer*_messages"
     assert len(entry.blocks) == 3
+
+
+def test_a_stock_message_passing_checkpoint_is_tapped(tmp_path):
+    path = trained(tmp_path, model=nequip_config())
+    found = inspect_model(path, frames(4)).entries[0]
+    assert found.field == "layer*_node_invariants"
+    assert found.blocks[0] == "layer0"
+    assert not found.on_edges
+    messages = inspect_model(path, frames(4), field="layer*_messages").entries[0]
+    assert messages.on_edges
+    assert len(messages.blocks) == len(found.blocks)
 
 
 def test_a_pattern_over_edges_and_atoms_is_an_error(tapped):
