@@ -43,7 +43,8 @@ class FeatureDecorrelation(FeatureMetric):
     Args:
         penalty: ``pearson_squared`` (mean squared correlation), ``pearson_abs`` (mean absolute),
             ``frobenius`` (DeCorr, Jin et al. 2022) or ``log_det`` (Gaussian total correlation).
-        field: output field, ``[num_samples, width]``; Allegro's is ``edge_features``.
+        field: output field, ``[num_samples, width]``; Allegro's is ``edge_features``. A pattern
+            such as ``layer*_node_invariants`` takes every field it matches, a block each.
         block_size: channels per block (Allegro: ``num_scalar_features``).
         num_blocks: number of blocks, as an alternative; neither given means one block.
         block_weights: a weight per block, not negative, 0 leaves a block out.

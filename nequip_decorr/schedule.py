@@ -47,6 +47,9 @@ class DecorrelationScheduler(Callback):
               share: 0.1
               bounds: [0.0, 10.0]
 
+    Instead of a callback of its own, a term can carry these arguments but ``metric`` as its
+    ``schedule`` (:class:`~nequip_decorr.FeatureDecorrelation`); it means the same.
+
     Args:
         metric: name of the term in the loss.
         start: coefficient up to ``begin``.
