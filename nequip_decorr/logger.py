@@ -14,8 +14,9 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from .inspection.accumulate import Accumulator
-from .inspection.result import Entry, Inspection
-from .inspection.sources import Features, read_features
+from .inspection.entry import Entry
+from .inspection.reading import Features, read_features
+from .inspection.result import Inspection
 
 PREFIX = "correlation"
 

@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import CSVLogger
 from PIL import Image
 
 from nequip_decorr import CorrelationLogger
-from nequip_decorr.inspection.sources import read_features
+from nequip_decorr.inspection.reading import read_features
 
 from .training import BLOCK, DECORRELATION, build, datamodule, model_config, module_config, weights
 

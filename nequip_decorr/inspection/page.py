@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from .. import __version__, html
-from .result import Entry, Inspection, block_label
+from .entry import Entry, block_label
+from .result import Inspection
 
 READ_HEAT_MAP: Final = (
     "Each square is a pair of channels: red moves together, blue moves oppositely, white has no "

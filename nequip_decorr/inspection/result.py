@@ -1,111 +1,18 @@
-""":class:`Inspection`: what is kept of every model on every data set, as numbers and tables."""
+""":class:`Inspection`: every model on every data set, as numbers, tables, pictures and a page."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from ..correlation import Moments, correlation_matrix, spectrum
-from .accumulate import FeatureMoments
-from .statistics import BlockStatistics, Explained, block_statistics, explained, per_block
-
-ALL: Final = "all"
-_LABELS: Final = {"two_body": "two-body"}
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One model on one data set.
-
-    Attributes:
-        model: its name.
-        dataset: name of the data set.
-        field: output field, or pattern, that was read.
-        blocks: names of the blocks.
-        widths: channels of each block.
-        kinds: names of the kinds of samples by number: ``Si-O`` (centre, neighbour) or ``Si``.
-        moments: all that is kept of the features.
-        frames: number of frames.
-        force_mae_eV_per_A: where the frames have forces, else ``None``.
-    """
-
-    model: str
-    dataset: str
-    field: str
-    blocks: tuple[str, ...]
-    widths: tuple[int, ...]
-    kinds: dict[int, str]
-    moments: FeatureMoments
-    frames: int = 1
-    force_mae_eV_per_A: float | None = None
-
-    @property
-    def on_edges(self) -> bool:
-        """Whether the samples are edges; else they are atoms."""
-        return self.moments.by_bin is not None
-
-    @cached_property
-    def statistics(self) -> list[BlockStatistics]:
-        """Per block, over all samples."""
-        return self._statistics(self.moments.total)
-
-    @cached_property
-    def by_kind(self) -> dict[str, list[BlockStatistics]]:
-        """Per kind of sample, then per block."""
-        return {
-            self.kinds.get(k, str(k)): self._statistics(m) for k, m in self.moments.by_kind.items()
-        }
-
-    @cached_property
-    def by_length(self) -> list[tuple[float, float, list[BlockStatistics]]]:
-        """Lower and upper bound in Å of each bin of edge length that has edges, and its blocks."""
-        if self.moments.by_bin is None or self.moments.bin_edges is None:
-            return []
-        edges = self.moments.bin_edges.tolist()
-        bins = (Moments(*(t[k] for t in self.moments.by_bin)) for k in range(len(edges) - 1))
-        return [
-            (low, high, self._statistics(m))
-            for low, high, m in zip(edges[:-1], edges[1:], bins, strict=True)
-            if m.count[0] > 0
-        ]
-
-    @cached_property
-    def given_length(self) -> list[Explained] | None:
-        """What edge length explains, per block; ``None`` without lengths or enough samples."""
-        return self._explained(self.moments.left_given_length)
-
-    @cached_property
-    def given_length_and_kind(self) -> list[Explained] | None:
-        """What edge length and pair of elements explain; of atoms, what the element explains."""
-        return self._explained(self.moments.left_given_length_and_kind)
-
-    @cached_property
-    def spectra(self) -> list[np.ndarray]:
-        """Eigenvalues of each block's correlation matrix, falling, ``[C]``."""
-        return [spectrum(m).numpy() for m in per_block(self.moments.total, self.widths)]
-
-    @cached_property
-    def matrices(self) -> list[np.ndarray]:
-        """Correlation matrix of each block, ``[C, C]``."""
-        parts = per_block(self.moments.total, self.widths)
-        return [correlation_matrix(m)[0].numpy() for m in parts]
-
-    def _statistics(self, m: Moments) -> list[BlockStatistics]:
-        return [block_statistics(part) for part in per_block(m, self.widths)]
-
-    def _explained(self, left: Moments | None) -> list[Explained] | None:
-        if left is None:
-            return None
-        parts = (per_block(m, self.widths) for m in (self.moments.total, left))
-        return [explained(whole, rest) for whole, rest in zip(*parts, strict=True)]
+from .entry import Entry
+from .tables import channel_rows, spectrum_rows, statistics_rows, summary_row
 
 
 @dataclass(frozen=True)
@@ -166,7 +73,7 @@ class Inspection:
 
     def rows(self) -> list[dict[str, Any]]:
         """Plain rows: per entry and block over all samples, per kind, and per bin of length."""
-        return [row for entry in self.entries for row in _entry_rows(entry)]
+        return [row for entry in self.entries for row in statistics_rows(entry)]
 
     def to_csv(self, folder: str | Path) -> list[Path]:
         """Write ``statistics.csv``, ``spectrum.csv`` and ``channels.csv``; returns their paths."""
@@ -174,8 +81,8 @@ class Inspection:
         folder.mkdir(parents=True, exist_ok=True)
         tables = {
             "statistics.csv": self.rows(),
-            "spectrum.csv": list(self._spectrum_rows()),
-            "channels.csv": list(self._channel_rows()),
+            "spectrum.csv": list(spectrum_rows(self.entries)),
+            "channels.csv": list(channel_rows(self.entries)),
         }
         columns = {"channels.csv": ["model", "dataset", "block", "finding", "channels"]}
         for name, rows in tables.items():
@@ -257,109 +164,10 @@ class Inspection:
             mine = [e for e in self.entries if e.dataset == dataset]
             for block in dict.fromkeys(b for e in mine for b in e.blocks):
                 for entry in (e for e in mine if block in e.blocks):
-                    rows.append(_summary_row(entry, block, on_edges))
+                    rows.append(summary_row(entry, block, on_edges))
         return header, rows
 
     def _repr_html_(self) -> str:
         from .page import fragment
 
         return fragment(self)
-
-    def _spectrum_rows(self) -> Iterator[dict[str, Any]]:
-        for e in self.entries:
-            for block, values in zip(e.blocks, e.spectra, strict=True):
-                for k, value in enumerate(values, 1):
-                    yield {
-                        "model": e.model,
-                        "dataset": e.dataset,
-                        "block": block,
-                        "index": k,
-                        "eigenvalue": f"{value:.9g}",
-                    }
-
-    def _channel_rows(self) -> Iterator[dict[str, Any]]:
-        for e in self.entries:
-            for block, found in zip(e.blocks, e.statistics, strict=True):
-                key = {"model": e.model, "dataset": e.dataset, "block": block}
-                if found.dead:
-                    yield {**key, "finding": "dead", "channels": _words(found.dead)}
-                for group in found.duplicates:
-                    yield {**key, "finding": "duplicates", "channels": _words(group)}
-
-
-def block_label(name: str) -> str:
-    """A block's name for people."""
-    return _LABELS.get(name, name.replace("_", " "))
-
-
-def _words(channels: Sequence[int]) -> str:
-    return " ".join(map(str, channels))
-
-
-def _entry_rows(entry: Entry) -> Iterator[dict[str, Any]]:
-    groups: list[tuple[str, Any, Any, list[BlockStatistics]]] = [(ALL, "", "", entry.statistics)]
-    groups += [(kind, "", "", found) for kind, found in entry.by_kind.items()]
-    groups += [
-        ("length", f"{low:.4g}", f"{high:.4g}", found) for low, high, found in entry.by_length
-    ]
-    for group, low, high, found in groups:
-        for b, (block, s) in enumerate(zip(entry.blocks, found, strict=True)):
-            yield {
-                "model": entry.model,
-                "dataset": entry.dataset,
-                "block": block,
-                "group": group,
-                "length_from_A": low,
-                "length_to_A": high,
-                "samples": s.samples,
-                "channels": s.channels,
-                "mean_abs": _number(s.mean_abs),
-                "max_abs": _number(s.max_abs),
-                "effective_rank": _number(s.effective_rank),
-                "rank": s.rank,
-                "directions_99": s.directions_99,
-                "dead": len(s.dead),
-                "redundant": s.redundant,
-                **(_explained_columns(entry, b) if group == ALL else dict.fromkeys(_EXPLAINED, "")),
-                "frames": entry.frames,
-                "force_mae_eV_per_A": _number(entry.force_mae_eV_per_A),
-            }
-
-
-_EXPLAINED = (
-    "variance_explained_by_length",
-    "mean_abs_given_length",
-    "variance_explained_by_length_and_kind",
-    "mean_abs_given_length_and_kind",
-)
-
-
-def _explained_columns(entry: Entry, block: int) -> dict[str, str]:
-    values: list[float | None] = []
-    for found in (entry.given_length, entry.given_length_and_kind):
-        one = None if found is None else found[block]
-        values += [None, None] if one is None else [one.variance, one.mean_abs_left]
-    return {name: _number(v) for name, v in zip(_EXPLAINED, values, strict=True)}
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None or np.isnan(value) else f"{value:.6g}"
-
-
-def _summary_row(entry: Entry, block: str, on_edges: bool) -> list[str]:
-    b = entry.blocks.index(block)
-    s = entry.statistics[b]
-    row = [entry.dataset, block_label(block), entry.model, _shown(s.mean_abs), _shown(s.max_abs)]
-    row += [f"{s.effective_rank:.1f}/{s.channels}", str(len(s.dead)), str(s.redundant)]
-    if on_edges:
-        given = entry.given_length[b] if entry.given_length else None
-        row += ["–", "–"] if given is None else [_percent(given), _shown(given.mean_abs_left)]
-    return row
-
-
-def _percent(given: Explained) -> str:
-    return "–" if np.isnan(given.variance) else f"{given.variance:.0%}"
-
-
-def _shown(value: float | None) -> str:
-    return "–" if value is None or np.isnan(value) else f"{value:.3f}"

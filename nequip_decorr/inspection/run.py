@@ -11,8 +11,10 @@ from torch import Tensor
 
 from ..features import block_names, split_blocks
 from .accumulate import Accumulator
-from .result import Entry, Inspection
-from .sources import FrameSet, Model, feature_batches, open_frames, open_model
+from .entry import Entry
+from .reading import feature_batches
+from .result import Inspection
+from .sources import FrameSet, Model, open_frames, open_model
 
 DEFAULT_BINS: Final = 20
 Frames = str | Path | Atoms | Sequence[Atoms]

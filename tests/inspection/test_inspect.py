@@ -18,7 +18,8 @@ from nequip_decorr import Inspection, TapFeatures, inspect_model
 from nequip_decorr.cli import main
 from nequip_decorr.evaluate import evaluate, load_model
 from nequip_decorr.inspection.cli import name_files
-from nequip_decorr.inspection.sources import edge_lengths, open_frames
+from nequip_decorr.inspection.reading import edge_lengths
+from nequip_decorr.inspection.sources import open_frames
 from tests.checkpoints import trained
 from tests.training import BLOCK, DECORRELATION, frames, nequip_config
 

@@ -1,0 +1,79 @@
+"""What the pictures share: order of channels, panels, colours, legends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..stability.style import figure, model_styles, shorts
+from .entry import Entry
+from .result import Inspection
+from .statistics import cluster_order
+
+SIGNED: Final = "RdBu_r"
+_MARKERS: Final = ("o", "s", "^", "D", "v")
+
+
+def channel_order(found: Inspection, entry: Entry, block: int) -> np.ndarray:
+    """Order of an entry's channels: that of its model on the first data set."""
+    first = next(e for e in found.entries if e.model == entry.model)
+    live = np.ones(first.widths[block], dtype=bool)
+    live[list(first.statistics[block].dead)] = False
+    return cluster_order(first.matrices[block], live)
+
+
+def draw_matrix(ax: Axes, values: np.ndarray, colours: str, low: float, high: float) -> Any:
+    """A matrix as a picture without axes."""
+    image = ax.imshow(values, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.spines[:].set_visible(False)
+    return image
+
+
+def all_blocks(found: Inspection) -> list[str]:
+    """Names of the blocks of all entries, in order."""
+    return list(dict.fromkeys(b for e in found.entries for b in e.blocks))
+
+
+def panels(found: Inspection) -> tuple[Figure, Sequence[Axes]]:
+    """A figure with a panel per block."""
+    columns = len(all_blocks(found))
+    fig, axes = figure(max(3.3 * columns, 5.0), 3.3, 1, columns, sharey=True)
+    return fig, axes[0]
+
+
+def looks_of(found: Inspection) -> dict[tuple[str, str], dict[str, Any]]:
+    """A colour per model, a shade, dash and marker per data set."""
+    models = model_styles(found.models, None)
+    names, sets = shorts(found.models, 24), shorts(found.datasets, 24)
+    dashes, alphas = ("-", "--", ":", "-."), (1.0, 0.55, 0.3, 0.15)
+    looks = {}
+    for e in found.entries:
+        k = found.datasets.index(e.dataset)
+        words = [names[e.model]] if len(found.models) > 1 or len(found.datasets) == 1 else []
+        words += [sets[e.dataset]] if len(found.datasets) > 1 else []
+        looks[e.model, e.dataset] = {
+            "color": models[e.model]["color"],
+            "linestyle": dashes[min(k, 3)],
+            "alpha": alphas[min(k, 3)],
+            "marker": _MARKERS[min(k, 4)],
+            "label": ", ".join(words),
+        }
+    return looks
+
+
+def line_look(look: dict[str, Any]) -> dict[str, Any]:
+    """What a line takes of a look."""
+    return {k: look[k] for k in ("color", "linestyle", "marker", "label")} | {"linewidth": 1.4}
+
+
+def legend(fig: Figure, ax: Axes, number: int) -> None:
+    """One legend for the figure, where there is more than one entry."""
+    handles, labels = ax.get_legend_handles_labels()
+    if number > 1:
+        fig.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4))

@@ -1,0 +1,113 @@
+"""Rows of the CSV files and of the summary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from .entry import Entry, block_label
+from .statistics import BlockStatistics, Explained
+
+ALL: Final = "all"
+
+
+def statistics_rows(entry: Entry) -> Iterator[dict[str, Any]]:
+    """A row per block over all samples, per kind, and per bin of length."""
+    groups: list[tuple[str, Any, Any, list[BlockStatistics]]] = [(ALL, "", "", entry.statistics)]
+    groups += [(kind, "", "", found) for kind, found in entry.by_kind.items()]
+    groups += [
+        ("length", f"{low:.4g}", f"{high:.4g}", found) for low, high, found in entry.by_length
+    ]
+    for group, low, high, found in groups:
+        for b, (block, s) in enumerate(zip(entry.blocks, found, strict=True)):
+            yield {
+                "model": entry.model,
+                "dataset": entry.dataset,
+                "block": block,
+                "group": group,
+                "length_from_A": low,
+                "length_to_A": high,
+                "samples": s.samples,
+                "channels": s.channels,
+                "mean_abs": _number(s.mean_abs),
+                "max_abs": _number(s.max_abs),
+                "effective_rank": _number(s.effective_rank),
+                "rank": s.rank,
+                "directions_99": s.directions_99,
+                "dead": len(s.dead),
+                "redundant": s.redundant,
+                **(_explained_columns(entry, b) if group == ALL else dict.fromkeys(_EXPLAINED, "")),
+                "frames": entry.frames,
+                "force_mae_eV_per_A": _number(entry.force_mae_eV_per_A),
+            }
+
+
+_EXPLAINED = (
+    "variance_explained_by_length",
+    "mean_abs_given_length",
+    "variance_explained_by_length_and_kind",
+    "mean_abs_given_length_and_kind",
+)
+
+
+def _explained_columns(entry: Entry, block: int) -> dict[str, str]:
+    values: list[float | None] = []
+    for found in (entry.given_length, entry.given_length_and_kind):
+        one = None if found is None else found[block]
+        values += [None, None] if one is None else [one.variance, one.mean_abs_left]
+    return {name: _number(v) for name, v in zip(_EXPLAINED, values, strict=True)}
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None or np.isnan(value) else f"{value:.6g}"
+
+
+def spectrum_rows(entries: Sequence[Entry]) -> Iterator[dict[str, Any]]:
+    """A row per eigenvalue."""
+    for e in entries:
+        for block, values in zip(e.blocks, e.spectra, strict=True):
+            for k, value in enumerate(values, 1):
+                yield {
+                    "model": e.model,
+                    "dataset": e.dataset,
+                    "block": block,
+                    "index": k,
+                    "eigenvalue": f"{value:.9g}",
+                }
+
+
+def channel_rows(entries: Sequence[Entry]) -> Iterator[dict[str, Any]]:
+    """A row per dead set and per group of duplicates."""
+    for e in entries:
+        for block, found in zip(e.blocks, e.statistics, strict=True):
+            key = {"model": e.model, "dataset": e.dataset, "block": block}
+            if found.dead:
+                yield {**key, "finding": "dead", "channels": _words(found.dead)}
+            for group in found.duplicates:
+                yield {**key, "finding": "duplicates", "channels": _words(group)}
+
+
+def _words(channels: Sequence[int]) -> str:
+    return " ".join(map(str, channels))
+
+
+def summary_row(entry: Entry, block: str, on_edges: bool) -> list[str]:
+    """What the summary says of a block."""
+    b = entry.blocks.index(block)
+    s = entry.statistics[b]
+    row = [entry.dataset, block_label(block), entry.model, _shown(s.mean_abs), _shown(s.max_abs)]
+    row += [f"{s.effective_rank:.1f}/{s.channels}", str(len(s.dead)), str(s.redundant)]
+    if on_edges:
+        given = entry.given_length[b] if entry.given_length else None
+        row += ["–", "–"] if given is None else [_percent(given), _shown(given.mean_abs_left)]
+    return row
+
+
+def _percent(given: Explained) -> str:
+    return "–" if np.isnan(given.variance) else f"{given.variance:.0%}"
+
+
+def _shown(value: float | None) -> str:
+    return "–" if value is None or np.isnan(value) else f"{value:.3f}"
