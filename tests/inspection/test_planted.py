@@ -163,11 +163,12 @@ def test_100_000_edges_of_512_channels_take_less_than_ten_seconds():
     x = torch.randn(100_000, 512, generator=generator)
     r = 5 * torch.rand(100_000, generator=generator)
     kinds = torch.randint(0, 4, (100_000,), generator=generator)
-    start = time.perf_counter()
+    # On one core; processor time, so that other jobs beside it don't count.
+    start = time.process_time()
     entry = inspect_features(x, lengths_A=r, kinds=kinds).entries[0]
     assert entry.statistics[0].samples == 100_000
     assert entry.given_length[0].mean_abs_left < 0.01
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
 
 
 def test_memory_does_not_grow_with_the_number_of_batches():
