@@ -1,9 +1,9 @@
 """What does the decorrelation term cost in training?
 
 Times whole training steps (forward, loss, backward, optimiser) of one model with the stock loss
-and with the same loss plus the term, the two taking turns, and writes a row per step. Peak memory
-(`--memory`) is that of a fresh process per loss, in turns as well. Beside them: where our time goes, alone, and
-the arithmetic floor, the operations of the correlation over those of a stock step.
+and with the same loss plus the term, the two taking turns, and writes a row per step. Beside them:
+where our time goes, alone, and the arithmetic floor, the operations of the correlation over those
+of a stock step. Peak memory (`--memory`) is that of a fresh process per loss, in turns as well.
 
     python benchmarks/training_overhead.py --model small --model sait --frames train.xyz \
         --hardware "2 CPU cores"
