@@ -1,9 +1,9 @@
 """What does the decorrelation term cost in training?
 
 Times whole training steps (forward, loss, backward, optimiser) of one model with the stock loss
-and with the same loss plus the term, the two taking turns, and writes a row per step. Peak memory
-is that of a fresh process per loss, in turns as well. Beside them: where our time goes, alone, and
-the arithmetic floor, the operations of the correlation over those of a stock step.
+and with the same loss plus the term, the two taking turns, and writes a row per step. Beside them:
+where our time goes, alone, and the arithmetic floor, the operations of the correlation over those
+of a stock step. Peak memory (`--memory`) is that of a fresh process per loss, in turns as well.
 
     python benchmarks/training_overhead.py --model small --model sait --frames train.xyz \
         --hardware "2 CPU cores"
@@ -19,7 +19,7 @@ import argparse
 import csv
 import json
 import os
-import resource
+import re
 import statistics
 import subprocess
 import sys
@@ -189,6 +189,7 @@ def operations(step: Step, max_samples: int | None) -> dict[str, float]:
 
 def peak_memory(arguments: argparse.Namespace, name: str, mode: str, loss: str) -> float:
     """Peak memory in MB of two steps, in a process of their own."""
+    # Not `ru_maxrss`: a process inherits that of the one that started it.
     command = [
         sys.executable, __file__, "--one", name, mode, loss, "--device", arguments.device,
     ]  # fmt: skip
@@ -205,7 +206,8 @@ def one(name: str, mode: str, loss: str, path: Path | None, device: str) -> floa
         step(loss)
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    status = Path("/proc/self/status").read_text()
+    return float(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) / 1e3
 
 
 def measure(
@@ -263,7 +265,7 @@ def main() -> None:
     parser.add_argument("--mode", action="append", choices=["eager", "compile"])
     parser.add_argument("--frames", type=Path, help="extended XYZ (default: built-in SiOx)")
     parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--memory-repeats", type=int, default=3)
+    parser.add_argument("--memory", action="store_true", help="measure memory and not time")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--hardware", help="in words, for the record")
     parser.add_argument("--name", default="training_overhead", help="of the result files")
@@ -274,19 +276,30 @@ def main() -> None:
         print(one(*arguments.one, arguments.frames, arguments.device))
         return
     rows: list[dict] = []
-    summaries = []
+    summaries: list[dict] = []
     for name in arguments.model or ["small"]:
         for mode in arguments.mode or ["eager"]:
-            found, summary = measure(arguments, name, mode)
-            rows += found
-            memory: dict[str, list[float]] = {loss: [] for loss in LOSSES}
-            for _ in range(arguments.memory_repeats):
-                for loss in LOSSES:
-                    memory[loss].append(peak_memory(arguments, name, mode, loss))
-            summary["peak_memory_MB"] = memory
-            summaries.append(summary)
-            print(json.dumps(summary, indent=2), flush=True)
+            if arguments.memory:
+                rows += memory_rows(arguments, name, mode)
+            else:
+                found, summary = measure(arguments, name, mode)
+                rows += found
+                summaries.append(summary)
+                print(json.dumps(summary, indent=2), flush=True)
             write(arguments, rows, summaries)
+
+
+def memory_rows(arguments: argparse.Namespace, name: str, mode: str) -> list[dict]:
+    """A row per process."""
+    rows = []
+    for repeat in track(range(arguments.repeats), description=f"memory of {name}, {mode}"):
+        for loss in LOSSES:
+            peak = peak_memory(arguments, name, mode, loss)
+            rows.append(
+                {"model": name, "mode": mode, "loss": loss, "repeat": repeat, "peak_MB": peak}
+            )
+            print(rows[-1], flush=True)
+    return rows
 
 
 def write(arguments: argparse.Namespace, rows: list[dict], summaries: list[dict]) -> None:
