@@ -8,9 +8,9 @@ doi:10.1080/00031305.1983.10483115), and every quantity below is a function of t
 ===================  ==============================================================
 ``correlation``      :math:`R_{ij} = M_{ij} / \sqrt{M_{ii} M_{jj}}`, M the co-moment
 ``pearson_squared``  mean of :math:`R_{ij}^2` over :math:`i \neq j`
-``pearson_abs``      mean of :math:`|R_{ij}|` over :math:`i \neq j` (overcorrelation
-                     literature, e.g. Jin et al., KDD 2022, doi:10.1145/3534678.3539445)
-``frobenius``        :math:`\| M/\|M\|_F - I/\sqrt{C} \|_F`, the DeCorr loss of Jin et al.
+``pearson_abs``      mean of :math:`\lvert R_{ij} \rvert` over :math:`i \neq j` (literature
+                     on overcorrelation: Jin et al., KDD 2022, doi:10.1145/3534678.3539445)
+``frobenius``        :math:`\lVert M / \lVert M \rVert_F - I / \sqrt{C} \rVert_F`, the DeCorr loss
 ``log_det``          :math:`-\frac{1}{C} \log\det((1-s) R + s I)`: twice the total
                      correlation of a Gaussian per channel, s a shrinkage
 ``effective_rank``   :math:`\exp(-\sum_k p_k \log p_k)`, p the normalised spectrum of R

@@ -174,12 +174,22 @@ def TapFeatures(builder: str, taps: Sequence[str], **model: Any) -> torch.nn.Mod
     if get_workflow_state() not in ("package", "compile"):
         graphs = built.values() if isinstance(built, torch.nn.ModuleDict) else [built]
         for graph in graphs:
-            _attach(graph, taps, builder)
+            attach_taps(graph, taps, builder)
     return built
 
 
-def _attach(graph: Any, taps: Sequence[str], builder: str) -> None:
-    layers = list(_interaction_layers(graph))
+def attach_taps(graph: Any, taps: Sequence[str], builder: str) -> None:
+    """Hook taps into a model that is built already.
+
+    Args:
+        graph: a ``GraphModel``; its ``irreps_out`` learns the new fields.
+        taps: names from the table of :func:`TapFeatures`.
+        builder: where the model comes from, for the error.
+
+    Raises:
+        ValueError: the model has no interaction layers of NequIP.
+    """
+    layers = list(interaction_layers(graph))
     if not layers:
         raise ValueError(
             f"a model built by `{builder}` has no interaction layers of NequIP to tap; an Allegro "
@@ -193,8 +203,8 @@ def _attach(graph: Any, taps: Sequence[str], builder: str) -> None:
             graph.irreps_out[field] = Irreps(f"{width}x0e")
 
 
-def _interaction_layers(graph: torch.nn.Module) -> Iterator[Any]:
-    """By their parts and not by class: a packaged model's classes are copies of its own."""
+def interaction_layers(graph: torch.nn.Module) -> Iterator[Any]:
+    """NequIP's layers, told by their parts: a packaged model has classes of its own."""
     for module in graph.modules():
         conv = getattr(module, "conv", None)
         if hasattr(conv, "edge_mlp") and hasattr(conv, "tp_scatter"):

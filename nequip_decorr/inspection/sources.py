@@ -12,9 +12,7 @@ import numpy as np
 from ase import Atoms
 
 from ..evaluate import load_model
-from ..model import TAPS
-from ..model import _attach as attach_taps
-from ..model import _interaction_layers as interaction_layers
+from ..model import TAPS, attach_taps, interaction_layers
 
 COMPILED: Final = (".pt2", ".pth", ".pt")
 
