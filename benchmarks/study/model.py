@@ -1,0 +1,217 @@
+"""One model of the study: train, compile, evaluate, MD. Each step leaves a note when it is done.
+
+Started by the stages as a process of its own; killed at any time, the next start goes on after the
+last step that was finished (a training from its last checkpoint, MD from the finished runs).
+
+    python -m benchmarks.study.model --work DIR --regime harsh --condition stock --seed 1 \
+        --half tuning
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nequip_decorr.evaluate import evaluate_files
+from nequip_decorr.resources import configs_dir
+from nequip_decorr.stability.campaign import parse_campaign
+from nequip_decorr.stability.evidence import load_runs, structure_errors
+from nequip_decorr.stability.runner import run_campaign
+
+from .data import TEST_SETS, make_cells, make_frames
+from .declared import DECLARED, Half, Study, read_study, training_config
+
+REFERENCE = "reference"
+EVERY_FEW_FRAMES = 20
+
+
+@dataclass(frozen=True)
+class Model:
+    """A condition trained with a seed in a regime."""
+
+    work: Path
+    regime: str
+    condition: str
+    seed: int
+
+    @property
+    def folder(self) -> Path:
+        """Where everything of this model lies."""
+        return self.work / "models" / self.regime / self.condition / str(self.seed)
+
+    def note(self, step: str) -> dict[str, Any] | None:
+        """What a finished step left, ``None`` if it is not finished."""
+        path = self.folder / f"{step}.json"
+        return json.loads(path.read_text()) if path.is_file() else None
+
+    def finished(self, half: str) -> bool:
+        """Whether nothing is left to do for a half."""
+        return self.note("evaluated") is not None and self.note(f"md_{half}") is not None
+
+
+def run_logged(command: list[str], log: Path, **environment: str) -> None:
+    """A command with its output in a log.
+
+    Raises:
+        RuntimeError: it failed; the end of the log is in the text.
+    """
+    variables = {"OMP_NUM_THREADS": "1", **os.environ, **environment}
+    with log.open("a") as file:
+        code = subprocess.run(
+            command, stdout=file, stderr=subprocess.STDOUT, env=variables
+        ).returncode
+    if code:
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-12:])
+        raise RuntimeError(f"{Path(command[0]).name} ended with code {code}; {log} ends:\n{tail}")
+
+
+def script(name: str) -> str:
+    """A command of this Python's environment."""
+    beside = Path(sys.executable).parent / name
+    return str(beside) if beside.is_file() else name
+
+
+def train(model: Model, study: Study) -> None:
+    """``nequip-train`` on the condition's config, which is kept beside the checkpoint."""
+    if model.note("trained"):
+        return
+    folder = model.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    condition = study.condition(model.condition)
+    regime = study.regime(condition.regime or model.regime)
+    frames = make_frames(study, regime, model.work / "data" / regime.name)
+    stock = yaml.safe_load((configs_dir() / "siox_allegro.yaml").read_text())
+    config = training_config(stock, condition, regime, frames, model.seed)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    command = [script("nequip-train"), "-cp", str(folder), "-cn", "config"]
+    command.append(f"hydra.run.dir={folder}")
+    resumed = (folder / "last.ckpt").is_file()
+    if resumed:
+        command.append(f"++ckpt_path={folder / 'last.ckpt'}")
+    started = time.monotonic()
+    run_logged(command, folder / "train.log")
+    _finish(model, "trained", {"wall_s": time.monotonic() - started, "resumed": resumed})
+
+
+def compile_model(model: Model) -> None:
+    """``nequip-compile``, with a cache of its own that is thrown away."""
+    if model.note("compiled"):
+        return
+    cache = model.folder / "inductor_cache"
+    started = time.monotonic()
+    command = [script("nequip-compile"), str(model.folder / "best.ckpt")]
+    command += [str(model.folder / "model.nequip.pt2"), "--mode", "aotinductor"]
+    command += ["--device", "cpu", "--target", "pair_allegro"]
+    run_logged(command, model.folder / "compile.log", TORCHINDUCTOR_CACHE_DIR=str(cache))
+    shutil.rmtree(cache, ignore_errors=True)
+    _finish(model, "compiled", {"wall_s": time.monotonic() - started})
+
+
+def evaluate(model: Model, study: Study) -> None:
+    """Errors and correlation on the test sets of the regime."""
+    if model.note("evaluated"):
+        return
+    frames = make_frames(study, study.regime(model.regime), model.work / "data" / model.regime)
+    block = yaml.safe_load((model.folder / "config.yaml").read_text())
+    size = int(block["training_module"]["model"]["num_scalar_features"])
+    files = {name: frames / f"{name}.xyz" for name in TEST_SETS}
+    found = evaluate_files(model.folder / "best.ckpt", files, size)
+    _finish(model, "evaluated", {name: e.to_dict() for name, e in found.items()})
+
+
+def campaign(
+    study: Study, half: Half, work: Path, entry: Any, name: str, out: Path
+) -> dict[str, Any]:
+    """The MD of a model on a half, as a campaign."""
+    cells = make_cells(half, work / "cells" / half.name)
+    return {
+        "name": name,
+        "models": {name: entry},
+        "structures": {label: str(path) for label, path in cells.items()},
+        "temperatures_K": [study.temperature_K],
+        "seeds": list(half.velocity_seeds),
+        "length_ps": half.length_ps,
+        "trajectory_every": EVERY_FEW_FRAMES,
+        "out": str(out),
+    }
+
+
+def simulate(
+    study: Study, half: Half, work: Path, entry: Any, name: str, out: Path, workers: int = 1
+) -> float:
+    """Run a campaign and return its wall time."""
+    started = time.monotonic()
+    data = campaign(study, half, work, entry, name, out)
+    summary = run_campaign(parse_campaign(data, work, name), workers=workers)
+    if summary.stopped:
+        raise RuntimeError(summary.message)
+    errors = [row["message"] for row in summary.rows if row["status"] == "error"]
+    if errors:
+        raise RuntimeError(f"{len(errors)} runs of {name} ended in error: {errors[0]}")
+    return time.monotonic() - started
+
+
+def molecular_dynamics(model: Model, study: Study, half: Half) -> None:
+    """MD on a half, and the error of the RDF against the reference's runs."""
+    if model.note(f"md_{half.name}"):
+        return
+    entry = str(model.folder / "model.nequip.pt2")
+    out = model.folder / f"md_{half.name}"
+    wall = simulate(study, half, model.work, entry, model.condition, out)
+    _finish(
+        model,
+        f"md_{half.name}",
+        {"wall_s": wall, "rdf_error": rdf_error(out, model.work / REFERENCE / half.name)},
+    )
+
+
+def rdf_error(out: Path, reference: Path) -> dict[str, float]:
+    """Mean absolute RDF error by structure over the stable segment, where there is one."""
+    runs, _ = load_runs([out, reference])
+    frames: dict[Any, list[Any]] = {}
+    lengths = {}
+    for run in runs:
+        frames.setdefault(run.key, []).append(run.stable_frames())
+        lengths[run.key] = run.spec.length_ps
+    found, _ = structure_errors(frames, lengths, REFERENCE)
+    is_rdf = [e for e in found if "average" in e.errors and e.got.kind == "rdf"]
+    return {e.key[1]: float(e.errors["average"]) for e in is_rdf}
+
+
+def _finish(model: Model, step: str, note: dict[str, Any]) -> None:
+    path = model.folder / f"{step}.json"
+    scratch = path.with_suffix(".part")
+    scratch.write_text(json.dumps(note, indent=1) + "\n")
+    scratch.replace(path)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """All steps of one model."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--regime", required=True)
+    parser.add_argument("--condition", required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--half", required=True)
+    parser.add_argument("--declared", type=Path, default=DECLARED)
+    options = parser.parse_args(arguments)
+    study = read_study(options.declared)
+    model = Model(options.work.resolve(), options.regime, options.condition, options.seed)
+    train(model, study)
+    compile_model(model)
+    evaluate(model, study)
+    molecular_dynamics(model, study, study.halves[options.half])
+
+
+if __name__ == "__main__":
+    main()
