@@ -44,7 +44,7 @@ def model_row(model: Model) -> dict[str, Any] | None:
     trained, compiled = model.note("trained") or {}, model.note("compiled") or {}
     # A resumed training has no meaningful wall time.
     row["train_s"] = None if trained.get("resumed") else trained.get("wall_s")
-    row["compile_s"] = compiled.get("wall_s")
+    row["compile_s"] = None if compiled.get("swapped") else compiled.get("wall_s")
     for half in ("tuning", "heldout"):
         note = model.note(f"md_{half}") or {}
         errors = list(note.get("rdf_error", {}).values())

@@ -10,12 +10,15 @@ last step that was finished (a training from its last checkpoint, MD from the fi
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +33,7 @@ from nequip_decorr.stability.runner import run_campaign
 
 from .data import TEST_SETS, make_cells, make_frames
 from .declared import DECLARED, Half, Study, read_study, training_config
+from .swap import check, swap_weights
 
 REFERENCE = "reference"
 EVERY_FEW_FRAMES = 20
@@ -103,18 +107,57 @@ def train(model: Model, study: Study) -> None:
     _finish(model, "trained", {"wall_s": time.monotonic() - started, "resumed": resumed})
 
 
-def compile_model(model: Model) -> None:
-    """``nequip-compile``, with a cache of its own that is thrown away."""
+def compile_model(model: Model, study: Study) -> None:
+    """A compiled file: one of the same architecture with the weights put in, or ``nequip-compile``.
+
+    The first model of an architecture (and of the training data, whose statistics are compiled in)
+    serves the others. Either way the file is held against the eager model.
+    """
     if model.note("compiled"):
         return
-    cache = model.folder / "inductor_cache"
     started = time.monotonic()
-    command = [script("nequip-compile"), str(model.folder / "best.ckpt")]
-    command += [str(model.folder / "model.nequip.pt2"), "--mode", "aotinductor"]
+    checkpoint, out = model.folder / "best.ckpt", model.folder / "model.nequip.pt2"
+    frames = make_frames(study, study.regime(model.regime), model.work / "data" / model.regime)
+    test_file = frames / f"{TEST_SETS[-1]}.xyz"
+    template = model.work / "templates" / _architecture(model, study)
+    swapped = False
+    if template.is_dir():
+        try:
+            swap_weights(template / out.name, template / checkpoint.name, checkpoint, out)
+            check(out, checkpoint, test_file)
+            swapped = True
+        except ValueError as error:
+            print(f"compiling, since weights could not be swapped: {error}")
+    if not swapped:
+        _compile(model, checkpoint, out)
+        check(out, checkpoint, test_file)
+        _keep(template, checkpoint, out)
+    _finish(model, "compiled", {"wall_s": time.monotonic() - started, "swapped": swapped})
+
+
+def _compile(model: Model, checkpoint: Path, out: Path) -> None:
+    """``nequip-compile``, with a cache of its own that is thrown away."""
+    cache = model.folder / "inductor_cache"
+    command = [script("nequip-compile"), str(checkpoint), str(out), "--mode", "aotinductor"]
     command += ["--device", "cpu", "--target", "pair_allegro"]
     run_logged(command, model.folder / "compile.log", TORCHINDUCTOR_CACHE_DIR=str(cache))
     shutil.rmtree(cache, ignore_errors=True)
-    _finish(model, "compiled", {"wall_s": time.monotonic() - started})
+
+
+def _architecture(model: Model, study: Study) -> str:
+    config = yaml.safe_load((model.folder / "config.yaml").read_text())
+    network = {k: v for k, v in config["training_module"]["model"].items() if k != "seed"}
+    data = study.condition(model.condition).regime or model.regime
+    return hashlib.sha256(json.dumps([data, network], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _keep(template: Path, checkpoint: Path, compiled: Path) -> None:
+    with suppress(OSError):  # another worker was first
+        template.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(dir=template.parent))
+        for path in (checkpoint, compiled):
+            shutil.copy(path, scratch)
+        scratch.rename(template)
 
 
 def evaluate(model: Model, study: Study) -> None:
@@ -208,7 +251,7 @@ def main(arguments: list[str] | None = None) -> None:
     study = read_study(options.declared)
     model = Model(options.work.resolve(), options.regime, options.condition, options.seed)
     train(model, study)
-    compile_model(model)
+    compile_model(model, study)
     evaluate(model, study)
     molecular_dynamics(model, study, study.halves[options.half])
 
