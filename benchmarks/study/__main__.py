@@ -18,13 +18,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from .collect import RESULTS, collect
-from .declared import DECLARED, HERE, read_study
+from .analysis import Tables, select
+from .collect import RESULTS, collect, read_table
+from .declared import DECLARED, HERE, Study, read_study
 from .stages import PAPER, STOCK, jobs, run_jobs
 
 SMOKE = HERE / "smoke.yaml"
 CHOSEN_REGIME = "harsh"
-BEST_FOUND = "squared_0.5"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -57,6 +57,21 @@ def parser() -> argparse.ArgumentParser:
     return main
 
 
+def confirmed_by_default(study: Study, results: Path = RESULTS) -> list[str]:
+    """Stock, the paper's form, and what the screening so far has as the best found."""
+    names = [STOCK, PAPER]
+    if (results / "runs.csv").is_file():
+        tables = Tables.of(
+            CHOSEN_REGIME, *(read_table(results / f"{t}.csv") for t in ("models", "runs"))
+        )
+        screened = tables.conditions("tuning")
+        candidates = [c.name for c in study.conditions.values() if c.candidate]
+        best, _ = select(tables, [c for c in candidates if c in screened], STOCK)
+        if best is not None and best not in names:
+            names.append(best)
+    return names
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run a stage; 1 if a model of it failed."""
     options, console = parser().parse_args(arguments), Console()
@@ -80,7 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
         or {
             "regime": [STOCK],
             "screen": list(study.conditions),
-            "confirm": [STOCK, PAPER, BEST_FOUND],
+            "confirm": confirmed_by_default(study),
             "smoke": list(study.conditions),
         }[options.stage]
     )

@@ -8,14 +8,13 @@ from typing import Final
 
 from rich.console import Console
 
-from . import figures, text
+from . import figures, text, words
 from .analysis import Tables, relation, select
 from .collect import RESULTS, read_table
 from .declared import HERE, STOCK, read_study
 from .model import REFERENCE
 
 DOCS: Final = HERE.parents[1] / "docs"
-CONFIRMED: Final = ("stock", "paper")
 
 
 def write_report(console: Console, results: Path = RESULTS, docs: Path = DOCS) -> Path:
@@ -44,7 +43,7 @@ def write_report(console: Console, results: Path = RESULTS, docs: Path = DOCS) -
     halves = [h for h in ("tuning", "heldout") if main.conditions(h)]
     relations = {w: relation(main, halves, within=w) for w in (False, True)}
 
-    parts = [text.HEAD]
+    parts = [words.HEAD]
     parts.append(text.claims(main, best, relations))
     parts.append(
         text.what_was_run(every, reference, json.loads((results / "hardware.json").read_text()))
