@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from nequip_decorr.stability.style import INK, SOFT, figure, grid, model_styles, style
 
@@ -23,7 +24,6 @@ from .analysis import (
 from .declared import STOCK
 
 DPI = 130
-MANY_PS = 0.2  # curves that end within this part of the horizon get an axis of their own
 
 
 def survival(tables: Tables, half: str, conditions: Sequence[str], path: Path) -> None:
@@ -45,6 +45,7 @@ def survival(tables: Tables, half: str, conditions: Sequence[str], path: Path) -
         ax.set(xscale="log", xlim=(0.02, horizon(runs)), ylim=(0, 1.02))
         ax.set(xlabel="time (ps, logarithmic)", ylabel="share of runs still stable")
         ax.set_title(f"{half} half, {tables.regime} regime")
+        _plain_log(ax.xaxis)
         ax.legend(loc="lower left")
         grid(ax)
         fig.savefig(path, dpi=DPI)
@@ -75,19 +76,18 @@ def forest(tables: Tables, half: str, conditions: Sequence[str], path: Path) -> 
             ax.set(xscale="log")
             ax.set_title(title)
             ax.set_xlabel("over stock")
-            _plain_log(ax)
+            _plain_log(ax.xaxis)
             grid(ax, "x")
         axes[0, 0].set_yticks(range(len(order)), order)
         axes[0, 0].set_xlim(0.1, 30)
         fig.savefig(path, dpi=DPI)
 
 
-def _plain_log(ax: Any) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    ax.xaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5), numticks=7))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    ax.xaxis.set_minor_formatter(NullFormatter())
+def _plain_log(axis: Any) -> None:
+    """1, 2 and 5 of every decade, as plain numbers."""
+    axis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5), numticks=8))
+    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def relation(tables: Tables, halves: Sequence[str], path: Path) -> None:
@@ -106,6 +106,7 @@ def relation(tables: Tables, halves: Sequence[str], path: Path) -> None:
                     ax.plot(x, 10**time, markers[name], color=colour, markersize=5, alpha=0.85)
             ax.set(yscale="log", xlabel="mean absolute correlation of edge features, ID frames")
             ax.set_title(f"{half} half")
+            _plain_log(ax.yaxis)
             grid(ax)
         axes[0, 0].set_ylabel("stable time (ps), geometric mean of runs")
         for name in names:
@@ -134,5 +135,6 @@ def regimes(found: Sequence[Tables], path: Path) -> None:
         ax.set_yticks(range(len(found)), [t.regime for t in found])
         ax.set(xscale="log", xlabel="time to failure (ps, logarithmic); open: survived")
         ax.set_ylim(-0.5, len(found) - 0.5)
+        _plain_log(ax.xaxis)
         grid(ax, "x")
         fig.savefig(path, dpi=DPI)
