@@ -20,7 +20,7 @@ from rich.console import Console
 
 from .analysis import Tables, select
 from .collect import RESULTS, collect, read_table
-from .declared import DECLARED, HERE, Study, read_study
+from .declared import DECLARED, HERE, SIOX, Study, read_study
 from .stages import PAPER, STOCK, jobs, run_jobs
 
 SMOKE = HERE / "smoke.yaml"
@@ -100,7 +100,9 @@ def main(arguments: list[str] | None = None) -> int:
         }[options.stage]
     )
     regimes = options.regimes or (
-        list(study.regimes) if smoke or options.stage == "regime" else [CHOSEN_REGIME]
+        [n for n, r in study.regimes.items() if r.system == SIOX]
+        if smoke or options.stage == "regime"
+        else [CHOSEN_REGIME]
     )
     try:
         for name in conditions:
@@ -110,7 +112,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         raise SystemExit(str(error)) from None
     half = "heldout" if options.stage in ("confirm", "smoke") else "tuning"
-    listed = jobs(options.work, regimes, conditions, options.seeds, half)
+    listed = jobs(study, options.work, regimes, conditions, options.seeds, half)
     failures = run_jobs(
         study, listed, options.work, options.workers, console, declared,
         lambda: collect(options.work, results),

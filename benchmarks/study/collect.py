@@ -12,7 +12,6 @@ import numpy as np
 from nequip_decorr.stability.table import read_runs
 
 from ..hardware import describe
-from .data import OOD_SETS, TEST_SETS
 from .model import REFERENCE, Model
 
 RESULTS: Final = Path(__file__).parent / "results"
@@ -21,6 +20,7 @@ RUN_COLUMNS: Final = (
     *("regime", "condition", "train_seed", "half", "structure", "temperature_K", "seed"),
     *("status", "cause", "value", "stable_time_ps", "length_ps", "wall_s"),
 )
+HALVES: Final = ("tuning", "heldout")
 BLOCKS: Final = ("two_body", "layer_1", "layer_2")
 
 
@@ -33,11 +33,11 @@ def model_row(model: Model) -> dict[str, Any] | None:
     row: dict[str, Any] = dict(
         zip(MODEL_KEY, (model.regime, model.condition, model.seed), strict=True)
     )
-    for name in TEST_SETS:
+    for name in found:
         row[f"force_mae_{name}"] = found[name]["force_mae_eV_per_A"]
         row[f"energy_mae_{name}"] = found[name]["energy_mae_eV_per_atom"]
-    row["force_mae_ood"] = float(np.mean([row[f"force_mae_{name}"] for name in OOD_SETS]))
-    for name in TEST_SETS:
+    row["force_mae_ood"] = float(np.mean([row[f"force_mae_{n}"] for n in found if n != "test_id"]))
+    for name in found:
         row[f"correlation_{name}"] = _mean(found[name]["correlation"])
         row[f"effective_rank_{name}"] = _mean(found[name]["effective_rank"])
     row |= {f"correlation_{b}": inside["correlation"].get(b) for b in BLOCKS}
@@ -45,8 +45,8 @@ def model_row(model: Model) -> dict[str, Any] | None:
     # A resumed training has no meaningful wall time.
     row["train_s"] = None if trained.get("resumed") else trained.get("wall_s")
     row["compile_s"] = None if compiled.get("swapped") else compiled.get("wall_s")
-    for half in ("tuning", "heldout"):
-        note = model.note(f"md_{half}") or {}
+    for half in HALVES:
+        note = _md_note(model, half)
         errors = list(note.get("rdf_error", {}).values())
         row[f"rdf_error_{half}"] = float(np.mean(errors)) if errors else None
         row[f"md_s_{half}"] = note.get("wall_s")
@@ -57,12 +57,21 @@ def _mean(values: dict[str, float]) -> float:
     return float(np.mean(list(values.values())))
 
 
+def _md_folders(model: Model, half: str) -> list[Path]:
+    """The MD of a half; other systems than silicon oxide have their name in front."""
+    notes = (*model.folder.glob(f"md_{half}.json"), *model.folder.glob(f"md_*_{half}.json"))
+    return [path.with_suffix("") for path in notes]
+
+
+def _md_note(model: Model, half: str) -> dict[str, Any]:
+    folders = _md_folders(model, half)
+    return (model.note(folders[0].name) if folders else None) or {}
+
+
 def run_rows(model: Model, half: str) -> list[dict[str, Any]]:
     """The MD runs of a model on a half, none before they are all done."""
-    if model.note(f"md_{half}") is None:
-        return []
     key = {"regime": model.regime, "condition": model.condition, "train_seed": model.seed}
-    return _rows(model.folder / f"md_{half}", key, half)
+    return [r for folder in _md_folders(model, half) for r in _rows(folder, key, half)]
 
 
 def _rows(folder: Path, key: dict[str, Any], half: str) -> list[dict[str, Any]]:
@@ -83,7 +92,7 @@ def collect(work: Path, results: Path = RESULTS) -> None:
         if row is None:
             continue
         models.append(row)
-        runs += [r for half in ("tuning", "heldout") for r in run_rows(model, half)]
+        runs += [r for half in HALVES for r in run_rows(model, half)]
     for folder in sorted((work / REFERENCE).glob("*")):
         key = {"regime": REFERENCE, "condition": REFERENCE, "train_seed": 0}
         runs += _rows(folder, key, folder.name)
@@ -100,7 +109,8 @@ def _merge(path: Path, rows: list[dict[str, Any]], key: tuple[str, ...]) -> None
     merged |= {_key(row, key): row for row in rows}
     ordered = sorted(merged.values(), key=lambda row: _key(row, key))
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n", extrasaction="ignore")
+        columns = dict.fromkeys(name for row in ordered for name in row)
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows({k: _short(v) for k, v in row.items()} for row in ordered)
 

@@ -20,12 +20,17 @@ from nequip_decorr.datasets import (
     sample,
 )
 
-from .declared import Half, Regime, Study
+from . import hfo2
+from .declared import HFO2, Half, Regime, Study
 
 TEST_SETS: Final = ("test_id", "test_hot", "test_siox1.55", "test_siox1.1")
-OOD_SETS: Final = TEST_SETS[1:]
 TEST_REMOVAL_SEED: Final = 303
 BUILDERS: Final = {"quartz": quartz, "cristobalite": cristobalite}
+
+
+def test_sets(regime: Regime) -> tuple[str, ...]:
+    """Names of the labelled test sets, the one in distribution first."""
+    return hfo2.TEST_SETS if regime.system == HFO2 else TEST_SETS
 
 
 def crystals() -> dict[str, Atoms]:
@@ -41,6 +46,8 @@ def poor_cells(cells: dict[str, Atoms], ratio: float, removal_seed: int) -> dict
 
 def make_frames(study: Study, regime: Regime, folder: Path) -> Path:
     """``train.xyz``, ``val.xyz`` and the test sets of a regime, made once."""
+    if regime.system == HFO2:
+        return hfo2.make_frames(study.test_frames, regime, folder)
     if (folder / "done.json").is_file():
         return folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -77,6 +84,8 @@ def make_frames(study: Study, regime: Regime, folder: Path) -> Path:
 
 def make_cells(half: Half, folder: Path) -> dict[str, Path]:
     """Start cells of a half by name, made once."""
+    if half.system == HFO2:
+        return hfo2.make_cells(half)
     names = {
         f"{crystal} SiO{ratio:g}": folder / f"{crystal}_siox{ratio:g}.xyz"
         for ratio in half.ratios

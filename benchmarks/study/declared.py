@@ -11,6 +11,8 @@ import yaml
 HERE: Final = Path(__file__).parent
 DECLARED: Final = HERE / "conditions.yaml"
 STOCK: Final = "stock"
+SIOX: Final = "siox"
+HFO2: Final = "hfo2"
 TERM: Final = "nequip_decorr.FeatureDecorrelation"
 SCHEDULER: Final = "nequip_decorr.DecorrelationScheduler"
 BLOCK_SIZE: Final = "${training_module.model.num_scalar_features}"
@@ -21,16 +23,18 @@ class Regime:
     """Training data and length.
 
     Attributes:
-        frames: training frames of each crystal and temperature.
-        temperatures_K: of the training frames.
+        frames: training frames; for ``siox`` of each crystal and temperature.
         epochs: training length; ``val_every`` epochs lie between two validations.
+        temperatures_K: of the training frames (``siox``).
+        system: ``siox`` or ``hfo2``.
     """
 
     name: str
     frames: int
-    temperatures_K: tuple[float, ...]
     epochs: int
     val_every: int
+    temperatures_K: tuple[float, ...] = ()
+    system: str = SIOX
 
 
 @dataclass(frozen=True)
@@ -41,14 +45,20 @@ class Half:
         removal_seed: of the oxygens that are taken out.
         velocity_seeds: one MD run of each cell per seed.
         length_ps: of a run.
-        ratios: O/Si of the cells.
+        temperature_K: of a run.
+        ratios: O/Si of the cells (``siox``).
+        cells: names of the start cells (``hfo2``).
+        system: ``siox`` or ``hfo2``.
     """
 
     name: str
-    removal_seed: int
     velocity_seeds: tuple[int, ...]
+    removal_seed: int = 0
     length_ps: float = 10.0
+    temperature_K: float = 2000.0
     ratios: tuple[float, ...] = (2.0, 1.55, 1.1)
+    cells: tuple[str, ...] = ()
+    system: str = SIOX
 
 
 @dataclass(frozen=True)
@@ -92,7 +102,11 @@ class Study:
     halves: dict[str, Half]
     conditions: dict[str, Condition]
     test_frames: int
-    temperature_K: float
+
+    def half_of(self, regime: str, half: str) -> str:
+        """Name of the ``tuning`` or ``heldout`` half for the system of a regime."""
+        system = self.regime(regime).system
+        return half if system == SIOX else f"{system}_{half}"
 
     def condition(self, name: str) -> Condition:
         """A condition by name.
@@ -134,9 +148,7 @@ def read_study(path: Path = DECLARED) -> Study:
         raise ValueError(f"{path}: given twice: {sorted({n for n in names if names.count(n) > 1})}")
     if STOCK not in conditions:
         raise ValueError(f"{path}: no condition named {STOCK!r}")
-    return Study(
-        regimes, halves, conditions, int(data["test_frames"]), float(data["temperature_K"])
-    )
+    return Study(regimes, halves, conditions, int(data["test_frames"]))
 
 
 def _tuples(data: dict[str, Any]) -> dict[str, Any]:
@@ -144,13 +156,13 @@ def _tuples(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def training_config(
-    stock: dict[str, Any], condition: Condition, regime: Regime, data_dir: Path, seed: int
+    stock: dict[str, Any], condition: Condition, regime: Regime, seed: int
 ) -> dict[str, Any]:
     """The config that ``nequip-train`` gets: the stock one with a condition's changes."""
     from omegaconf import OmegaConf
 
     config = OmegaConf.create(stock)
-    config.update(data_dir=str(data_dir), seed=seed, epochs=regime.epochs, run=["train"])
+    config.update(seed=seed, epochs=regime.epochs, run=["train"])
     config.trainer.check_val_every_n_epoch = regime.val_every
     config.trainer.enable_progress_bar = False
     config.trainer.enable_model_summary = False
@@ -165,7 +177,6 @@ def training_config(
     for callback in condition.callbacks:
         config.trainer.callbacks.append(callback)
     merged = OmegaConf.merge(config, condition.config)
-    # A replaced class must not inherit the arguments of the one that stood there.
     plain = OmegaConf.to_container(merged, resolve=False)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}

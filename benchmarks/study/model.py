@@ -31,8 +31,9 @@ from nequip_decorr.stability.campaign import parse_campaign
 from nequip_decorr.stability.evidence import load_runs, structure_errors
 from nequip_decorr.stability.runner import run_campaign
 
-from .data import TEST_SETS, make_cells, make_frames
-from .declared import DECLARED, Half, Study, read_study, training_config
+from . import hfo2
+from .data import make_cells, make_frames, test_sets
+from .declared import DECLARED, HFO2, Half, Regime, Study, read_study, training_config
 from .swap import check, swap_weights
 
 REFERENCE = "reference"
@@ -85,6 +86,14 @@ def script(name: str) -> str:
     return str(beside) if beside.is_file() else name
 
 
+def stock_config(regime: Regime, frames: Path) -> dict[str, Any]:
+    """The stock config of a regime's system, for its data."""
+    if regime.system == HFO2:
+        return hfo2.stock_config(frames)
+    config = yaml.safe_load((configs_dir() / "siox_allegro.yaml").read_text())
+    return {**config, "data_dir": str(frames)}
+
+
 def train(model: Model, study: Study) -> None:
     """``nequip-train`` on the condition's config, which is kept beside the checkpoint."""
     if model.note("trained"):
@@ -94,8 +103,7 @@ def train(model: Model, study: Study) -> None:
     condition = study.condition(model.condition)
     regime = study.regime(condition.regime or model.regime)
     frames = make_frames(study, regime, model.work / "data" / regime.name)
-    stock = yaml.safe_load((configs_dir() / "siox_allegro.yaml").read_text())
-    config = training_config(stock, condition, regime, frames, model.seed)
+    config = training_config(stock_config(regime, frames), condition, regime, model.seed)
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     command = [script("nequip-train"), "-cp", str(folder), "-cn", "config"]
     command.append(f"hydra.run.dir={folder}")
@@ -118,7 +126,7 @@ def compile_model(model: Model, study: Study) -> None:
     started = time.monotonic()
     checkpoint, out = model.folder / "best.ckpt", model.folder / "model.nequip.pt2"
     frames = make_frames(study, study.regime(model.regime), model.work / "data" / model.regime)
-    test_file = frames / f"{TEST_SETS[-1]}.xyz"
+    test_file = frames / f"{test_sets(study.regime(model.regime))[-1]}.xyz"
     template = model.work / "templates" / _architecture(model, study)
     swapped = False
     if template.is_dir():
@@ -167,21 +175,19 @@ def evaluate(model: Model, study: Study) -> None:
     frames = make_frames(study, study.regime(model.regime), model.work / "data" / model.regime)
     block = yaml.safe_load((model.folder / "config.yaml").read_text())
     size = int(block["training_module"]["model"]["num_scalar_features"])
-    files = {name: frames / f"{name}.xyz" for name in TEST_SETS}
+    files = {name: frames / f"{name}.xyz" for name in test_sets(study.regime(model.regime))}
     found = evaluate_files(model.folder / "best.ckpt", files, size)
     _finish(model, "evaluated", {name: e.to_dict() for name, e in found.items()})
 
 
-def campaign(
-    study: Study, half: Half, work: Path, entry: Any, name: str, out: Path
-) -> dict[str, Any]:
+def campaign(half: Half, work: Path, entry: Any, name: str, out: Path) -> dict[str, Any]:
     """The MD of a model on a half, as a campaign."""
     cells = make_cells(half, work / "cells" / half.name)
     return {
         "name": name,
         "models": {name: entry},
         "structures": {label: str(path) for label, path in cells.items()},
-        "temperatures_K": [study.temperature_K],
+        "temperatures_K": [half.temperature_K],
         "seeds": list(half.velocity_seeds),
         "length_ps": half.length_ps,
         "trajectory_every": EVERY_FEW_FRAMES,
@@ -189,12 +195,10 @@ def campaign(
     }
 
 
-def simulate(
-    study: Study, half: Half, work: Path, entry: Any, name: str, out: Path, workers: int = 1
-) -> float:
+def simulate(half: Half, work: Path, entry: Any, name: str, out: Path, workers: int = 1) -> float:
     """Run a campaign and return its wall time."""
     started = time.monotonic()
-    data = campaign(study, half, work, entry, name, out)
+    data = campaign(half, work, entry, name, out)
     summary = run_campaign(parse_campaign(data, work, name), workers=workers)
     if summary.stopped:
         raise RuntimeError(summary.message)
@@ -210,23 +214,24 @@ def molecular_dynamics(model: Model, study: Study, half: Half) -> None:
         return
     entry = str(model.folder / "model.nequip.pt2")
     out = model.folder / f"md_{half.name}"
-    wall = simulate(study, half, model.work, entry, model.condition, out)
+    wall = simulate(half, model.work, entry, model.condition, out)
     _finish(
         model,
         f"md_{half.name}",
-        {"wall_s": wall, "rdf_error": rdf_error(out, model.work / REFERENCE / half.name)},
+        {"wall_s": wall, "rdf_error": rdf_error(half, out, model.work / REFERENCE / half.name)},
     )
 
 
-def rdf_error(out: Path, reference: Path) -> dict[str, float]:
+def rdf_error(half: Half, out: Path, reference: Path) -> dict[str, float]:
     """Mean absolute RDF error by structure over the stable segment, where there is one."""
-    runs, _ = load_runs([out, reference])
+    files = hfo2.radial_distributions(half) if half.system == HFO2 else None
+    runs, _ = load_runs([out] if files else [out, reference])
     frames: dict[Any, list[Any]] = {}
     lengths = {}
     for run in runs:
         frames.setdefault(run.key, []).append(run.stable_frames())
         lengths[run.key] = run.spec.length_ps
-    found, _ = structure_errors(frames, lengths, REFERENCE)
+    found, _ = structure_errors(frames, lengths, files or REFERENCE)
     is_rdf = [e for e in found if "average" in e.errors and e.got.kind == "rdf"]
     return {e.key[1]: float(e.errors["average"]) for e in is_rdf}
 

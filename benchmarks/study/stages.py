@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from .data import make_cells, make_frames
-from .declared import DECLARED, STOCK, Study
+from .declared import DECLARED, SIOX, STOCK, Study
 from .model import REFERENCE, Model, simulate
 
 PAPER = "paper"
@@ -35,11 +35,16 @@ class Job:
 
 
 def jobs(
-    work: Path, regimes: Sequence[str], conditions: Sequence[str], seeds: Iterable[int], half: str
+    study: Study,
+    work: Path,
+    regimes: Sequence[str],
+    conditions: Sequence[str],
+    seeds: Iterable[int],
+    half: str,
 ) -> list[Job]:
     """All of them, the first seed of everything before the second of anything."""
     return [
-        Job(Model(work, regime, condition, seed), half)
+        Job(Model(work, regime, condition, seed), study.half_of(regime, half))
         for seed in seeds
         for regime in regimes
         for condition in conditions
@@ -55,10 +60,12 @@ def prepare(study: Study, todo: Sequence[Job], work: Path, workers: int, console
     for name in sorted({job.half for job in todo}):
         half = study.halves[name]
         make_cells(half, work / "cells" / name)
+        if half.system != SIOX:
+            continue
         out = work / REFERENCE / name
         if not (out / "runs.csv").is_file():
             console.print(f"reference potential: MD of the {name} half")
-            simulate(study, half, work, {"reference": "siox"}, REFERENCE, out, workers)
+            simulate(half, work, {"reference": "siox"}, REFERENCE, out, workers)
 
 
 def run_jobs(

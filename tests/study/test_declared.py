@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from benchmarks.study import metrics
+from benchmarks.study import hfo2, metrics
 from benchmarks.study.analysis import Tables, log_stable_time, relation, select
 from benchmarks.study.declared import DECLARED, read_study, training_config
 from nequip_decorr import FeatureDecorrelation
@@ -22,7 +22,7 @@ def test_every_condition_makes_a_config() -> None:
     study = read_study()
     regime = study.regime("harsh")
     for condition in study.conditions.values():
-        config = training_config(STOCK_CONFIG, condition, regime, Path("data"), 3)
+        config = training_config(STOCK_CONFIG, condition, regime, 3)
         loss = config["training_module"]["loss"]
         assert config["seed"] == 3
         assert ("extra_metrics" in loss) == (condition.term is not None)
@@ -32,9 +32,7 @@ def test_every_condition_makes_a_config() -> None:
 def test_the_papers_form_is_the_shipped_config() -> None:
     study = read_study()
     shipped = yaml.safe_load((configs_dir() / "siox_allegro_decorr.yaml").read_text())
-    config = training_config(
-        STOCK_CONFIG, study.condition("paper"), study.regime("harsh"), Path("data"), 1
-    )
+    config = training_config(STOCK_CONFIG, study.condition("paper"), study.regime("harsh"), 1)
     ours = config["training_module"]["loss"]["extra_metrics"][0]
     theirs = shipped["training_module"]["loss"]["extra_metrics"][0]
     assert ours["coeff"] == theirs["coeff"]
@@ -48,6 +46,25 @@ def test_halves_share_no_cell_or_velocity() -> None:
     halves = read_study().halves
     assert halves["tuning"].removal_seed != halves["heldout"].removal_seed
     assert not set(halves["tuning"].velocity_seeds) & set(halves["heldout"].velocity_seeds)
+
+
+def test_missing_hfo2_data_say_where_they_were_sought(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NEQUIP_DECORR_HFO2", str(tmp_path))
+    with pytest.raises(ValueError, match="no HfO2 data in .*NEQUIP_DECORR_HFO2"):
+        hfo2.data_folder()
+    assert read_study().half_of("hfo2", "tuning") == "hfo2_tuning"
+    assert read_study().half_of("harsh", "tuning") == "tuning"
+
+
+def test_hfo2_stock_has_no_term(tmp_path: Path) -> None:
+    stock = hfo2.stock_config(tmp_path)
+    assert "extra_metrics" not in stock["training_module"]["loss"]
+    assert [c["_target_"].rsplit(".", 1)[1] for c in stock["trainer"]["callbacks"]] == [
+        "ModelCheckpoint"
+    ]
+    assert len(stock["test_files"]) == len(hfo2.TEST_SETS)
 
 
 def test_an_unknown_name_lists_what_there_is() -> None:
