@@ -52,7 +52,7 @@ def test_missing_hfo2_data_say_where_they_were_sought(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NEQUIP_DECORR_HFO2", str(tmp_path))
-    with pytest.raises(ValueError, match="no HfO2 data in .*NEQUIP_DECORR_HFO2"):
+    with pytest.raises(ValueError, match=r"no HfO2 data in .*NEQUIP_DECORR_HFO2"):
         hfo2.data_folder()
     assert read_study().half_of("hfo2", "tuning") == "hfo2_tuning"
     assert read_study().half_of("harsh", "tuning") == "tuning"
