@@ -42,14 +42,15 @@ def model_row(model: Model) -> dict[str, Any] | None:
         row[f"effective_rank_{name}"] = _mean(found[name]["effective_rank"])
     row |= {f"correlation_{b}": inside["correlation"].get(b) for b in BLOCKS}
     trained, compiled = model.note("trained") or {}, model.note("compiled") or {}
-    # A resumed training has no meaningful wall time.
-    row["train_s"] = None if trained.get("resumed") else trained.get("wall_s")
-    row["compile_s"] = None if compiled.get("swapped") else compiled.get("wall_s")
+    # A resumed training has no meaningful time.
+    for kind in ("wall", "cpu"):
+        row[f"train_{kind}_s"] = None if trained.get("resumed") else trained.get(f"{kind}_s")
+    row["compile_wall_s"] = None if compiled.get("swapped") else compiled.get("wall_s")
     for half in HALVES:
         note = _md_note(model, half)
         errors = list(note.get("rdf_error", {}).values())
         row[f"rdf_error_{half}"] = float(np.mean(errors)) if errors else None
-        row[f"md_s_{half}"] = note.get("wall_s")
+        row[f"md_wall_s_{half}"] = note.get("wall_s")
     return row
 
 

@@ -88,9 +88,9 @@ def _confirmed_claims(tables: Tables, name: str) -> list[list[str]]:
         word = "**reproduced**" if kept else "**not reproduced**" if lost else NOT_SHOWN
         claim = f"little loss of accuracy, within 2 % (`{name}`)"
         rows.append([claim, word, f"ID force error ratio {interval(error)}"])
-    cost = error_ratio(tables, STOCK, name, "train_s", shared)
+    cost = error_ratio(tables, STOCK, name, "train_cpu_s", shared)
     if cost is not None:
-        evidence = f"wall time of training, ratio {interval(cost)}, on shared cores"
+        evidence = f"processor time of training, ratio {interval(cost)}, on shared cores"
         rows.append([f"cost under 3 % (`{name}`)", "not measured properly here", evidence])
     return rows
 
@@ -104,7 +104,7 @@ def what_was_run(
         hours = [
             m[c] or 0.0
             for m in t.models
-            for c in ("train_s", "compile_s", "md_s_tuning", "md_s_heldout")
+            for c in ("train_wall_s", "compile_wall_s", "md_wall_s_tuning", "md_wall_s_heldout")
         ]
         names = {m["condition"] for m in t.models}
         rows.append(

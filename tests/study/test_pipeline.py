@@ -22,7 +22,7 @@ def test_a_tiny_confirmation(tmp_path: Path) -> None:
     runs = read_table(tmp_path / "results" / "runs.csv")
     assert [m["condition"] for m in models] == ["paper", "stock"]
     # One architecture: the second model takes the compiled code of the first.
-    assert sorted(m["compile_s"] is None for m in models) == [False, True]
+    assert sorted(m["compile_wall_s"] is None for m in models) == [False, True]
     assert len(runs) == 3 * 4
     assert {r["status"] for r in runs if r["condition"] == "reference"} == {"survived"}
 
