@@ -37,7 +37,7 @@ def survival(tables: Tables, half: str, conditions: Sequence[str], path: Path) -
             c = curve(runs)
             t, end = np.maximum(c.time_ps, 5e-3), horizon(runs)
             t, s = np.append(t, end), np.append(c.survival, c.survival[-1])
-            label = f"{name} ({len(tables.seeds(half, name))} seeds, {len(runs)} runs)"
+            label = f"{name}: {len(tables.seeds(half, name))} trainings, {len(runs)} runs"
             ax.step(t, s, where="post", label=label, **styles[name])
             low, high = (np.append(x, x[-1]) for x in (c.low, c.high))
             colour = styles[name]["color"]
@@ -73,13 +73,12 @@ def forest(tables: Tables, half: str, conditions: Sequence[str], path: Path) -> 
                         ax.plot([value.low, value.high], [row, row], color="#0072B2", linewidth=1)
         for ax, title in zip(axes[0], titles, strict=True):
             ax.axvline(1, color=SOFT, linewidth=0.8)
-            ax.set(xscale="log")
             ax.set_title(title)
             ax.set_xlabel("over stock")
-            _plain_log(ax.xaxis)
             grid(ax, "x")
         axes[0, 0].set_yticks(range(len(order)), order)
-        axes[0, 0].set_xlim(0.1, 30)
+        axes[0, 0].set(xscale="log", xlim=(0.1, 30), ylim=(-0.6, len(order) - 0.4))
+        _plain_log(axes[0, 0].xaxis)
         fig.savefig(path, dpi=DPI)
 
 

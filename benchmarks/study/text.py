@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from nequip_decorr.stability.compare import Comparison
 from nequip_decorr.stability.outcomes import Estimate
 
 from .analysis import (
@@ -30,6 +31,13 @@ def mean_of(tables: Tables, condition: str, column: str, seeds: Sequence[int]) -
     """Mean of a column over training seeds."""
     values = [v for s, v in tables.by_seed(condition, column).items() if s in seeds]
     return float(np.mean(values)) if values else None
+
+
+def over_seeds(found: Comparison) -> str:
+    """RMST ratio and interval; one training seed says nothing of others."""
+    if found.clusters["train_seed"] < 2:
+        return f"{number(found.ratio.value)} (one seed)"
+    return interval(found.ratio)
 
 
 def claims(tables: Tables, best: str | None, relations: Mapping[bool, Relation | None]) -> str:
@@ -171,7 +179,7 @@ def screening(tables: Tables, study: Study, best: str | None, bound: float) -> s
         ]
         correlation = number(mean_of(tables, name, "correlation_test_id", seeds))
         rank = number(mean_of(tables, name, "effective_rank_test_id", seeds))
-        ratio = interval(found.ratio) if found else "1"
+        ratio = over_seeds(found) if found else "1"
         rows.append(
             [f"`{name}`", str(len(seeds)), number(mean.rmst_ps), ratio, *errors, correlation, rank]
         )
@@ -214,7 +222,7 @@ def confirmation(tables: Tables, names: Sequence[str]) -> str:
                 f"`{name}`",
                 str(len(seeds)),
                 interval(Estimate(mean.rmst_ps, mean.low_ps, mean.high_ps)),
-                interval(found.ratio) if found else "1",
+                over_seeds(found) if found else "1",
                 number(found.permutation.p_value) if found else "-",
                 *errors,
                 number(mean_of(tables, name, "correlation_test_id", seeds)),
