@@ -1,0 +1,128 @@
+"""Does decorrelation lengthen MD? One command per stage; each goes on where it was stopped.
+
+    python -m benchmarks.study regime  --work DIR     # where does the stock model fail?
+    python -m benchmarks.study screen  --work DIR     # what helps, on the tuning half?
+    python -m benchmarks.study confirm --work DIR     # does it hold, on the held-out half?
+    python -m benchmarks.study report  [--work DIR]   # tables, figures, docs/results.md
+    python -m benchmarks.study smoke   --work DIR     # ten minutes: does the pipeline run?
+
+Run it from the root of a checkout. DIR gets the trained models and MD (about 3 MB a model); the
+small tables go to benchmarks/study/results. More seeds or conditions later redo nothing. What is
+compared with what, and why, is in benchmarks/study/PROTOCOL.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+from .analysis import Tables, select
+from .collect import RESULTS, collect, read_table
+from .declared import DECLARED, HERE, SIOX, Study, read_study
+from .stages import PAPER, STOCK, jobs, run_jobs
+
+SMOKE = HERE / "smoke.yaml"
+CHOSEN_REGIME = "harsh"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    main = argparse.ArgumentParser(
+        prog="python -m benchmarks.study",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    stages = main.add_subparsers(dest="stage", required=True)
+    defaults = {
+        "regime": ("stock models in every regime, tuning half", [1, 2]),
+        "screen": ("every declared condition, tuning half", [1, 2]),
+        "confirm": ("stock, paper's form, best found: held-out half", list(range(101, 109))),
+        "smoke": ("a tiny confirmation of two seeds, to test the pipeline", [1, 2]),
+        "report": ("tables, figures and docs/results.md from the CSV", []),
+    }
+    for name, (text, seeds) in defaults.items():
+        stage = stages.add_parser(name, help=text, description=text)
+        needed = name != "report"
+        stage.add_argument("--work", type=Path, required=needed, help="folder of models and MD")
+        if not needed:
+            continue
+        stage.add_argument(
+            "--workers", type=int, default=2, help="models side by side, a core each"
+        )
+        stage.add_argument("--seeds", type=int, nargs="+", default=seeds, help="training seeds")
+        stage.add_argument("--regimes", nargs="+", help="default: those of the protocol")
+        stage.add_argument("--conditions", nargs="+", help="by name; default: those of the stage")
+    return main
+
+
+def confirmed_by_default(study: Study, results: Path = RESULTS) -> list[str]:
+    """Stock, the paper's form, and what the screening so far has as the best found."""
+    names = [STOCK, PAPER]
+    if (results / "runs.csv").is_file():
+        tables = Tables.of(
+            CHOSEN_REGIME, *(read_table(results / f"{t}.csv") for t in ("models", "runs"))
+        )
+        screened = tables.conditions("tuning")
+        candidates = [c.name for c in study.conditions.values() if c.candidate]
+        best, _ = select(tables, [c for c in candidates if c in screened], STOCK)
+        if best is not None and best not in names:
+            names.append(best)
+    return names
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a stage; 1 if a model of it failed."""
+    options, console = parser().parse_args(arguments), Console()
+    smoke = options.stage == "smoke"
+    if options.work is not None:
+        options.work = options.work.resolve()
+    if options.stage == "report":
+        from .report import write_report
+
+        if options.work is not None:
+            collect(options.work)
+        write_report(console)
+        return 0
+    declared = SMOKE if smoke else DECLARED
+    study = read_study(declared)
+    if options.workers < 1:
+        raise SystemExit(f"--workers must be at least 1, got {options.workers}")
+    results = options.work / "results" if smoke else RESULTS
+    conditions = (
+        options.conditions
+        or {
+            "regime": [STOCK],
+            "screen": list(study.conditions),
+            "confirm": confirmed_by_default(study),
+            "smoke": list(study.conditions),
+        }[options.stage]
+    )
+    regimes = options.regimes or (
+        [n for n, r in study.regimes.items() if r.system == SIOX]
+        if smoke or options.stage == "regime"
+        else [CHOSEN_REGIME]
+    )
+    try:
+        for name in conditions:
+            study.condition(name)
+        for name in regimes:
+            study.regime(name)
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+    half = "heldout" if options.stage in ("confirm", "smoke") else "tuning"
+    listed = jobs(study, options.work, regimes, conditions, options.seeds, half)
+    failures = run_jobs(
+        study, listed, options.work, options.workers, console, declared,
+        lambda: collect(options.work, results),
+    )  # fmt: skip
+    collect(options.work, results)
+    console.print(f"tables: {results}")
+    for failure in failures:
+        console.print(failure, style="red", markup=False)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

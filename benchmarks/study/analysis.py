@@ -1,0 +1,210 @@
+"""From the two tables to the numbers of the report; survival statistics are the package's."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from scipy import stats
+
+from nequip_decorr.stability.compare import Comparison, compare
+from nequip_decorr.stability.outcomes import Estimate, outcomes
+from nequip_decorr.stability.survival import Rmst, SurvivalCurve, kaplan_meier, rmst
+
+Row = dict[str, Any]
+CLUSTERS: Final = ("train_seed", "structure")
+SHORTEST_PS: Final = 1e-3
+RESAMPLES: Final = 4000
+MIN_WITHIN: Final = 3
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Both tables of one regime."""
+
+    regime: str
+    models: list[Row]
+    runs: list[Row]
+
+    @classmethod
+    def of(cls, regime: str, models: Sequence[Row], runs: Sequence[Row]) -> Tables:
+        """The rows of a regime; runs get the condition as their ``model``."""
+        chosen = [{**r, "model": r["condition"]} for r in runs if r["regime"] == regime]
+        return cls(regime, [m for m in models if m["regime"] == regime], chosen)
+
+    def half(self, half: str, condition: str | None = None) -> list[Row]:
+        """Runs on a half, of one condition or of all."""
+        wanted = (condition, None)
+        return [
+            r for r in self.runs if r["half"] == half and (r["model"] in wanted or not condition)
+        ]
+
+    def conditions(self, half: str) -> list[str]:
+        """Conditions that have runs on a half."""
+        return sorted({r["model"] for r in self.half(half)})
+
+    def seeds(self, half: str, condition: str) -> list[int]:
+        """Training seeds of a condition on a half."""
+        return sorted({r["train_seed"] for r in self.half(half, condition)})
+
+    def by_seed(self, condition: str, column: str) -> dict[int, float]:
+        """A column of the model table, by training seed, where it has a number."""
+        return {
+            m["train_seed"]: float(m[column])
+            for m in self.models
+            if m["condition"] == condition and m.get(column) is not None
+        }
+
+
+def mean_time(runs: Sequence[Row], horizon_ps: float) -> Rmst:
+    """RMST with an interval by training seed and structure."""
+    data, labels = _clustered(runs)
+    return rmst(data.time_ps, data.failed, horizon_ps, cluster=labels)
+
+
+def curve(runs: Sequence[Row]) -> SurvivalCurve:
+    """Kaplan-Meier curve with a band by training seed and structure."""
+    data, labels = _clustered(runs)
+    return kaplan_meier(data.time_ps, data.failed, cluster=labels)
+
+
+def _clustered(runs: Sequence[Row]) -> tuple[Any, np.ndarray]:
+    data = outcomes(runs, CLUSTERS)
+    codes = [np.unique(data.columns[c], return_inverse=True)[1].ravel() for c in CLUSTERS]
+    return data, np.stack(codes, axis=1)
+
+
+def against(tables: Tables, half: str, baseline: str, condition: str) -> Comparison | None:
+    """A condition against a baseline over the training seeds that both have."""
+    shared = set(tables.seeds(half, baseline)) & set(tables.seeds(half, condition))
+    if not shared:
+        return None
+    rows = [r for r in tables.half(half) if r["train_seed"] in shared]
+    return compare(rows, baseline, condition, cluster=CLUSTERS, horizon_ps=_length(rows))
+
+
+def _length(rows: Sequence[Row]) -> float:
+    return min(float(r["length_ps"]) for r in rows)
+
+
+def horizon(runs: Sequence[Row]) -> float:
+    """Length that was asked for."""
+    return _length(runs)
+
+
+def causes(runs: Sequence[Row]) -> str:
+    """How runs ended, in words."""
+    count = Counter(r["cause"] if r["status"] == "failed" else r["status"] for r in runs)
+    return ", ".join(f"{name} {n}" for name, n in count.most_common())
+
+
+def error_ratio(
+    tables: Tables, baseline: str, condition: str, column: str, seeds: Sequence[int] | None = None
+) -> Estimate | None:
+    """Ratio of a positive column by paired training seeds: geometric mean, Student t interval."""
+    a, b = (tables.by_seed(c, column) for c in (baseline, condition))
+    shared = sorted(a.keys() & b.keys() & set(seeds if seeds is not None else a))
+    if not shared:
+        return None
+    logs = np.log([b[s] / a[s] for s in shared])
+    half = np.inf
+    if len(logs) > 1:
+        half = stats.t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs))
+    mean = logs.mean()
+    return Estimate(*(float(np.exp(x)) for x in (mean, mean - half, mean + half)))
+
+
+@dataclass(frozen=True)
+class Relation:
+    """Rank correlation of feature correlation and stability over models."""
+
+    estimate: Estimate
+    models: int
+    conditions: int
+
+
+def log_stable_time(tables: Tables, half: str) -> dict[tuple[str, int], float]:
+    """Mean log10 of the stable time in ps, a run that survives counting as its length."""
+    found: dict[tuple[str, int], list[float]] = {}
+    for r in tables.half(half):
+        if r["status"] != "error":
+            time = max(float(r["stable_time_ps"]), SHORTEST_PS)
+            found.setdefault((r["model"], r["train_seed"]), []).append(np.log10(time))
+    return {key: float(np.mean(values)) for key, values in found.items()}
+
+
+def relation(tables: Tables, halves: Sequence[str], within: bool, seed: int = 0) -> Relation | None:
+    """Spearman's coefficient of mean absolute correlation with stability, over models.
+
+    Args:
+        tables: of a regime.
+        halves: whose runs count; a half is a stratum, since its cells are its own.
+        within: rank inside each condition (and half) with three models or more.
+        seed: of the bootstrap.
+    """
+    groups: dict[Any, list[tuple[float, float]]] = {}
+    names = set()
+    for half in halves:
+        for (condition, train_seed), time in log_stable_time(tables, half).items():
+            correlation = tables.by_seed(condition, "correlation_test_id").get(train_seed)
+            if correlation is not None:
+                key = (half, condition) if within else half
+                groups.setdefault(key, []).append((correlation, time))
+                names.add(condition)
+    parts = [np.array(g) for g in groups.values() if len(g) >= MIN_WITHIN]
+    if not parts:
+        return None
+    rng = np.random.default_rng(seed)
+    draws = [
+        _stratified([p[rng.integers(0, len(p), len(p))] for p in parts]) for _ in range(RESAMPLES)
+    ]
+    low, high = np.nanpercentile(draws, [2.5, 97.5])
+    used = len({k[1] for k, g in groups.items() if len(g) >= MIN_WITHIN}) if within else len(names)
+    value = _stratified(parts)
+    return Relation(Estimate(value, float(low), float(high)), sum(map(len, parts)), used)
+
+
+def _stratified(parts: Sequence[np.ndarray]) -> float:
+    """Pearson's coefficient of the ranks, taken and centred within each stratum."""
+    x, y = (np.concatenate([_ranks(p[:, k]) for p in parts]) for k in (0, 1))
+    norm = np.sqrt((x @ x) * (y @ y))
+    return float(x @ y / norm) if norm > 0 else float("nan")
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    ranks = stats.rankdata(values) / len(values)
+    return ranks - ranks.mean()
+
+
+def select(
+    tables: Tables, candidates: Sequence[str], stock: str, bounds: Sequence[float] = (1.02, 1.1)
+) -> tuple[str | None, float]:
+    """The best found by the rule of the protocol, and the bound on the ID error that it met."""
+    means = {}
+    for name in [stock, *candidates]:
+        runs = tables.half("tuning", name)
+        if len(tables.seeds("tuning", name)) >= 2:
+            means[name] = mean_time(runs, horizon(runs)).rmst_ps
+    for bound in bounds:
+        eligible = [
+            name
+            for name in means
+            if name != stock
+            and (ratio := error_ratio(tables, stock, name, "force_mae_test_id")) is not None
+            and ratio.value <= bound
+        ]
+        best = max(eligible, key=lambda name: means[name], default=None)
+        if best is not None and means[best] > means.get(stock, 0.0):
+            return best, bound
+    return None, bounds[-1]
+
+
+def geometric(values: Sequence[float]) -> float:
+    """Geometric mean."""
+    return float(np.exp(np.mean(np.log(values))))
+
+
+Text = Callable[[Estimate | None], str]

@@ -1,0 +1,182 @@
+"""What the study consists of, read from ``conditions.yaml``: regimes, cells, seeds, conditions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+HERE: Final = Path(__file__).parent
+DECLARED: Final = HERE / "conditions.yaml"
+STOCK: Final = "stock"
+SIOX: Final = "siox"
+HFO2: Final = "hfo2"
+TERM: Final = "nequip_decorr.FeatureDecorrelation"
+SCHEDULER: Final = "nequip_decorr.DecorrelationScheduler"
+BLOCK_SIZE: Final = "${training_module.model.num_scalar_features}"
+
+
+@dataclass(frozen=True)
+class Regime:
+    """Training data and length.
+
+    Attributes:
+        frames: training frames; for ``siox`` of each crystal and temperature.
+        epochs: training length; ``val_every`` epochs lie between two validations.
+        temperatures_K: of the training frames (``siox``).
+        system: ``siox`` or ``hfo2``.
+    """
+
+    name: str
+    frames: int
+    epochs: int
+    val_every: int
+    temperatures_K: tuple[float, ...] = ()
+    system: str = SIOX
+
+
+@dataclass(frozen=True)
+class Half:
+    """Start cells and velocities: the tuning or the held-out half.
+
+    Attributes:
+        removal_seed: of the oxygens that are taken out.
+        velocity_seeds: one MD run of each cell per seed.
+        length_ps: of a run.
+        temperature_K: of a run.
+        ratios: O/Si of the cells (``siox``).
+        cells: names of the start cells (``hfo2``).
+        system: ``siox`` or ``hfo2``.
+    """
+
+    name: str
+    velocity_seeds: tuple[int, ...]
+    removal_seed: int = 0
+    length_ps: float = 10.0
+    temperature_K: float = 2000.0
+    ratios: tuple[float, ...] = (2.0, 1.55, 1.1)
+    cells: tuple[str, ...] = ()
+    system: str = SIOX
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One way of training: what it changes in the stock config.
+
+    Attributes:
+        name: unique.
+        group: conditions of one group are shown together.
+        idea: what it is.
+        prediction: what was expected, written before it was run.
+        config: merged into the stock config.
+        callbacks: added to the trainer's.
+        term: arguments of the loss term, ``None`` for none; ``_target_`` for another class.
+        schedule: arguments of the scheduler.
+        regime: trains on the data of another regime (same number of optimiser steps).
+    """
+
+    name: str
+    group: str
+    idea: str
+    prediction: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+    callbacks: tuple[dict[str, Any], ...] = ()
+    term: dict[str, Any] | None = None
+    schedule: dict[str, Any] | None = None
+    regime: str | None = None
+
+    @property
+    def candidate(self) -> bool:
+        """A decorrelation term and otherwise stock training: may become the best found."""
+        other = {k for k in self.config if k != "training_module"}
+        return self.term is not None and not other and self.group not in ("combination", "probe")
+
+
+@dataclass(frozen=True)
+class Study:
+    """All that is declared."""
+
+    regimes: dict[str, Regime]
+    halves: dict[str, Half]
+    conditions: dict[str, Condition]
+    test_frames: int
+
+    def half_of(self, regime: str, half: str) -> str:
+        """Name of the ``tuning`` or ``heldout`` half for the system of a regime."""
+        system = self.regime(regime).system
+        return half if system == SIOX else f"{system}_{half}"
+
+    def condition(self, name: str) -> Condition:
+        """A condition by name.
+
+        Raises:
+            ValueError: unknown.
+        """
+        if name not in self.conditions:
+            raise ValueError(f"no condition {name!r}; declared: {', '.join(self.conditions)}")
+        return self.conditions[name]
+
+    def regime(self, name: str) -> Regime:
+        """A regime by name.
+
+        Raises:
+            ValueError: unknown.
+        """
+        if name not in self.regimes:
+            raise ValueError(f"no regime {name!r}; declared: {', '.join(self.regimes)}")
+        return self.regimes[name]
+
+
+def read_study(path: Path = DECLARED) -> Study:
+    """Read and check the declaration.
+
+    Raises:
+        ValueError: an unknown key, a name given twice, no stock condition.
+    """
+    data = yaml.safe_load(path.read_text())
+    try:
+        regimes = {n: Regime(n, **_tuples(r)) for n, r in data["regimes"].items()}
+        halves = {n: Half(n, **_tuples(h)) for n, h in data["halves"].items()}
+        listed = [Condition(**_tuples(c)) for c in data["conditions"]]
+    except TypeError as error:
+        raise ValueError(f"{path}: {error}") from None
+    conditions = {c.name: c for c in listed}
+    if len(conditions) < len(listed):
+        names = [c.name for c in listed]
+        raise ValueError(f"{path}: given twice: {sorted({n for n in names if names.count(n) > 1})}")
+    if STOCK not in conditions:
+        raise ValueError(f"{path}: no condition named {STOCK!r}")
+    return Study(regimes, halves, conditions, int(data["test_frames"]))
+
+
+def _tuples(data: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+
+
+def training_config(
+    stock: dict[str, Any], condition: Condition, regime: Regime, seed: int
+) -> dict[str, Any]:
+    """The config that ``nequip-train`` gets: the stock one with a condition's changes."""
+    from omegaconf import OmegaConf
+
+    config = OmegaConf.create(stock)
+    config.update(seed=seed, epochs=regime.epochs, run=["train"])
+    config.trainer.check_val_every_n_epoch = regime.val_every
+    config.trainer.enable_progress_bar = False
+    config.trainer.enable_model_summary = False
+    if condition.term is not None:
+        coeff = (condition.schedule or {}).get("end", (condition.schedule or {}).get("start", 0.05))
+        metric = {"_target_": TERM, "block_size": BLOCK_SIZE, **condition.term}
+        entry = {"name": "decorrelation", "coeff": coeff, "metric": metric}
+        config.training_module.loss.extra_metrics = [entry]
+    if condition.schedule is not None:
+        scheduler = {"_target_": SCHEDULER, "metric": "decorrelation", **condition.schedule}
+        config.trainer.callbacks.append(scheduler)
+    for callback in condition.callbacks:
+        config.trainer.callbacks.append(callback)
+    merged = OmegaConf.merge(config, condition.config)
+    plain = OmegaConf.to_container(merged, resolve=False)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}

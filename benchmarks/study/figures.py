@@ -1,0 +1,139 @@
+"""Pictures of the study, drawn from the two tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from nequip_decorr.stability.style import INK, SOFT, figure, grid, model_styles, style
+
+from .analysis import (
+    Tables,
+    against,
+    causes,
+    curve,
+    error_ratio,
+    horizon,
+    log_stable_time,
+    mean_time,
+)
+from .declared import STOCK
+
+DPI = 130
+
+
+def survival(tables: Tables, half: str, conditions: Sequence[str], path: Path) -> None:
+    """Kaplan-Meier curves with 95 % bands."""
+    styles = model_styles(conditions, None)
+    with style():
+        fig, axes = figure(6.4, 3.6)
+        ax = axes[0, 0]
+        for name in conditions:
+            runs = tables.half(half, name)
+            c = curve(runs)
+            t, end = np.maximum(c.time_ps, 5e-3), horizon(runs)
+            t, s = np.append(t, end), np.append(c.survival, c.survival[-1])
+            label = f"{name}: {len(tables.seeds(half, name))} trainings, {len(runs)} runs"
+            ax.step(t, s, where="post", label=label, **styles[name])
+            low, high = (np.append(x, x[-1]) for x in (c.low, c.high))
+            colour = styles[name]["color"]
+            ax.fill_between(t, low, high, step="post", color=colour, alpha=0.12, linewidth=0)
+        ax.set(xscale="log", xlim=(0.02, horizon(runs)), ylim=(0, 1.02))
+        ax.set(xlabel="time (ps, logarithmic)", ylabel="share of runs still stable")
+        ax.set_title(f"{half} half, {tables.regime} regime")
+        _plain_log(ax.xaxis)
+        ax.legend(loc="lower left")
+        grid(ax)
+        fig.savefig(path, dpi=DPI)
+
+
+def forest(tables: Tables, half: str, conditions: Sequence[str], path: Path) -> None:
+    """RMST, ID and OOD force errors and correlation of every condition over stock's."""
+    order = sorted(
+        (c for c in conditions if c != STOCK),
+        key=lambda c: mean_time(tables.half(half, c), 10.0).rmst_ps,
+    )
+    titles = ("mean stable time", "ID force error", "OOD force error", "correlation")
+    with style():
+        fig, axes = figure(9.6, 1.3 + 0.27 * len(order), 1, 4, sharey=True)
+        for row, name in enumerate(order):
+            found = against(tables, half, STOCK, name)
+            values: list[Any] = [found.ratio if found else None]
+            for column in ("force_mae_test_id", "force_mae_ood", "correlation_test_id"):
+                seeds = tables.seeds(half, STOCK)
+                values.append(error_ratio(tables, STOCK, name, column, seeds))
+            for ax, value in zip(axes[0], values, strict=True):
+                if value is not None:
+                    ax.plot(value.value, row, "o", color="#0072B2", markersize=4.5)
+                    if np.isfinite(value.high):
+                        ax.plot([value.low, value.high], [row, row], color="#0072B2", linewidth=1)
+        for ax, title in zip(axes[0], titles, strict=True):
+            ax.axvline(1, color=SOFT, linewidth=0.8)
+            ax.set_title(title)
+            ax.set_xlabel("over stock")
+            grid(ax, "x")
+        axes[0, 0].set_yticks(range(len(order)), order)
+        axes[0, 0].set(xscale="log", xlim=(0.1, 30), ylim=(-0.6, len(order) - 0.4))
+        _plain_log(axes[0, 0].xaxis)
+        fig.savefig(path, dpi=DPI)
+
+
+def _plain_log(axis: Any) -> None:
+    """1, 2 and 5 of every decade, as plain numbers."""
+    axis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5), numticks=8))
+    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def relation(tables: Tables, halves: Sequence[str], path: Path) -> None:
+    """Correlation against stable time, a point per model."""
+    names = sorted({c for half in halves for c in tables.conditions(half)})
+    names.sort(key=lambda n: n != STOCK)
+    styles = model_styles(names, None)
+    markers = dict(zip(names, "osD^vP*X<>hdp8H" * 3, strict=False))
+    with style():
+        fig, axes = figure(4.4 * len(halves) + 2.2, 4.0, 1, len(halves), sharey=True)
+        for ax, half in zip(axes[0], halves, strict=True):
+            for (name, seed), time in log_stable_time(tables, half).items():
+                x = tables.by_seed(name, "correlation_test_id").get(seed)
+                if x is not None:
+                    colour = styles[name]["color"]
+                    ax.plot(x, 10**time, markers[name], color=colour, markersize=5, alpha=0.85)
+            ax.set(yscale="log", xlabel="mean absolute correlation of edge features, ID frames")
+            ax.set_title(f"{half} half")
+            _plain_log(ax.yaxis)
+            grid(ax)
+        axes[0, 0].set_ylabel("stable time (ps), geometric mean of runs")
+        for name in names:
+            axes[0, -1].plot([], [], markers[name], color=styles[name]["color"], label=name)
+        fig.legend(*axes[0, -1].get_legend_handles_labels(), loc="outside right center", fontsize=8)
+        fig.savefig(path, dpi=DPI)
+
+
+def regimes(found: Sequence[Tables], path: Path) -> None:
+    """Stable times of the stock runs in each regime, a point per run."""
+    with style():
+        fig, axes = figure(6.4, 1.2 + 0.55 * len(found))
+        ax = axes[0, 0]
+        rng = np.random.default_rng(0)
+        for row, tables in enumerate(found):
+            runs = tables.half("tuning", STOCK)
+            for r in runs:
+                survived = r["status"] == "survived"
+                y = row + rng.uniform(-0.18, 0.18)
+                face = "none" if survived else "#0072B2"
+                ax.plot(
+                    max(r["stable_time_ps"], 1e-2), y, "o", color="#0072B2", markerfacecolor=face
+                )
+            text = causes(runs)
+            ax.text(1.02, row, text, transform=ax.get_yaxis_transform(), va="center", color=INK)
+        ax.set_yticks(range(len(found)), [t.regime for t in found])
+        ax.set(xscale="log", xlabel="time to failure (ps, logarithmic); open: survived")
+        ax.set_ylim(-0.5, len(found) - 0.5)
+        _plain_log(ax.xaxis)
+        grid(ax, "x")
+        fig.savefig(path, dpi=DPI)

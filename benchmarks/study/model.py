@@ -1,0 +1,272 @@
+"""One model of the study: train, compile, evaluate, MD. Each step leaves a note when it is done.
+
+Started by the stages as a process of its own; killed at any time, the next start goes on after the
+last step that was finished (a training from its last checkpoint, MD from the finished runs).
+
+    python -m benchmarks.study.model --work DIR --regime harsh --condition stock --seed 1 \
+        --half tuning
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nequip_decorr.evaluate import evaluate_files
+from nequip_decorr.resources import configs_dir
+from nequip_decorr.stability.campaign import parse_campaign
+from nequip_decorr.stability.evidence import load_runs, structure_errors
+from nequip_decorr.stability.runner import run_campaign
+
+from . import hfo2
+from .data import make_cells, make_frames, test_sets
+from .declared import DECLARED, HFO2, Half, Regime, Study, read_study, training_config
+from .swap import check, swap_weights
+
+REFERENCE = "reference"
+EVERY_FEW_FRAMES = 20
+
+
+@dataclass(frozen=True)
+class Model:
+    """A condition trained with a seed in a regime."""
+
+    work: Path
+    regime: str
+    condition: str
+    seed: int
+
+    @property
+    def folder(self) -> Path:
+        """Where everything of this model lies."""
+        return self.work / "models" / self.regime / self.condition / str(self.seed)
+
+    def note(self, step: str) -> dict[str, Any] | None:
+        """What a finished step left, ``None`` if it is not finished."""
+        path = self.folder / f"{step}.json"
+        return json.loads(path.read_text()) if path.is_file() else None
+
+    def finished(self, half: str) -> bool:
+        """Whether nothing is left to do for a half."""
+        return self.note("evaluated") is not None and self.note(f"md_{half}") is not None
+
+
+def run_logged(command: list[str], log: Path, **environment: str) -> None:
+    """A command with its output in a log.
+
+    Raises:
+        RuntimeError: it failed; the end of the log is in the text.
+    """
+    variables = {"OMP_NUM_THREADS": "1", **os.environ, **environment}
+    with log.open("a") as file:
+        code = subprocess.run(
+            command, stdout=file, stderr=subprocess.STDOUT, env=variables
+        ).returncode
+    if code:
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-12:])
+        raise RuntimeError(f"{Path(command[0]).name} ended with code {code}; {log} ends:\n{tail}")
+
+
+def script(name: str) -> str:
+    """A command of this Python's environment."""
+    beside = Path(sys.executable).parent / name
+    return str(beside) if beside.is_file() else name
+
+
+def stock_config(regime: Regime, frames: Path) -> dict[str, Any]:
+    """The stock config of a regime's system, for its data."""
+    if regime.system == HFO2:
+        return hfo2.stock_config(frames)
+    config = yaml.safe_load((configs_dir() / "siox_allegro.yaml").read_text())
+    return {**config, "data_dir": str(frames)}
+
+
+def train(model: Model, study: Study) -> None:
+    """``nequip-train`` on the condition's config, which is kept beside the checkpoint."""
+    if model.note("trained"):
+        return
+    folder = model.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    condition = study.condition(model.condition)
+    regime = study.regime(condition.regime or model.regime)
+    frames = make_frames(study, regime, model.work / "data" / regime.name)
+    config = training_config(stock_config(regime, frames), condition, regime, model.seed)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    command = [script("nequip-train"), "-cp", str(folder), "-cn", "config"]
+    command.append(f"hydra.run.dir={folder}")
+    resumed = (folder / "last.ckpt").is_file()
+    if resumed:
+        command.append(f"++ckpt_path={folder / 'last.ckpt'}")
+    started, used = time.monotonic(), _cpu_s()
+    run_logged(command, folder / "train.log")
+    note = {"wall_s": time.monotonic() - started, "cpu_s": _cpu_s() - used, "resumed": resumed}
+    _finish(model, "trained", note)
+
+
+def _cpu_s() -> float:
+    """Processor time of the commands so far; unlike wall time, other work hardly changes it."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def compile_model(model: Model, study: Study) -> None:
+    """A compiled file: one of the same architecture with the weights put in, or ``nequip-compile``.
+
+    The first model of an architecture (and of the training data, whose statistics are compiled in)
+    serves the others. Either way the file is held against the eager model.
+    """
+    if model.note("compiled"):
+        return
+    started = time.monotonic()
+    checkpoint, out = model.folder / "best.ckpt", model.folder / "model.nequip.pt2"
+    frames = make_frames(study, study.regime(model.regime), model.work / "data" / model.regime)
+    test_file = frames / f"{test_sets(study.regime(model.regime))[-1]}.xyz"
+    template = model.work / "templates" / _architecture(model, study)
+    swapped = False
+    if template.is_dir():
+        try:
+            swap_weights(template / out.name, template / checkpoint.name, checkpoint, out)
+            check(out, checkpoint, test_file)
+            swapped = True
+        except ValueError as error:
+            print(f"compiling, since weights could not be swapped: {error}")
+    if not swapped:
+        _compile(model, checkpoint, out)
+        check(out, checkpoint, test_file)
+        _keep(template, checkpoint, out)
+    _finish(model, "compiled", {"wall_s": time.monotonic() - started, "swapped": swapped})
+
+
+def _compile(model: Model, checkpoint: Path, out: Path) -> None:
+    """``nequip-compile``, with a cache of its own that is thrown away."""
+    cache = model.folder / "inductor_cache"
+    command = [script("nequip-compile"), str(checkpoint), str(out), "--mode", "aotinductor"]
+    command += ["--device", "cpu", "--target", "pair_allegro"]
+    run_logged(command, model.folder / "compile.log", TORCHINDUCTOR_CACHE_DIR=str(cache))
+    shutil.rmtree(cache, ignore_errors=True)
+
+
+def _architecture(model: Model, study: Study) -> str:
+    config = yaml.safe_load((model.folder / "config.yaml").read_text())
+    network = {k: v for k, v in config["training_module"]["model"].items() if k != "seed"}
+    data = study.condition(model.condition).regime or model.regime
+    return hashlib.sha256(json.dumps([data, network], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _keep(template: Path, checkpoint: Path, compiled: Path) -> None:
+    with suppress(OSError):  # another worker was first
+        template.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(dir=template.parent))
+        for path in (checkpoint, compiled):
+            shutil.copy(path, scratch)
+        scratch.rename(template)
+
+
+def evaluate(model: Model, study: Study) -> None:
+    """Errors and correlation on the test sets of the regime."""
+    if model.note("evaluated"):
+        return
+    frames = make_frames(study, study.regime(model.regime), model.work / "data" / model.regime)
+    block = yaml.safe_load((model.folder / "config.yaml").read_text())
+    size = int(block["training_module"]["model"]["num_scalar_features"])
+    files = {name: frames / f"{name}.xyz" for name in test_sets(study.regime(model.regime))}
+    found = evaluate_files(model.folder / "best.ckpt", files, size)
+    _finish(model, "evaluated", {name: e.to_dict() for name, e in found.items()})
+
+
+def campaign(half: Half, work: Path, entry: Any, name: str, out: Path) -> dict[str, Any]:
+    """The MD of a model on a half, as a campaign."""
+    cells = make_cells(half, work / "cells" / half.name)
+    return {
+        "name": name,
+        "models": {name: entry},
+        "structures": {label: str(path) for label, path in cells.items()},
+        "temperatures_K": [half.temperature_K],
+        "seeds": list(half.velocity_seeds),
+        "length_ps": half.length_ps,
+        "trajectory_every": EVERY_FEW_FRAMES,
+        "out": str(out),
+    }
+
+
+def simulate(half: Half, work: Path, entry: Any, name: str, out: Path, workers: int = 1) -> float:
+    """Run a campaign and return its wall time."""
+    started = time.monotonic()
+    data = campaign(half, work, entry, name, out)
+    summary = run_campaign(parse_campaign(data, work, name), workers=workers)
+    if summary.stopped:
+        raise RuntimeError(summary.message)
+    errors = [row["message"] for row in summary.rows if row["status"] == "error"]
+    if errors:
+        raise RuntimeError(f"{len(errors)} runs of {name} ended in error: {errors[0]}")
+    return time.monotonic() - started
+
+
+def molecular_dynamics(model: Model, study: Study, half: Half) -> None:
+    """MD on a half, and the error of the RDF against the reference's runs."""
+    if model.note(f"md_{half.name}"):
+        return
+    entry = str(model.folder / "model.nequip.pt2")
+    out = model.folder / f"md_{half.name}"
+    wall = simulate(half, model.work, entry, model.condition, out)
+    _finish(
+        model,
+        f"md_{half.name}",
+        {"wall_s": wall, "rdf_error": rdf_error(half, out, model.work / REFERENCE / half.name)},
+    )
+
+
+def rdf_error(half: Half, out: Path, reference: Path) -> dict[str, float]:
+    """Mean absolute RDF error by structure over the stable segment, where there is one."""
+    files = hfo2.radial_distributions(half) if half.system == HFO2 else None
+    runs, _ = load_runs([out] if files else [out, reference])
+    frames: dict[Any, list[Any]] = {}
+    lengths = {}
+    for run in runs:
+        frames.setdefault(run.key, []).append(run.stable_frames())
+        lengths[run.key] = run.spec.length_ps
+    found, _ = structure_errors(frames, lengths, files or REFERENCE)
+    is_rdf = [e for e in found if "average" in e.errors and e.got.kind == "rdf"]
+    return {e.key[1]: float(e.errors["average"]) for e in is_rdf}
+
+
+def _finish(model: Model, step: str, note: dict[str, Any]) -> None:
+    path = model.folder / f"{step}.json"
+    scratch = path.with_suffix(".part")
+    scratch.write_text(json.dumps(note, indent=1) + "\n")
+    scratch.replace(path)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """All steps of one model."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--regime", required=True)
+    parser.add_argument("--condition", required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--half", required=True)
+    parser.add_argument("--declared", type=Path, default=DECLARED)
+    options = parser.parse_args(arguments)
+    study = read_study(options.declared)
+    model = Model(options.work.resolve(), options.regime, options.condition, options.seed)
+    train(model, study)
+    compile_model(model, study)
+    evaluate(model, study)
+    molecular_dynamics(model, study, study.halves[options.half])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""The study's declaration, its selection rule and its prototypes of loss terms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from benchmarks.study import hfo2, metrics
+from benchmarks.study.analysis import Tables, log_stable_time, relation, select
+from benchmarks.study.declared import DECLARED, read_study, training_config
+from nequip_decorr import FeatureDecorrelation
+from nequip_decorr.resources import configs_dir
+
+STOCK_CONFIG = yaml.safe_load((configs_dir() / "siox_allegro.yaml").read_text())
+
+
+def test_every_condition_makes_a_config() -> None:
+    study = read_study()
+    regime = study.regime("harsh")
+    for condition in study.conditions.values():
+        config = training_config(STOCK_CONFIG, condition, regime, 3)
+        loss = config["training_module"]["loss"]
+        assert config["seed"] == 3
+        assert ("extra_metrics" in loss) == (condition.term is not None)
+        assert condition.name == "stock" or condition.prediction
+
+
+def test_the_papers_form_is_the_shipped_config() -> None:
+    study = read_study()
+    shipped = yaml.safe_load((configs_dir() / "siox_allegro_decorr.yaml").read_text())
+    config = training_config(STOCK_CONFIG, study.condition("paper"), study.regime("harsh"), 1)
+    ours = config["training_module"]["loss"]["extra_metrics"][0]
+    theirs = shipped["training_module"]["loss"]["extra_metrics"][0]
+    assert ours["coeff"] == theirs["coeff"]
+    assert ours["metric"].pop("penalty") == "pearson_squared"
+    assert ours["metric"] == theirs["metric"]
+    assert config["trainer"]["callbacks"][1] == shipped["trainer"]["callbacks"][1]
+    assert config["epochs"] == shipped["epochs"]
+
+
+def test_halves_share_no_cell_or_velocity() -> None:
+    halves = read_study().halves
+    assert halves["tuning"].removal_seed != halves["heldout"].removal_seed
+    assert not set(halves["tuning"].velocity_seeds) & set(halves["heldout"].velocity_seeds)
+
+
+def test_missing_hfo2_data_say_where_they_were_sought(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NEQUIP_DECORR_HFO2", str(tmp_path))
+    with pytest.raises(ValueError, match=r"no HfO2 data in .*NEQUIP_DECORR_HFO2"):
+        hfo2.data_folder()
+    assert read_study().half_of("hfo2", "tuning") == "hfo2_tuning"
+    assert read_study().half_of("harsh", "tuning") == "tuning"
+
+
+def test_hfo2_stock_has_no_term(tmp_path: Path) -> None:
+    stock = hfo2.stock_config(tmp_path)
+    assert "extra_metrics" not in stock["training_module"]["loss"]
+    assert [c["_target_"].rsplit(".", 1)[1] for c in stock["trainer"]["callbacks"]] == [
+        "ModelCheckpoint"
+    ]
+    assert len(stock["test_files"]) == len(hfo2.TEST_SETS)
+
+
+def test_an_unknown_name_lists_what_there_is() -> None:
+    with pytest.raises(ValueError, match="no condition 'papre'; declared: stock, paper"):
+        read_study().condition("papre")
+
+
+def test_an_unknown_key_is_an_error(tmp_path: Path) -> None:
+    data = yaml.safe_load(DECLARED.read_text())
+    data["conditions"][1]["shedule"] = {}
+    path = tmp_path / "conditions.yaml"
+    path.write_text(yaml.safe_dump(data))
+    with pytest.raises(ValueError, match="shedule"):
+        read_study(path)
+
+
+def _tables(rmst: dict[str, float], error: dict[str, float], seeds: int = 4) -> Tables:
+    """Runs that fail at a set time, correlation falling with it."""
+    models: list[dict[str, Any]] = []
+    runs: list[dict[str, Any]] = []
+    for name, time in rmst.items():
+        for seed in range(1, seeds + 1):
+            scaled = time * (1 + 0.1 * seed)
+            key = {"regime": "harsh", "condition": name, "train_seed": seed}
+            models.append(
+                {**key, "force_mae_test_id": error[name], "correlation_test_id": 1 / scaled}
+            )
+            for structure in ("a", "b"):
+                runs.append(
+                    {**key, "half": "tuning", "structure": structure, "temperature_K": 2000.0}
+                    | {"seed": 1, "status": "failed", "cause": "contact", "length_ps": 10.0}
+                    | {"stable_time_ps": scaled}
+                )
+    return Tables.of("harsh", models, runs)
+
+
+def test_best_found_is_the_longest_lived_within_the_bound() -> None:
+    rmst = {"stock": 1.0, "a": 1.5, "b": 3.0}
+    tables = _tables(rmst, {"stock": 0.1, "a": 0.101, "b": 0.105})
+    assert select(tables, ["a", "b"], "stock") == ("a", 1.02)
+    tables = _tables(rmst, {"stock": 0.1, "a": 0.108, "b": 0.12})
+    assert select(tables, ["a", "b"], "stock") == ("a", 1.1)
+    tables = _tables({**rmst, "a": 0.5}, {"stock": 0.1, "a": 0.1, "b": 0.2})
+    assert select(tables, ["a", "b"], "stock")[0] is None
+
+
+def test_relation_has_the_sign_that_was_planted() -> None:
+    tables = _tables({"stock": 1.0, "a": 2.0}, {"stock": 0.1, "a": 0.1})
+    assert log_stable_time(tables, "tuning")["stock", 1] == pytest.approx(0.0414, abs=1e-3)
+    for within in (False, True):
+        found = relation(tables, ["tuning"], within)
+        assert found is not None
+        assert found.models == 8
+        assert found.estimate.value == pytest.approx(-1.0)
+
+
+def _output(seed: int = 0) -> dict[str, torch.Tensor]:
+    rng = torch.Generator().manual_seed(seed)
+    edges, atoms = 60, 10
+    index = torch.stack([torch.arange(edges) % atoms, (torch.arange(edges) * 7 + 3) % atoms])
+    length = torch.rand(edges, 1, generator=rng)
+    noise = torch.randn(edges, 8, generator=rng)
+    return {
+        "edge_features": (noise + 3 * length).requires_grad_(),
+        "edge_index": index,
+        "edge_lengths": length,
+        "atom_types": torch.zeros(atoms, 1, dtype=torch.long),
+        "pos": torch.randn(atoms, 3, generator=rng),
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["AtomDecorrelation", "ResidualDecorrelation", "Correlating", "VarianceFloor"]
+)
+def test_prototypes_give_a_finite_value_and_gradient(name: str) -> None:
+    data = _output()
+    value = getattr(metrics, name)(block_size=4)(data, data)
+    (gradient,) = torch.autograd.grad(value, data["edge_features"])
+    assert torch.isfinite(value)
+    assert torch.isfinite(gradient).all()
+    assert gradient.abs().max() > 0
+
+
+def test_length_explains_what_was_planted() -> None:
+    data = _output()
+    with torch.no_grad():
+        plain = FeatureDecorrelation()(data, data)
+        residual = metrics.ResidualDecorrelation()(data, data)
+        rewarded = metrics.Correlating()(data, data)
+    assert residual < 0.5 * plain
+    assert float(rewarded) == pytest.approx(1 - float(plain))
