@@ -96,8 +96,16 @@ def horizon(runs: Sequence[Row]) -> float:
 
 
 def causes(runs: Sequence[Row]) -> str:
-    """How runs ended, in words."""
-    count = Counter(r["cause"] if r["status"] == "failed" else r["status"] for r in runs)
+    """How runs ended, in words; contacts by the pair of elements that met."""
+
+    def end(run: Row) -> str:
+        if run["status"] != "failed":
+            return str(run["status"])
+        pair = str(run.get("message") or "").split(" at ")[0]
+        met = run["cause"] == "contact" and pair
+        return f"contact {pair}" if met else str(run["cause"])
+
+    count = Counter(map(end, runs))
     return ", ".join(f"{name} {n}" for name, n in count.most_common())
 
 

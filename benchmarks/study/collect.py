@@ -18,7 +18,7 @@ RESULTS: Final = Path(__file__).parent / "results"
 MODEL_KEY: Final = ("regime", "condition", "train_seed")
 RUN_COLUMNS: Final = (
     *("regime", "condition", "train_seed", "half", "structure", "temperature_K", "seed"),
-    *("status", "cause", "value", "stable_time_ps", "length_ps", "wall_s"),
+    *("status", "cause", "value", "stable_time_ps", "length_ps", "wall_s", "message"),
 )
 HALVES: Final = ("tuning", "heldout")
 BLOCKS: Final = ("two_body", "layer_1", "layer_2")

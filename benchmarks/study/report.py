@@ -59,7 +59,7 @@ def write_report(console: Console, results: Path = RESULTS, docs: Path = DOCS) -
     if relations[False] is not None:
         figures.relation(main, halves, pictures / "relation.png")
         parts.append(text.related(relations))
-    parts.append(text.missing(study, main))
+    parts.append(words.missing(study, main))
     page = docs / "results.md"
     page.write_text("\n".join(parts).rstrip() + "\n")
     console.print(f"{page} and {len(list(pictures.glob('*.png')))} figures")

@@ -1,4 +1,4 @@
-"""Words of ``docs/results.md`` that do not depend on the results, and how numbers are written."""
+"""How numbers are written in ``docs/results.md``, and its words beside the results."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Final
 import numpy as np
 
 from nequip_decorr.stability.outcomes import Estimate
+
+from .analysis import Tables
+from .declared import Study
 
 HEAD: Final = """# Does decorrelation lengthen MD?
 
@@ -42,3 +45,28 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def missing(study: Study, tables: Tables) -> str:
+    """What was not done."""
+    left = [n for n in study.conditions if n not in tables.conditions("tuning")]
+    lines = ["## What is missing", ""]
+    if left:
+        lines.append("- Declared, not screened yet: " + ", ".join(f"`{n}`" for n in left) + ".")
+    lines += [
+        "- Hafnium oxide (DFT): not done yet. The claim from 0.03 ps to 10 ps is about it.",
+        "- A GPU-size Allegro and a NequIP model: not done yet.",
+        "- Everything above is one small architecture on one classical potential's silicon oxide.",
+        "",
+        "## Rerun, or go on",
+        "",
+        "```",
+        "python -m benchmarks.study regime  --work DIR   # stock in every regime",
+        "python -m benchmarks.study screen  --work DIR --seeds 1 2",
+        "python -m benchmarks.study confirm --work DIR   # stock, paper's form, best found",
+        "python -m benchmarks.study report  --work DIR   # tables, figures, this page",
+        "```",
+        "",
+        "Each goes on where it was stopped. More seeds and more conditions redo nothing.",
+    ]
+    return "\n".join(lines) + "\n"
