@@ -37,8 +37,10 @@ def test_the_papers_form_is_the_shipped_config() -> None:
     theirs = shipped["training_module"]["loss"]["extra_metrics"][0]
     assert ours["coeff"] == theirs["coeff"]
     assert ours["metric"].pop("penalty") == "pearson_squared"
+    schedule = theirs["metric"].pop("schedule")
     assert ours["metric"] == theirs["metric"]
-    assert config["trainer"]["callbacks"][1] == shipped["trainer"]["callbacks"][1]
+    scheduler = {"_target_": "nequip_decorr.DecorrelationScheduler", "metric": ours["name"]}
+    assert config["trainer"]["callbacks"][1] == {**scheduler, **schedule}
     assert config["epochs"] == shipped["epochs"]
 
 
