@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from .features import match_fields, resolve_blocks
 from .loss import FeatureDecorrelation
@@ -65,7 +66,12 @@ def stock_coefficients(
 
 
 def entries_of(node: Any) -> Iterator[Any]:
-    """Every named entry of a loss config whose metric is a :class:`FeatureDecorrelation`."""
+    """Every named entry of a loss config whose metric is a :class:`FeatureDecorrelation`.
+
+    References stay as they are: what they point to may not be there yet, and is not our concern.
+    """
+    if OmegaConf.is_config(node):
+        node = OmegaConf.to_container(node, resolve=False)
     for entry in _named_entries(node):
         target = entry["metric"].get("_target_") if isinstance(entry["metric"], Mapping) else None
         if target in TARGETS:

@@ -168,7 +168,8 @@ def _check_not_left_behind(terms: dict[str, Any]) -> None:
             "the explicit block into the config and sweep over its values, e.g. "
             "`training_module.loss.extra_metrics.0.coeff=0.01,0.1`"
         )
-    wanted = entries_of(OmegaConf.select(config, "training_module.loss"))
+    loss = OmegaConf.select(config, "training_module.loss", throw_on_resolution_failure=False)
+    wanted = entries_of(loss)
     missing = [name for name in (entry["name"] for entry in wanted) if name not in terms]
     if missing:
         raise ValueError(

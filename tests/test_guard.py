@@ -8,8 +8,10 @@ from nequip.train.callbacks import (
     LossCoefficientScheduler,
     SoftAdapt,
 )
+from omegaconf import OmegaConf
 
 from nequip_decorr import DecorrelationScheduler
+from nequip_decorr.checks import entries_of
 from nequip_decorr.guard import schedulers
 
 from .test_training import assert_same
@@ -168,3 +170,10 @@ def test_a_trainer_without_our_term_is_left_alone(tmp_path):
     run.fit(build(module_config()), datamodule=datamodule(tmp_path))
     assert run.callbacks == before
     assert torch.isfinite(torch.tensor(run.callback_metrics["train_loss_epoch/weighted_sum"]))
+
+
+def test_references_that_can_not_be_resolved_are_left_alone():
+    loss = {"coeffs": "${nowhere:x}", "extra_metrics": [{**DECORRELATION, "coeff": "${y:z}"}]}
+    found = list(entries_of(OmegaConf.create(loss)))
+    assert [entry["name"] for entry in found] == ["decorrelation"]
+    assert list(entries_of(None)) == []
