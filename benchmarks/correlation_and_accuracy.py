@@ -9,8 +9,6 @@ Trains the stock and the decorrelated config on the demo data with several seeds
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 import os
 import subprocess
 import sys
@@ -18,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from hardware import describe
+from hardware import describe, write
 
 from nequip_decorr.datasets import make_siox
 from nequip_decorr.demo import CONFIGS, TEST_SETS
@@ -75,13 +73,7 @@ def main() -> None:
                     "mean_correlation": found.mean_correlation,
                 }
             )
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / "correlation_and_accuracy.csv"
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    path.with_suffix(".json").write_text(json.dumps(describe(), indent=2) + "\n")
+    write(RESULTS / "correlation_and_accuracy.csv", rows, describe())
     summarise(rows)
 
 

@@ -11,13 +11,11 @@ frames of the same data, all samples each: what changes from step to step anyway
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 import os
 from pathlib import Path
 
 import torch
-from hardware import describe
+from hardware import describe, write
 from rich.progress import track
 from torch import Tensor
 from training_overhead import BATCH, CONFIGS, SEED, Step, frames
@@ -70,17 +68,11 @@ def main() -> None:
     other = Step(arguments.model, "eager", both[number:], "cpu")
     found = value_and_gradient(other, arguments.penalty, None)
     rows.append({"samples": "other frames", "of": other.edges, **compare(found, full)})
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{arguments.name}.csv"
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
     record = describe() | {
         "model": arguments.model, "penalty": arguments.penalty, "frames": number, "seed": SEED,
         "weights": "as initialised",
     }  # fmt: skip
-    path.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
+    write(RESULTS / f"{arguments.name}.csv", rows, record)
     for row in rows:
         print("  ".join(f"{k} {v:.4f}" if isinstance(v, float) else f"{v}" for k, v in row.items()))
 

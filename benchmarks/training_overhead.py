@@ -16,7 +16,6 @@ of a stock step. Peak memory (`--memory`) is that of a fresh process per loss, i
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import re
@@ -32,7 +31,7 @@ from typing import Any
 import ase.io
 import torch
 import yaml
-from hardware import describe
+from hardware import describe, write
 from hydra.utils import get_method, instantiate
 from rich.progress import track
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -286,7 +285,7 @@ def main() -> None:
                 rows += found
                 summaries.append(summary)
                 print(json.dumps(summary, indent=2), flush=True)
-            write(arguments, rows, summaries)
+            save(arguments, rows, summaries)
 
 
 def memory_rows(arguments: argparse.Namespace, name: str, mode: str) -> list[dict]:
@@ -302,20 +301,13 @@ def memory_rows(arguments: argparse.Namespace, name: str, mode: str) -> list[dic
     return rows
 
 
-def write(arguments: argparse.Namespace, rows: list[dict], summaries: list[dict]) -> None:
+def save(arguments: argparse.Namespace, rows: list[dict], summaries: list[dict]) -> None:
     """Raw rows and summary, after every model, so that a stop loses none."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{arguments.name}.csv"
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
     record = {"hardware": describe() | {"words": arguments.hardware}, "seed": SEED}
     if arguments.device == "cuda":
         record["device"] = torch.cuda.get_device_name()
-    path.with_suffix(".json").write_text(
-        json.dumps(record | {"results": summaries}, indent=2) + "\n"
-    )
+    record["results"] = summaries
+    write(RESULTS / f"{arguments.name}.csv", rows, record)
 
 
 if __name__ == "__main__":

@@ -125,12 +125,9 @@ def _features_of(model: DictConfig, settings: DictConfig) -> dict[str, Any]:
         return {}
     kind, inner = _kind(model)
     if kind in ALLEGRO:
-        if inner is not model:
-            return {"block_size": int(inner["num_scalar_features"])}
-        if "num_scalar_features" in model:
+        if inner is model and "num_scalar_features" in model:
             return {"block_size": f"${{{MODEL}.num_scalar_features}}"}
-        default = inspect.signature(get_method(kind)).parameters.get("num_scalar_features")
-        return {"block_size": 64 if default is None else default.default}
+        return {"block_size": int(inner.get("num_scalar_features", _default_width()))}
     if kind in TAPS:
         tap = inner["taps"][0] if isinstance(inner["taps"], list | ListConfig) else None
         if tap is not None:
@@ -143,6 +140,12 @@ def _features_of(model: DictConfig, settings: DictConfig) -> dict[str, Any]:
         "`decorr.metric.field=FIELD` (and `decorr.metric.block_size=N`), a field of edges or nodes "
         "in the model's output. Known: Allegro, NequIP, and checkpoints of these"
     )
+
+
+def _default_width() -> int:
+    """Allegro's own default for a config that names no width."""
+    signature = inspect.signature(get_method(ALLEGRO[-1]))
+    return signature.parameters["num_scalar_features"].default
 
 
 def _kind(model: Any) -> tuple[str, Any]:

@@ -19,7 +19,7 @@ from nequip.utils import RankedLogger
 from omegaconf import OmegaConf
 
 from .checks import check_term, decorrelation_terms, entries_of, loss_names, type_names
-from .schedule import DecorrelationScheduler
+from .schedule import DecorrelationScheduler, schedulers
 
 logger = RankedLogger(__name__, rank_zero_only=True)
 
@@ -91,11 +91,6 @@ class LossGuard(Callback):
             return
         for name, coeff in wanted.items():
             entries[name].coeff = coeff
-
-
-def schedulers(trainer: Any) -> list[DecorrelationScheduler]:
-    """The schedulers of decorrelation terms, configured or attached."""
-    return [c for c in trainer.callbacks if isinstance(c, DecorrelationScheduler)]
 
 
 def _attach_schedules(trainer: Any, terms: dict[str, Any]) -> list[DecorrelationScheduler]:

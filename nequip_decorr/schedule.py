@@ -291,11 +291,16 @@ class DecorrelationScheduler(Callback):
         return min(max(wanted, low), high)
 
 
+def schedulers(trainer: Any) -> list[DecorrelationScheduler]:
+    """The schedulers of decorrelation terms, configured or attached."""
+    return [c for c in trainer.callbacks if isinstance(c, DecorrelationScheduler)]
+
+
 def _scheduled(trainer: Any, pl_module: Any) -> set[str]:
     """Names of all loss terms with a schedule, whether it is attached yet or not."""
     terms = decorrelation_terms(pl_module)
-    callbacks = [c for c in trainer.callbacks if isinstance(c, DecorrelationScheduler)]
-    return {n for n, t in terms.items() if t.schedule is not None} | {c.metric for c in callbacks}
+    attached = {s.metric for s in schedulers(trainer)}
+    return attached | {n for n, t in terms.items() if t.schedule is not None}
 
 
 def _steps_per_epoch(trainer: Trainer) -> float:

@@ -138,6 +138,9 @@ def test_checkpoints_say_what_is_inside_them(tmp_path):
     assert added(composed(model)).metric.block_size == 12
     with pytest.raises(ValueError, match=r"has no decorrelation term, so that .* no effect"):
         add_decorrelation(composed(ckpt_path=plain))
+    bare = checkpoint("bare.ckpt", {"_target_": ALLEGRO}, stock)
+    model = {"_target_": "nequip.model.ModelFromCheckpoint", "checkpoint_path": bare}
+    assert added(composed(model)).metric.block_size == 64
     ours = checkpoint("ours.ckpt", allegro, {"_target_": EF, "extra_metrics": [OURS]})
     config = composed(ckpt_path=ours)
     add_decorrelation(config)

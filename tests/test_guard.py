@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from nequip_decorr import DecorrelationScheduler
 from nequip_decorr.checks import entries_of
-from nequip_decorr.guard import schedulers
+from nequip_decorr.schedule import schedulers
 
 from .test_training import assert_same
 from .training import DECORRELATION, build, datamodule, fit, module_config, trainer, weights
