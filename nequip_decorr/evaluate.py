@@ -137,11 +137,14 @@ def evaluate(
 
 
 def evaluate_files(
-    checkpoint: Path | str, files: dict[str, Path], block_size: int | None = None
+    checkpoint: Path | str,
+    files: dict[str, Path],
+    block_size: int | None = None,
+    field: str = EDGE_FEATURES,
 ) -> dict[str, Evaluation]:
     """:func:`evaluate` a checkpoint on several files of labelled frames, by name."""
     model = load_model(checkpoint)
     return {
-        name: evaluate(model, list(ase.io.iread(path, ":")), block_size)
+        name: evaluate(model, list(ase.io.iread(path, ":")), block_size, field)
         for name, path in files.items()
     }

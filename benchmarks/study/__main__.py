@@ -20,11 +20,10 @@ from rich.console import Console
 
 from .analysis import Tables, select
 from .collect import RESULTS, collect, read_table
-from .declared import DECLARED, HERE, SIOX, Study, read_study
+from .declared import CHOSEN_REGIME, DECLARED, HERE, SIOX, Study, read_study
 from .stages import PAPER, STOCK, jobs, run_jobs
 
 SMOKE = HERE / "smoke.yaml"
-CHOSEN_REGIME = "harsh"
 
 
 def parser() -> argparse.ArgumentParser:

@@ -11,11 +11,19 @@ import yaml
 HERE: Final = Path(__file__).parent
 DECLARED: Final = HERE / "conditions.yaml"
 STOCK: Final = "stock"
+CHOSEN_REGIME: Final = "harsh"  # why: PROTOCOL.md, departure 1
 SIOX: Final = "siox"
 HFO2: Final = "hfo2"
 TERM: Final = "nequip_decorr.FeatureDecorrelation"
 SCHEDULER: Final = "nequip_decorr.DecorrelationScheduler"
+ALLEGRO: Final = "allegro"
+NEQUIP: Final = "nequip"
 BLOCK_SIZE: Final = "${training_module.model.num_scalar_features}"
+# Where the term finds the features of a network.
+FEATURES: Final = {
+    ALLEGRO: {"block_size": BLOCK_SIZE},
+    NEQUIP: {"field": "layer*_node_invariants"},
+}
 
 
 @dataclass(frozen=True)
@@ -27,6 +35,8 @@ class Regime:
         epochs: training length; ``val_every`` epochs lie between two validations.
         temperatures_K: of the training frames (``siox``).
         system: ``siox`` or ``hfo2``.
+        network: ``allegro`` or ``nequip``.
+        config: merged into the stock config of every condition.
     """
 
     name: str
@@ -35,6 +45,8 @@ class Regime:
     val_every: int
     temperatures_K: tuple[float, ...] = ()
     system: str = SIOX
+    network: str = ALLEGRO
+    config: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -46,6 +58,7 @@ class Half:
         velocity_seeds: one MD run of each cell per seed.
         length_ps: of a run.
         temperature_K: of a run.
+        timestep_fs: of a run.
         ratios: O/Si of the cells (``siox``).
         cells: names of the start cells (``hfo2``).
         system: ``siox`` or ``hfo2``.
@@ -56,6 +69,7 @@ class Half:
     removal_seed: int = 0
     length_ps: float = 10.0
     temperature_K: float = 2000.0
+    timestep_fs: float = 1.0
     ratios: tuple[float, ...] = (2.0, 1.55, 1.1)
     cells: tuple[str, ...] = ()
     system: str = SIOX
@@ -159,16 +173,17 @@ def training_config(
     stock: dict[str, Any], condition: Condition, regime: Regime, seed: int
 ) -> dict[str, Any]:
     """The config that ``nequip-train`` gets: the stock one with a condition's changes."""
-    from omegaconf import OmegaConf
+    from omegaconf import DictConfig, OmegaConf
 
-    config = OmegaConf.create(stock)
+    config = OmegaConf.merge(stock, regime.config)
+    assert isinstance(config, DictConfig)
     config.update(seed=seed, epochs=regime.epochs, run=["train"])
     config.trainer.check_val_every_n_epoch = regime.val_every
     config.trainer.enable_progress_bar = False
     config.trainer.enable_model_summary = False
     if condition.term is not None:
         coeff = (condition.schedule or {}).get("end", (condition.schedule or {}).get("start", 0.05))
-        metric = {"_target_": TERM, "block_size": BLOCK_SIZE, **condition.term}
+        metric = {"_target_": TERM, **FEATURES[regime.network], **condition.term}
         entry = {"name": "decorrelation", "coeff": coeff, "metric": metric}
         config.training_module.loss.extra_metrics = [entry]
     if condition.schedule is not None:

@@ -33,7 +33,17 @@ from nequip_decorr.stability.runner import run_campaign
 
 from . import hfo2
 from .data import make_cells, make_frames, test_sets
-from .declared import DECLARED, HFO2, Half, Regime, Study, read_study, training_config
+from .declared import (
+    DECLARED,
+    FEATURES,
+    HFO2,
+    NEQUIP,
+    Half,
+    Regime,
+    Study,
+    read_study,
+    training_config,
+)
 from .swap import check, swap_weights
 
 REFERENCE = "reference"
@@ -90,7 +100,10 @@ def stock_config(regime: Regime, frames: Path) -> dict[str, Any]:
     """The stock config of a regime's system, for its data."""
     if regime.system == HFO2:
         return hfo2.stock_config(frames)
-    config = yaml.safe_load((configs_dir() / "siox_allegro.yaml").read_text())
+    name = "siox_nequip_decorr.yaml" if regime.network == NEQUIP else "siox_allegro.yaml"
+    config = yaml.safe_load((configs_dir() / name).read_text())
+    # A NequIP keeps its taps without the term, so that its correlation can be measured.
+    config["training_module"]["loss"].pop("extra_metrics", None)
     return {**config, "data_dir": str(frames)}
 
 
@@ -144,17 +157,17 @@ def compile_model(model: Model, study: Study) -> None:
         except ValueError as error:
             print(f"compiling, since weights could not be swapped: {error}")
     if not swapped:
-        _compile(model, checkpoint, out)
+        _compile(model, study.regime(model.regime).network, checkpoint, out)
         check(out, checkpoint, test_file)
         _keep(template, checkpoint, out)
     _finish(model, "compiled", {"wall_s": time.monotonic() - started, "swapped": swapped})
 
 
-def _compile(model: Model, checkpoint: Path, out: Path) -> None:
+def _compile(model: Model, network: str, checkpoint: Path, out: Path) -> None:
     """``nequip-compile``, with a cache of its own that is thrown away."""
     cache = model.folder / "inductor_cache"
     command = [script("nequip-compile"), str(checkpoint), str(out), "--mode", "aotinductor"]
-    command += ["--device", "cpu", "--target", "pair_allegro"]
+    command += ["--device", "cpu", "--target", f"pair_{network}"]
     run_logged(command, model.folder / "compile.log", TORCHINDUCTOR_CACHE_DIR=str(cache))
     shutil.rmtree(cache, ignore_errors=True)
 
@@ -180,10 +193,13 @@ def evaluate(model: Model, study: Study) -> None:
     if model.note("evaluated"):
         return
     frames = make_frames(study, study.regime(model.regime), model.work / "data" / model.regime)
-    block = yaml.safe_load((model.folder / "config.yaml").read_text())
-    size = int(block["training_module"]["model"]["num_scalar_features"])
-    files = {name: frames / f"{name}.xyz" for name in test_sets(study.regime(model.regime))}
-    found = evaluate_files(model.folder / "best.ckpt", files, size)
+    config = yaml.safe_load((model.folder / "config.yaml").read_text())
+    regime = study.regime(model.regime)
+    files = {name: frames / f"{name}.xyz" for name in test_sets(regime)}
+    where = dict(FEATURES[regime.network])
+    if "block_size" in where:
+        where["block_size"] = int(config["training_module"]["model"]["num_scalar_features"])
+    found = evaluate_files(model.folder / "best.ckpt", files, **where)
     _finish(model, "evaluated", {name: e.to_dict() for name, e in found.items()})
 
 
@@ -197,6 +213,7 @@ def campaign(half: Half, work: Path, entry: Any, name: str, out: Path) -> dict[s
         "temperatures_K": [half.temperature_K],
         "seeds": list(half.velocity_seeds),
         "length_ps": half.length_ps,
+        "timestep_fs": half.timestep_fs,
         "trajectory_every": EVERY_FEW_FRAMES,
         "out": str(out),
     }

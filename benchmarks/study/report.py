@@ -10,8 +10,8 @@ from rich.console import Console
 
 from . import figures, text, words
 from .analysis import Tables, relation, select
-from .collect import RESULTS, read_table
-from .declared import HERE, STOCK, read_study
+from .collect import HALVES, RESULTS, read_table
+from .declared import CHOSEN_REGIME, HERE, STOCK, read_study
 from .model import REFERENCE
 
 DOCS: Final = HERE.parents[1] / "docs"
@@ -30,36 +30,43 @@ def write_report(console: Console, results: Path = RESULTS, docs: Path = DOCS) -
     study = read_study()
     reference = [r for r in runs if r["regime"] == REFERENCE]
     every = [t for name in study.regimes if (t := Tables.of(name, models, runs)).models]
-    main = max(every, key=lambda t: len(t.models))
+    main = next(t for t in every if t.regime == CHOSEN_REGIME)
     pictures = docs / "results"
     pictures.mkdir(parents=True, exist_ok=True)
+    for old in pictures.glob("*.png"):
+        old.unlink()
 
     with_stock = [t for t in every if t.half("tuning", STOCK)]
     figures.regimes(with_stock, pictures / "regimes.png")
-    candidates = [c.name for c in study.conditions.values() if c.candidate]
-    best, bound = select(main, [c for c in candidates if c in main.conditions("tuning")], STOCK)
     screened = main.conditions("tuning")
-    confirmed = main.conditions("heldout")
-    halves = [h for h in ("tuning", "heldout") if main.conditions(h)]
-    relations = {w: relation(main, halves, within=w) for w in (False, True)}
+    candidates = [c.name for c in study.conditions.values() if c.candidate]
+    best, bound = select(main, [c for c in candidates if c in screened], STOCK)
+    confirmed = [t for t in every if STOCK in t.conditions("heldout")]
+    relations = {}
+    for t in every:
+        halves = [h for h in HALVES if t.conditions(h)]
+        found = {w: relation(t, halves, within=w) for w in (False, True)}
+        if found[False] is not None:
+            relations[t.regime] = found
+            figures.relation(t, halves, pictures / f"relation_{t.regime}.png")
 
     parts = [words.HEAD]
-    parts.append(text.claims(main, best, relations))
+    parts.append(text.claims(main, best, relations, [t for t in confirmed if t is not main]))
     parts.append(
         text.what_was_run(every, reference, json.loads((results / "hardware.json").read_text()))
     )
     parts.append(text.regimes(with_stock, reference))
-    if len(screened) > 1:
-        figures.forest(main, "tuning", screened, pictures / "screening.png")
-        parts.append(text.screening(main, study, best, bound))
-    if STOCK in confirmed:
-        order = [STOCK, *(n for n in confirmed if n != STOCK)]
-        figures.survival(main, "heldout", order, pictures / "confirmation.png")
-        parts.append(text.confirmation(main, order))
-    if relations[False] is not None:
-        figures.relation(main, halves, pictures / "relation.png")
+    for t in every:
+        if len(names := t.conditions("tuning")) > 1:
+            figures.forest(t, "tuning", names, pictures / f"screening_{t.regime}.png")
+            parts.append(text.screening(t, study, best, bound))
+    for t in confirmed:
+        order = [STOCK, *(n for n in t.conditions("heldout") if n != STOCK)]
+        figures.survival(t, "heldout", order, pictures / f"confirmation_{t.regime}.png")
+        parts.append(text.confirmation(t, order))
+    if relations:
         parts.append(text.related(relations))
-    parts.append(words.missing(study, main))
+    parts.append(words.missing(study, main, confirmed))
     page = docs / "results.md"
     page.write_text("\n".join(parts).rstrip() + "\n")
     console.print(f"{page} and {len(list(pictures.glob('*.png')))} figures")
