@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -98,9 +102,21 @@ def collect(work: Path, results: Path = RESULTS) -> None:
         key = {"regime": REFERENCE, "condition": REFERENCE, "train_seed": 0}
         runs += _rows(folder, key, folder.name)
     results.mkdir(parents=True, exist_ok=True)
-    _merge(results / "models.csv", models, MODEL_KEY)
-    _merge(results / "runs.csv", runs, (*MODEL_KEY, "half", "structure", "seed"))
-    (results / "hardware.json").write_text(json.dumps(describe(), indent=2) + "\n")
+    with _alone(results):
+        _merge(results / "models.csv", models, MODEL_KEY)
+        _merge(results / "runs.csv", runs, (*MODEL_KEY, "half", "structure", "seed"))
+        (results / "hardware.json").write_text(json.dumps(describe(), indent=2) + "\n")
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Stages side by side write the same tables, one after the other."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _merge(path: Path, rows: list[dict[str, Any]], key: tuple[str, ...]) -> None:
@@ -109,11 +125,13 @@ def _merge(path: Path, rows: list[dict[str, Any]], key: tuple[str, ...]) -> None
     merged = {_key(row, key): row for row in read_table(path)} if path.is_file() else {}
     merged |= {_key(row, key): row for row in rows}
     ordered = sorted(merged.values(), key=lambda row: _key(row, key))
-    with path.open("w", newline="") as file:
+    scratch = path.with_suffix(".part")
+    with scratch.open("w", newline="") as file:
         columns = dict.fromkeys(name for row in ordered for name in row)
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows({k: _short(v) for k, v in row.items()} for row in ordered)
+    scratch.replace(path)
 
 
 def _key(row: dict[str, Any], key: tuple[str, ...]) -> tuple[Any, ...]:
