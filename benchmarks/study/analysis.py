@@ -127,7 +127,7 @@ def error_ratio(
 
 @dataclass(frozen=True)
 class Relation:
-    """Rank correlation of feature correlation and stability over models."""
+    """Rank correlation of a property of models with their stability."""
 
     estimate: Estimate
     models: int
@@ -144,23 +144,40 @@ def log_stable_time(tables: Tables, half: str) -> dict[tuple[str, int], float]:
     return {key: float(np.mean(values)) for key, values in found.items()}
 
 
-def relation(tables: Tables, halves: Sequence[str], within: bool, seed: int = 0) -> Relation | None:
-    """Spearman's coefficient of mean absolute correlation with stability, over models.
+CORRELATION: Final = "correlation_test_id"
+BARRIER: Final = "barrier_eV"
+
+
+def lowest_barriers(models: Sequence[Row]) -> list[Row]:
+    """The model table with the lowest of each model's barriers to a contact as a column."""
+
+    def lowest(row: Row) -> float | None:
+        found = [v for k, v in row.items() if k.startswith("barrier_") and v is not None]
+        return min(found, default=None)
+
+    return [{**row, BARRIER: lowest(row)} for row in models]
+
+
+def relation(
+    tables: Tables, halves: Sequence[str], within: bool, column: str = CORRELATION, seed: int = 0
+) -> Relation | None:
+    """Spearman's coefficient of a column of the model table with stability, over models.
 
     Args:
         tables: of a regime.
         halves: whose runs count; a half is a stratum, since its cells are its own.
         within: rank inside each condition (and half) with three models or more.
+        column: the mean absolute correlation, or another.
         seed: of the bootstrap.
     """
     groups: dict[Any, list[tuple[float, float]]] = {}
     names = set()
     for half in halves:
         for (condition, train_seed), time in log_stable_time(tables, half).items():
-            correlation = tables.by_seed(condition, "correlation_test_id").get(train_seed)
-            if correlation is not None:
+            value = tables.by_seed(condition, column).get(train_seed)
+            if value is not None:
                 key = (half, condition) if within else half
-                groups.setdefault(key, []).append((correlation, time))
+                groups.setdefault(key, []).append((value, time))
                 names.add(condition)
     parts = [np.array(g) for g in groups.values() if len(g) >= MIN_WITHIN]
     if not parts:

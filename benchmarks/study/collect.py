@@ -6,6 +6,7 @@ import csv
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,6 +56,10 @@ def model_row(model: Model) -> dict[str, Any] | None:
         errors = list(note.get("rdf_error", {}).values())
         row[f"rdf_error_{half}"] = float(np.mean(errors)) if errors else None
         row[f"md_wall_s_{half}"] = note.get("wall_s")
+        found = model.note(f"why_{half}") or {}
+        row |= {f"barrier_{k}_eV": v for k, v in found.get("barriers_eV", {}).items()}
+        end = found.get("end", {})
+        row |= {f"end_{k}_{half}": end.get(k) for k in ("force_mae", "correlation")}
     return row
 
 
@@ -98,13 +103,16 @@ def collect(work: Path, results: Path = RESULTS) -> None:
             continue
         models.append(row)
         runs += [r for half in HALVES for r in run_rows(model, half)]
-    for folder in sorted((work / REFERENCE).glob("*")):
+    for table in sorted((work / REFERENCE).glob("*/runs.csv")):
         key = {"regime": REFERENCE, "condition": REFERENCE, "train_seed": 0}
-        runs += _rows(folder, key, folder.name)
+        runs += _rows(table.parent, key, table.parent.name)
     results.mkdir(parents=True, exist_ok=True)
     with _alone(results):
         _merge(results / "models.csv", models, MODEL_KEY)
         _merge(results / "runs.csv", runs, (*MODEL_KEY, "half", "structure", "seed"))
+        barriers = work / REFERENCE / "barriers.json"
+        if barriers.is_file():
+            shutil.copy(barriers, results / "reference_barriers.json")
         (results / "hardware.json").write_text(json.dumps(describe(), indent=2) + "\n")
 
 

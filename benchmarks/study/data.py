@@ -101,3 +101,9 @@ def make_cells(half: Half, folder: Path) -> dict[str, Path]:
                 ase.io.write(path, atoms, format="extxyz")
         (folder / "done").touch()
     return names
+
+
+def whole_cells(half: Half, work: Path) -> dict[str, Path]:
+    """The crystals that no oxygen was taken from, at rest."""
+    cells = make_cells(half, work / "cells" / half.name)
+    return {name: path for name, path in cells.items() if name.endswith("SiO2")}

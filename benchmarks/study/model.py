@@ -31,13 +31,14 @@ from nequip_decorr.stability.campaign import parse_campaign
 from nequip_decorr.stability.evidence import load_runs, structure_errors
 from nequip_decorr.stability.runner import run_campaign
 
-from . import hfo2
-from .data import make_cells, make_frames, test_sets
+from . import hfo2, why
+from .data import make_cells, make_frames, test_sets, whole_cells
 from .declared import (
     DECLARED,
     FEATURES,
     HFO2,
     NEQUIP,
+    SIOX,
     Half,
     Regime,
     Study,
@@ -71,7 +72,8 @@ class Model:
 
     def finished(self, half: str) -> bool:
         """Whether nothing is left to do for a half."""
-        return self.note("evaluated") is not None and self.note(f"md_{half}") is not None
+        steps = ("evaluated", f"md_{half}", f"why_{half}")
+        return all(self.note(step) is not None for step in steps)
 
 
 def run_logged(command: list[str], log: Path, **environment: str) -> None:
@@ -193,14 +195,18 @@ def evaluate(model: Model, study: Study) -> None:
     if model.note("evaluated"):
         return
     frames = make_frames(study, study.regime(model.regime), model.work / "data" / model.regime)
-    config = yaml.safe_load((model.folder / "config.yaml").read_text())
-    regime = study.regime(model.regime)
-    files = {name: frames / f"{name}.xyz" for name in test_sets(regime)}
-    where = dict(FEATURES[regime.network])
-    if "block_size" in where:
-        where["block_size"] = int(config["training_module"]["model"]["num_scalar_features"])
-    found = evaluate_files(model.folder / "best.ckpt", files, **where)
+    files = {name: frames / f"{name}.xyz" for name in test_sets(study.regime(model.regime))}
+    found = evaluate_files(model.folder / "best.ckpt", files, **features(model, study))
     _finish(model, "evaluated", {name: e.to_dict() for name, e in found.items()})
+
+
+def features(model: Model, study: Study) -> dict[str, Any]:
+    """Where the features of a model are, as :func:`nequip_decorr.evaluate.evaluate` takes it."""
+    where: dict[str, Any] = dict(FEATURES[study.regime(model.regime).network])
+    if "block_size" in where:
+        config = yaml.safe_load((model.folder / "config.yaml").read_text())
+        where["block_size"] = int(config["training_module"]["model"]["num_scalar_features"])
+    return where
 
 
 def campaign(half: Half, work: Path, entry: Any, name: str, out: Path) -> dict[str, Any]:
@@ -260,6 +266,18 @@ def rdf_error(half: Half, out: Path, reference: Path) -> dict[str, float]:
     return {e.key[1]: float(e.errors["average"]) for e in is_rdf}
 
 
+def examine(model: Model, study: Study, half: Half) -> None:
+    """Why its runs fail, where there is a reference potential to hold it against."""
+    if model.note(f"why_{half.name}") is not None:
+        return
+    found = {}
+    if half.system == SIOX:
+        where, md = features(model, study), model.folder / f"md_{half.name}"
+        cells = whole_cells(half, model.work)
+        found = why.look(model.folder / "best.ckpt", where, cells, md)
+    _finish(model, f"why_{half.name}", found)
+
+
 def _finish(model: Model, step: str, note: dict[str, Any]) -> None:
     path = model.folder / f"{step}.json"
     scratch = path.with_suffix(".part")
@@ -283,6 +301,7 @@ def main(arguments: list[str] | None = None) -> None:
     compile_model(model, study)
     evaluate(model, study)
     molecular_dynamics(model, study, study.halves[options.half])
+    examine(model, study, study.halves[options.half])
 
 
 if __name__ == "__main__":

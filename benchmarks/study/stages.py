@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -12,7 +13,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from .data import make_cells, make_frames
+from . import why
+from .data import make_cells, make_frames, whole_cells
 from .declared import DECLARED, SIOX, STOCK, Study
 from .model import REFERENCE, Model, simulate
 
@@ -66,6 +68,11 @@ def prepare(study: Study, todo: Sequence[Job], work: Path, workers: int, console
         if not (out / "runs.csv").is_file():
             console.print(f"reference potential: MD of the {name} half")
             simulate(half, work, {"reference": "siox"}, REFERENCE, out, workers)
+        barriers = work / REFERENCE / "barriers.json"
+        if not barriers.is_file():
+            cells = whole_cells(half, work)
+            found = why.barriers({n: why.read_cell(p) for n, p in cells.items()})
+            barriers.write_text(json.dumps(found, indent=1) + "\n")
 
 
 def run_jobs(

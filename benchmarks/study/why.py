@@ -1,0 +1,132 @@
+"""Why runs fail: the wall between two atoms, and the features where a run ends.
+
+Every stock run ends because two atoms meet. :func:`barriers` moves one atom of the closest pair of
+each kind straight towards the other, all else at rest, and takes the energy that a model asks for
+on the way to the distance at which the contact criterion stops a run. :func:`at_the_end` looks at
+the last stable frames of each run: the error against the reference there, and the correlation.
+
+Both are the last step of every model on silicon oxide, where the reference is at hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.data import covalent_radii
+
+from nequip_decorr.datasets import Reference
+from nequip_decorr.evaluate import evaluate, load_model, outputs
+from nequip_decorr.stability.evidence import load_runs
+
+PAIRS: Final = (("O", "Si"), ("O", "O"), ("Si", "Si"))
+CONTACT: Final = 0.6  # of the covalent sum: the default criterion
+POINTS: Final = 25
+
+
+def approach(atoms: Atoms, pair: tuple[str, str]) -> tuple[np.ndarray, list[Atoms]]:
+    """Frames in which the closest pair of two elements is brought to contact.
+
+    Args:
+        atoms: a crystal at rest.
+        pair: symbols.
+
+    Returns:
+        Distances as fractions of the covalent sum, ``[POINTS]``, falling to ``CONTACT``; the
+        frames.
+    """
+    symbols = np.array(atoms.get_chemical_symbols())
+    distances = atoms.get_all_distances(mic=True)
+    is_pair = (symbols[:, None] == pair[0]) & (symbols[None, :] == pair[1])
+    distances[~is_pair | np.eye(len(atoms), dtype=bool)] = np.inf
+    moved, fixed = np.unravel_index(np.argmin(distances), distances.shape)
+    start = distances[moved, fixed]
+    way = atoms.get_distance(moved, fixed, mic=True, vector=True) / start
+    numbers = atoms.get_atomic_numbers()
+    total = covalent_radii[numbers[moved]] + covalent_radii[numbers[fixed]]
+    wanted = np.linspace(start, CONTACT * total, POINTS)
+    frames = []
+    for distance in wanted:
+        frame = Atoms(symbols.tolist(), atoms.positions.copy(), cell=atoms.cell, pbc=True)
+        frame.positions[moved] += (start - distance) * way
+        frames.append(frame)
+    return wanted / total, frames
+
+
+def barrier(energies_eV: Sequence[float]) -> float:
+    """What the way to contact costs: its highest energy over that of its start."""
+    return float(np.max(energies_eV) - energies_eV[0])
+
+
+def model_energies(model: Any, frames: Sequence[Atoms]) -> list[float]:
+    """Total energies (eV) of an eager model."""
+    return [
+        float(e) for out, _ in outputs(model, frames) for e in out["total_energy"].flatten().numpy()
+    ]
+
+
+def reference_energies(frames: Sequence[Atoms]) -> list[float]:
+    """Total energies (eV) of the reference potential."""
+    return [frame.get_potential_energy() for frame in map(labelled, frames)]
+
+
+def labelled(frame: Atoms) -> Atoms:
+    """A frame with the reference's energy and forces."""
+    with Reference(frame) as reference:
+        return reference.frame()
+
+
+def barriers(crystals: Mapping[str, Atoms], model: Any = None) -> dict[str, float]:
+    """Lowest barrier (eV) over the crystals by pair, of a model or of the reference."""
+    found = {}
+    for pair in PAIRS:
+        ways = [approach(atoms, pair)[1] for atoms in crystals.values()]
+        energies = [model_energies(model, w) if model else reference_energies(w) for w in ways]
+        found["-".join(pair)] = min(map(barrier, energies))
+    return found
+
+
+def at_the_end(model: Any, features: Mapping[str, Any], folder: Path) -> dict[str, float]:
+    """Errors and correlation on the last stable frame of every run of a campaign that failed."""
+    runs, _ = load_runs([folder])
+    frames = [f[-1] for run in runs if run.row["status"] == "failed" and (f := run.stable_frames())]
+    if not frames:
+        return {}
+    found = evaluate(model, [labelled(frame) for frame in frames], **features)
+    return {
+        "frames": len(frames),
+        "force_mae": found.force_mae_eV_per_A,
+        "energy_mae": found.energy_mae_eV_per_atom,
+        "correlation": found.mean_correlation,
+        "effective_rank": float(np.mean(list(found.effective_rank.values()))),
+    }
+
+
+def look(
+    checkpoint: Path, features: Mapping[str, Any], crystals: Mapping[str, Path], md: Path
+) -> dict[str, Any]:
+    """Both, for one trained model.
+
+    Args:
+        checkpoint: the model.
+        features: where its features are, as :func:`nequip_decorr.evaluate.evaluate` takes it.
+        crystals: files of crystals at rest, by name.
+        md: its campaign.
+    """
+    model = load_model(checkpoint)
+    cells = {name: read_cell(path) for name, path in crystals.items()}
+    return {"barriers_eV": barriers(cells, model), "end": at_the_end(model, features, md)}
+
+
+def read_cell(path: Path) -> Atoms:
+    """One structure of a file."""
+    atoms = ase.io.read(path, index=0)
+    assert isinstance(atoms, Atoms)
+    return atoms
+
+
+__all__ = ["approach", "at_the_end", "barrier", "barriers", "look", "read_cell"]
