@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from nequip_decorr.stability.style import INK, SOFT, figure, grid, model_styles, style
 
 from .analysis import (
+    CORRELATION,
     Tables,
     against,
     causes,
@@ -89,8 +90,15 @@ def _plain_log(axis: Any) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def relation(tables: Tables, halves: Sequence[str], path: Path) -> None:
-    """Correlation against stable time, a point per model."""
+def relation(
+    tables: Tables,
+    halves: Sequence[str],
+    path: Path,
+    column: str = CORRELATION,
+    label: str = "mean absolute correlation of edge features, ID frames",
+    log: bool = False,
+) -> None:
+    """A column of the model table against stable time, a point per model."""
     names = sorted({c for half in halves for c in tables.conditions(half)})
     names.sort(key=lambda n: n != STOCK)
     styles = model_styles(names, None)
@@ -99,11 +107,14 @@ def relation(tables: Tables, halves: Sequence[str], path: Path) -> None:
         fig, axes = figure(4.4 * len(halves) + 2.2, 4.0, 1, len(halves), sharey=True)
         for ax, half in zip(axes[0], halves, strict=True):
             for (name, seed), time in log_stable_time(tables, half).items():
-                x = tables.by_seed(name, "correlation_test_id").get(seed)
+                x = tables.by_seed(name, column).get(seed)
                 if x is not None:
                     colour = styles[name]["color"]
                     ax.plot(x, 10**time, markers[name], color=colour, markersize=5, alpha=0.85)
-            ax.set(yscale="log", xlabel="mean absolute correlation of edge features, ID frames")
+            ax.set(yscale="log", xlabel=label)
+            if log:
+                ax.set_xscale("log")
+                _plain_log(ax.xaxis)
             ax.set_title(f"{half} half")
             _plain_log(ax.yaxis)
             grid(ax)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from rich.console import Console
 
 from . import figures, text, words
-from .analysis import Tables, relation, select
+from .analysis import BARRIER, Tables, lowest_barriers, relation, select
 from .collect import HALVES, RESULTS, read_table
 from .declared import CHOSEN_REGIME, HERE, STOCK, read_study
 from .model import REFERENCE
@@ -66,6 +67,15 @@ def write_report(console: Console, results: Path = RESULTS, docs: Path = DOCS) -
         parts.append(text.confirmation(t, order))
     if relations:
         parts.append(text.related(relations))
+    walls = replace(main, models=lowest_barriers(main.models))
+    if (reference_barriers := results / "reference_barriers.json").is_file():
+        halves = [h for h in HALVES if main.conditions(h)]
+        found = {w: relation(walls, halves, within=w, column=BARRIER) for w in (False, True)}
+        figures.relation(
+            walls, halves, pictures / "barrier.png", BARRIER,
+            "lowest barrier to a contact (eV, logarithmic)", log=True,
+        )  # fmt: skip
+        parts.append(text.why(walls, json.loads(reference_barriers.read_text()), found))
     parts.append(words.missing(study, main, confirmed))
     page = docs / "results.md"
     page.write_text("\n".join(parts).rstrip() + "\n")

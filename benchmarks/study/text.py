@@ -11,6 +11,8 @@ from nequip_decorr.stability.compare import Comparison
 from nequip_decorr.stability.outcomes import Estimate
 
 from .analysis import (
+    BARRIER,
+    CORRELATION,
     Relation,
     Row,
     Tables,
@@ -319,3 +321,50 @@ def related(relations: Mapping[str, Relations]) -> str:
         + "\n"
         + "\n".join(pictures)
     )
+
+
+def why(
+    tables: Tables, barriers: Mapping[str, float], found: Mapping[bool, Relation | None]
+) -> str:
+    """Why runs end: the wall between two atoms, and the features there.
+
+    Args:
+        tables: of a regime, with the lowest barrier of each model.
+        barriers: those of the reference potential (eV), by pair.
+        found: the lowest barrier against stability, across and within conditions.
+    """
+    pairs = list(barriers)
+    rows = []
+    for name in tables.conditions("tuning"):
+        seeds = tables.seeds("tuning", name)
+        if not set(tables.by_seed(name, BARRIER)) & set(seeds):
+            continue
+        columns = [f"barrier_{p}_eV" for p in pairs]
+        columns += ["end_force_mae_tuning", CORRELATION, "end_correlation_tuning"]
+        values = [number(mean_of(tables, name, column, seeds)) for column in columns]
+        time = mean_time(tables.half("tuning", name), 10.0).rmst_ps
+        rows.append((time, [f"`{name}`", str(len(seeds)), *values, number(time)]))
+    reference = ["reference potential", "-", *(number(v) for v in barriers.values()), *["-"] * 4]
+    header = ["condition", "models", *(f"barrier {p} (eV)" for p in pairs)]
+    header += ["force MAE at the end (eV/A)", "correlation, ID", "at the end", "RMST (ps)"]
+    listed = [row for _, row in sorted(rows, key=lambda row: -row[0])]
+    text = (
+        "## Why runs end\n\n"
+        "Nearly all runs end because two atoms meet. Barrier: one atom of the closest pair of a "
+        "crystal at rest is moved straight towards the other until the contact criterion would "
+        "stop a run; the highest energy on the way over that of the start, the lower of two "
+        "crystals. At the end: on the last frames before the failure, against the reference "
+        "potential. Means over models, tuning half.\n\n" + table(header, [reference, *listed])
+    )
+    parts = []
+    for within, label in ((False, "over all models"), (True, "within conditions")):
+        if (relation := found[within]) is not None:
+            value = f"{interval(relation.estimate)} ({relation.models} models)"
+            parts.append(f"{label} {value}")
+    if parts:
+        text += (
+            "\nSpearman's rank correlation of a model's lowest barrier with its mean log stable "
+            f"time: {'; '.join(parts)}; positive means that models with a wall last longer.\n"
+            "\n![Lowest barrier against stable time](results/barrier.png)\n"
+        )
+    return text
