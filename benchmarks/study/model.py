@@ -49,6 +49,7 @@ from .swap import check, swap_weights
 
 REFERENCE = "reference"
 EVERY_FEW_FRAMES = 20
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,10 @@ def run_logged(command: list[str], log: Path, **environment: str) -> None:
     Raises:
         RuntimeError: it failed; the end of the log is in the text.
     """
-    variables = {"OMP_NUM_THREADS": "1", **os.environ, **environment}
+    # The prototypes of loss terms are imported from the checkout.
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    variables = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    variables |= environment
     with log.open("a") as file:
         code = subprocess.run(
             command, stdout=file, stderr=subprocess.STDOUT, env=variables
