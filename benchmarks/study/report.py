@@ -16,6 +16,7 @@ from .declared import CHOSEN_REGIME, HERE, STOCK, read_study
 from .model import REFERENCE
 
 DOCS: Final = HERE.parents[1] / "docs"
+MARKS: Final = ("<!-- study: made by `python -m benchmarks.study report` -->", "<!-- /study -->")
 
 
 def write_report(console: Console, results: Path = RESULTS, docs: Path = DOCS) -> Path:
@@ -77,7 +78,17 @@ def write_report(console: Console, results: Path = RESULTS, docs: Path = DOCS) -
         )  # fmt: skip
         parts.append(text.why(walls, json.loads(reference_barriers.read_text()), found))
     parts.append(words.missing(study, main, confirmed))
+    _into_readme(docs.parent / "README.md", text.headline(confirmed, relations))
     page = docs / "results.md"
     page.write_text("\n".join(parts).rstrip() + "\n")
     console.print(f"{page} and {len(list(pictures.glob('*.png')))} figures")
     return page
+
+
+def _into_readme(path: Path, words: str) -> None:
+    """Put the headline between its two marks, where there is such a file."""
+    if not path.is_file():
+        return
+    before, rest = path.read_text().split(MARKS[0])
+    after = rest.split(MARKS[1])[1]
+    path.write_text(f"{before}{MARKS[0]}\n\n{words}\n{MARKS[1]}{after}")

@@ -27,6 +27,16 @@ from .stages import PAPER
 from .words import interval, number, table
 
 ASKED_SEEDS: Final = 8
+CAREFUL: Final = "careful"
+SHORT: Final = {
+    "harsh": "SiOx, 8 frames",
+    "medium": "SiOx, 32 frames",
+    "mild": "SiOx, 96 frames",
+    "nequip": "SiOx, 8 frames, NequIP",
+    "hfo2_few": "HfO2, 20 frames",
+    "hfo2_many": "HfO2, 240 frames",
+    "hfo2": "HfO2, shipped config",
+}
 WHERE: Final = {
     "nequip": "A small NequIP on the frames of harsh. ",
     "hfo2_few": "Hafnium oxide (DFT), the small Allegro with a cutoff of 4 A. ",
@@ -139,6 +149,45 @@ def _confirmed_claims(tables: Tables, name: str) -> list[list[str]]:
     return rows
 
 
+def headline(confirmed: Sequence[Tables], relations: Mapping[str, Relations]) -> str:
+    """The confirmed figures in short, for the README.
+
+    Args:
+        confirmed: the regimes with a confirmation.
+        relations: correlation against stability by regime.
+    """
+    rows = []
+    for tables in confirmed:
+        for name in tables.conditions("heldout"):
+            if name in (STOCK, CAREFUL):
+                continue
+            base = CAREFUL if CAREFUL in name else STOCK
+            found = against(tables, "heldout", base, name)
+            if found is None:
+                continue
+            seeds = tables.seeds("heldout", name)
+            error = error_ratio(tables, base, name, "force_mae_test_id", seeds)
+            correlation = error_ratio(tables, base, name, CORRELATION, seeds)
+            where = [SHORT.get(tables.regime, tables.regime), f"`{name}`", f"`{base}`"]
+            effect = [over_seeds(found), number(found.permutation.p_value)]
+            count = str(found.clusters["train_seed"])
+            rows.append([*where, count, *effect, interval(error), interval(correlation)])
+    header = ["system", "condition", "against", "seeds", "mean stable time, ratio", "p"]
+    header += ["ID force error, ratio", "correlation, ratio"]
+    ranks = [
+        f"{SHORT.get(regime, regime)} {interval(found[False].estimate)} "
+        f"({found[False].models} models)"
+        for regime, found in relations.items()
+        if found[False] is not None and regime in {t.regime for t in confirmed}
+    ]
+    return (
+        table(header, rows)
+        + "\nRank correlation of feature correlation with stable time: "
+        + "; ".join(ranks)
+        + ". Negative would mean that correlated models fail sooner.\n"
+    )
+
+
 def what_was_run(
     every: Sequence[Tables], reference: Sequence[Row], hardware: Mapping[str, Any]
 ) -> str:
@@ -238,6 +287,7 @@ def screening(tables: Tables, study: Study, best: str | None, bound: float) -> s
         "Exploration: few seeds, intervals by training seed are wide (two seeds allow no better), "
         f"not corrected for their number, and no claim rests on them.{chosen}\n\n"
         + table(header, rows)
+        + _on_top(tables, "tuning")
         + f"\n![Every condition over stock](results/screening_{tables.regime}.png)\n\n"
         "What was expected, and what came out:\n\n"
         + table(["condition", "what it is", "prediction", "outcome"], ideas)
@@ -282,9 +332,27 @@ def confirmation(tables: Tables, names: Sequence[str]) -> str:
         f"{WHERE.get(tables.regime, '')}Training seeds, cells and velocities that no choice was "
         "made on. p: relabelling test that exchanges whole trained models.\n\n"
         + table(header, rows)
+        + _on_top(tables, "heldout")
         + f"\n![Survival on the held-out half](results/confirmation_{tables.regime}.png)\n\n"
         + _by_seed(tables, names)
     )
+
+
+def _on_top(tables: Tables, half: str) -> str:
+    """The term on top of EMA and a ZBL core, against those alone."""
+    lines = []
+    for name in tables.conditions(half):
+        if name == CAREFUL or not name.startswith(CAREFUL):
+            continue
+        found = against(tables, half, CAREFUL, name)
+        if found is not None:
+            error = error_ratio(tables, CAREFUL, name, "force_mae_test_id")
+            lines.append(
+                f"\nOn top of EMA and a ZBL core, `{name}` against `{CAREFUL}`: RMST ratio "
+                f"{over_seeds(found)}, p = {number(found.permutation.p_value)}, ID force error "
+                f"ratio {interval(error)}, {found.clusters['train_seed']} seeds each.\n"
+            )
+    return "".join(lines)
 
 
 def _by_seed(tables: Tables, names: Sequence[str]) -> str:
