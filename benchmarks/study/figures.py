@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from .analysis import (
 from .declared import STOCK
 
 DPI = 130
+MARKERS = "osD^vP*X"
+RATIOS = (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20)
 
 
 def survival(tables: Tables, half: str, conditions: Sequence[str], path: Path) -> None:
@@ -53,34 +55,49 @@ def survival(tables: Tables, half: str, conditions: Sequence[str], path: Path) -
 
 
 def forest(tables: Tables, half: str, conditions: Sequence[str], path: Path) -> None:
-    """RMST, ID and OOD force errors and correlation of every condition over stock's."""
-    order = sorted(
-        (c for c in conditions if c != STOCK),
-        key=lambda c: mean_time(tables.half(half, c), 10.0).rmst_ps,
-    )
+    """RMST, ID and OOD force errors and correlation of every condition over stock's.
+
+    A small dot is a training seed over stock's of the same seed, a large one all of them. Two seeds
+    give no interval worth drawing.
+    """
+    ratios = {c: against(tables, half, STOCK, c) for c in conditions if c != STOCK}
+    order = sorted(ratios, key=lambda c: r.ratio.value if (r := ratios[c]) else 0.0)
     titles = ("mean stable time", "ID force error", "OOD force error", "correlation")
+    columns = ("force_mae_test_id", "force_mae_ood", CORRELATION)
+    stock_times = _times(tables, half, STOCK)
     with style():
         fig, axes = figure(9.6, 1.3 + 0.27 * len(order), 1, 4, sharey=True)
         for row, name in enumerate(order):
-            found = against(tables, half, STOCK, name)
-            values: list[Any] = [found.ratio if found else None]
-            for column in ("force_mae_test_id", "force_mae_ood", "correlation_test_id"):
-                seeds = tables.seeds(half, STOCK)
-                values.append(error_ratio(tables, STOCK, name, column, seeds))
-            for ax, value in zip(axes[0], values, strict=True):
-                if value is not None:
-                    ax.plot(value.value, row, "o", color="#0072B2", markersize=4.5)
-                    if np.isfinite(value.high):
-                        ax.plot([value.low, value.high], [row, row], color="#0072B2", linewidth=1)
+            found = ratios[name]
+            times = _times(tables, half, name)
+            seeds = sorted(stock_times.keys() & times.keys())
+            points = [[times[s] / stock_times[s] for s in seeds]]
+            means = [found.ratio.value if found else np.nan]
+            for column in columns:
+                ours, theirs = (tables.by_seed(c, column) for c in (name, STOCK))
+                points.append([ours[s] / theirs[s] for s in seeds if s in ours and s in theirs])
+                mean = error_ratio(tables, STOCK, name, column, seeds)
+                means.append(mean.value if mean else np.nan)
+            for ax, some, mean in zip(axes[0], points, means, strict=True):
+                ax.plot(some, [row] * len(some), "o", color=SOFT, markersize=3)
+                ax.plot(mean, row, "o", color="#0072B2", markersize=5.5)
         for ax, title in zip(axes[0], titles, strict=True):
             ax.axvline(1, color=SOFT, linewidth=0.8)
-            ax.set_title(title)
-            ax.set_xlabel("over stock")
+            ax.set(xscale="log", title=title, xlabel="over stock (logarithmic)")
+            _plain_log(ax.xaxis)
+            low, high = ax.get_xlim()
+            ax.set_xticks([t for t in RATIOS if low <= t <= high])
             grid(ax, "x")
         axes[0, 0].set_yticks(range(len(order)), order)
-        axes[0, 0].set(xscale="log", xlim=(0.1, 30), ylim=(-0.6, len(order) - 0.4))
-        _plain_log(axes[0, 0].xaxis)
+        axes[0, 0].set_ylim(-0.6, len(order) - 0.4)
         fig.savefig(path, dpi=DPI)
+
+
+def _times(tables: Tables, half: str, condition: str) -> dict[int, float]:
+    """RMST (ps) by training seed."""
+    runs = tables.half(half, condition)
+    by_seed = {s: [r for r in runs if r["train_seed"] == s] for s in tables.seeds(half, condition)}
+    return {s: mean_time(r, horizon(r)).rmst_ps for s, r in by_seed.items()}
 
 
 def _plain_log(axis: Any) -> None:
@@ -94,23 +111,30 @@ def relation(
     tables: Tables,
     halves: Sequence[str],
     path: Path,
+    groups: Mapping[str, str],
     column: str = CORRELATION,
     label: str = "mean absolute correlation of edge features, ID frames",
     log: bool = False,
 ) -> None:
-    """A column of the model table against stable time, a point per model."""
+    """A column of the model table against stable time, a point per model.
+
+    ``groups`` of conditions share a marker where there are too many to tell apart.
+    """
     names = sorted({c for half in halves for c in tables.conditions(half)})
-    names.sort(key=lambda n: n != STOCK)
-    styles = model_styles(names, None)
-    markers = dict(zip(names, "osD^vP*X<>hdp8H" * 3, strict=False))
+    if len(names) <= len(MARKERS):
+        groups = {name: name for name in names}
+    kinds = sorted({groups.get(name, name) for name in names}, key=lambda k: k != STOCK)
+    styles = model_styles(kinds, None)
+    markers = dict(zip(kinds, MARKERS, strict=False))
     with style():
         fig, axes = figure(4.4 * len(halves) + 2.2, 4.0, 1, len(halves), sharey=True)
         for ax, half in zip(axes[0], halves, strict=True):
             for (name, seed), time in log_stable_time(tables, half).items():
                 x = tables.by_seed(name, column).get(seed)
                 if x is not None:
-                    colour = styles[name]["color"]
-                    ax.plot(x, 10**time, markers[name], color=colour, markersize=5, alpha=0.85)
+                    kind = groups.get(name, name)
+                    colour = styles[kind]["color"]
+                    ax.plot(x, 10**time, markers[kind], color=colour, markersize=5, alpha=0.85)
             ax.set(yscale="log", xlabel=label)
             if log:
                 ax.set_xscale("log")
@@ -119,8 +143,8 @@ def relation(
             _plain_log(ax.yaxis)
             grid(ax)
         axes[0, 0].set_ylabel("stable time (ps), geometric mean of runs")
-        for name in names:
-            axes[0, -1].plot([], [], markers[name], color=styles[name]["color"], label=name)
+        for kind in kinds:
+            axes[0, -1].plot([], [], markers[kind], color=styles[kind]["color"], label=kind)
         fig.legend(*axes[0, -1].get_legend_handles_labels(), loc="outside right center", fontsize=8)
         fig.savefig(path, dpi=DPI)
 

@@ -44,13 +44,14 @@ def write_report(console: Console, results: Path = RESULTS, docs: Path = DOCS) -
     candidates = [c.name for c in study.conditions.values() if c.candidate]
     best, bound = select(main, [c for c in candidates if c in screened], STOCK)
     confirmed = [t for t in every if STOCK in t.conditions("heldout")]
+    groups = {c.name: c.group for c in study.conditions.values()}
     relations = {}
     for t in every:
         halves = [h for h in HALVES if t.conditions(h)]
         found = {w: relation(t, halves, within=w) for w in (False, True)}
         if found[False] is not None:
             relations[t.regime] = found
-            figures.relation(t, halves, pictures / f"relation_{t.regime}.png")
+            figures.relation(t, halves, pictures / f"relation_{t.regime}.png", groups)
 
     parts = [words.HEAD]
     parts.append(text.claims(main, best, relations, [t for t in confirmed if t is not main]))
@@ -73,7 +74,7 @@ def write_report(console: Console, results: Path = RESULTS, docs: Path = DOCS) -
         halves = [h for h in HALVES if main.conditions(h)]
         found = {w: relation(walls, halves, within=w, column=BARRIER) for w in (False, True)}
         figures.relation(
-            walls, halves, pictures / "barrier.png", BARRIER,
+            walls, halves, pictures / "barrier.png", groups, BARRIER,
             "lowest barrier to a contact (eV, logarithmic)", log=True,
         )  # fmt: skip
         parts.append(text.why(walls, json.loads(reference_barriers.read_text()), found))
