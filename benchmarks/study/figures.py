@@ -26,7 +26,8 @@ from .declared import STOCK
 
 DPI = 130
 MARKERS = "osD^vP*X"
-RATIOS = (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20)
+RATIOS = (0.3, 0.5, 0.7, 0.8, 0.9, 1, 1.2, 1.5, 2, 3)
+FEW_RATIOS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
 
 
 def survival(tables: Tables, half: str, conditions: Sequence[str], path: Path) -> None:
@@ -86,7 +87,9 @@ def forest(tables: Tables, half: str, conditions: Sequence[str], path: Path) -> 
             ax.set(xscale="log", title=title, xlabel="over stock (logarithmic)")
             _plain_log(ax.xaxis)
             low, high = ax.get_xlim()
-            ax.set_xticks([t for t in RATIOS if low <= t <= high])
+            ticks = FEW_RATIOS if high > 6 * low else RATIOS
+            ax.set_xticks([t for t in ticks if low <= t <= high])
+            ax.minorticks_off()
             grid(ax, "x")
         axes[0, 0].set_yticks(range(len(order)), order)
         axes[0, 0].set_ylim(-0.6, len(order) - 0.4)
