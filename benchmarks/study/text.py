@@ -335,6 +335,7 @@ def confirmation(tables: Tables, names: Sequence[str]) -> str:
         + _on_top(tables, "heldout")
         + f"\n![Survival on the held-out half](results/confirmation_{tables.regime}.png)\n\n"
         + _by_seed(tables, names)
+        + _by_structure(tables, names)
     )
 
 
@@ -368,6 +369,21 @@ def _by_seed(tables: Tables, names: Sequence[str]) -> str:
     return "RMST (ps) of each trained model, by training seed:\n\n" + table(
         ["condition", *map(str, seeds)], rows
     )
+
+
+def _by_structure(tables: Tables, names: Sequence[str]) -> str:
+    """Median stable time in each cell, and how many of its runs survived."""
+    structures = sorted({r["structure"] for n in names for r in tables.half("heldout", n)})
+    rows = []
+    for name in names:
+        cells = []
+        for structure in structures:
+            runs = [r for r in tables.half("heldout", name) if r["structure"] == structure]
+            median = float(np.median([r["stable_time_ps"] for r in runs])) if runs else None
+            alive = sum(r["status"] == "survived" for r in runs)
+            cells.append(number(median) + (f" ({alive} of {len(runs)} survive)" if alive else ""))
+        rows.append([f"`{name}`", *cells])
+    return "\nMedian stable time (ps) by start cell:\n\n" + table(["condition", *structures], rows)
 
 
 def related(relations: Mapping[str, Relations]) -> str:
