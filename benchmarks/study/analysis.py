@@ -144,6 +144,39 @@ def log_stable_time(tables: Tables, half: str) -> dict[tuple[str, int], float]:
     return {key: float(np.mean(values)) for key, values in found.items()}
 
 
+@dataclass(frozen=True)
+class Shares:
+    """Parts of the variance of models' mean log stable time.
+
+    Attributes:
+        seed: that goes with the training seed; ``condition``: with the condition.
+        by_seed_ps: geometric mean stable time by seed.
+        conditions: how many, each trained with all of the seeds.
+    """
+
+    seed: float
+    condition: float
+    by_seed_ps: dict[int, float]
+    conditions: int
+
+
+def variance_shares(
+    tables: Tables, half: str, conditions: Sequence[str], seeds: Sequence[int]
+) -> Shares | None:
+    """How much of the scatter is the seed's, and how much the condition's (two-way, additive)."""
+    times = log_stable_time(tables, half)
+    names = [c for c in conditions if all((c, s) in times for s in seeds)]
+    if len(names) < 2 or len(seeds) < 2:
+        return None
+    y = np.array([[times[c, s] for s in seeds] for c in names])
+    total = float(((y - y.mean()) ** 2).sum())
+    by_seed, by_condition = y.mean(0), y.mean(1)
+    part_seed = len(names) * float(((by_seed - y.mean()) ** 2).sum()) / total
+    part_condition = len(seeds) * float(((by_condition - y.mean()) ** 2).sum()) / total
+    means = {s: float(10**m) for s, m in zip(seeds, by_seed, strict=True)}
+    return Shares(part_seed, part_condition, means, len(names))
+
+
 CORRELATION: Final = "correlation_test_id"
 BARRIER: Final = "barrier_eV"
 

@@ -26,6 +26,7 @@ from .declared import STOCK
 
 DPI = 130
 MARKERS = "osD^vP*X"
+MIN_MODELS = 3
 RATIOS = (0.3, 0.5, 0.7, 0.8, 0.9, 1, 1.2, 1.5, 2, 3)
 FEW_RATIOS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
 
@@ -123,6 +124,7 @@ def relation(
 
     ``groups`` of conditions share a marker where there are too many to tell apart.
     """
+    halves = [h for h in halves if _models_with(tables, h, column) >= MIN_MODELS]
     names = sorted({c for half in halves for c in tables.conditions(half)})
     if len(names) <= len(MARKERS):
         groups = {name: name for name in names}
@@ -130,7 +132,7 @@ def relation(
     styles = model_styles(kinds, None)
     markers = dict(zip(kinds, MARKERS, strict=False))
     with style():
-        fig, axes = figure(4.4 * len(halves) + 2.2, 4.0, 1, len(halves), sharey=True)
+        fig, axes = figure(4.4 * len(halves) + 2.2, 4.0, 1, len(halves), sharex=True, sharey=True)
         for ax, half in zip(axes[0], halves, strict=True):
             for (name, seed), time in log_stable_time(tables, half).items():
                 x = tables.by_seed(name, column).get(seed)
@@ -150,6 +152,11 @@ def relation(
             axes[0, -1].plot([], [], markers[kind], color=styles[kind]["color"], label=kind)
         fig.legend(*axes[0, -1].get_legend_handles_labels(), loc="outside right center", fontsize=8)
         fig.savefig(path, dpi=DPI)
+
+
+def _models_with(tables: Tables, half: str, column: str) -> int:
+    """Models that have both a stable time and a number in a column."""
+    return sum(s in tables.by_seed(c, column) for c, s in log_stable_time(tables, half))
 
 
 def regimes(found: Sequence[Tables], path: Path) -> None:

@@ -21,6 +21,7 @@ from .analysis import (
     error_ratio,
     horizon,
     mean_time,
+    variance_shares,
 )
 from .declared import CHOSEN_REGIME, HFO2, STOCK, Study
 from .stages import PAPER
@@ -288,9 +289,31 @@ def screening(tables: Tables, study: Study, best: str | None, bound: float) -> s
         f"not corrected for their number, and no claim rests on them.{chosen}\n\n"
         + table(header, rows)
         + _on_top(tables, "tuning")
+        + _seeds_and_conditions(tables, study)
         + f"\n![Every condition over stock](results/screening_{tables.regime}.png)\n\n"
         "What was expected, and what came out:\n\n"
         + table(["condition", "what it is", "prediction", "outcome"], ideas)
+    )
+
+
+def _seeds_and_conditions(tables: Tables, study: Study) -> str:
+    """How much a training seed does, beside what a condition does."""
+    without_core = [c for c in study.conditions.values() if "pair_potential" not in str(c.config)]
+    names = [c.name for c in without_core if c.name in tables.conditions("tuning")]
+    shares = variance_shares(tables, "tuning", names, (1, 2))
+    if shares is None:
+        return ""
+    means = ", ".join(f"seed {s}: {number(v)} ps" for s, v in shares.by_seed_ps.items())
+    return (
+        f"\nThe seed decides more than the condition. Over the {shares.conditions} conditions "
+        f"without a core, geometric means of the stable time are {means}; of the variance of a "
+        f"model's mean log stable time {100 * shares.seed:.0f} % goes with the seed and "
+        f"{100 * shares.condition:.0f} % with the condition.\n"
+        if shares.seed > shares.condition
+        else f"\nOver the {shares.conditions} conditions without a core, geometric means of the "
+        f"stable time are {means}; of the variance of a model's mean log stable time "
+        f"{100 * shares.condition:.0f} % goes with the condition and {100 * shares.seed:.0f} % "
+        "with the seed.\n"
     )
 
 

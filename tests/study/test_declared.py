@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from benchmarks.study import hfo2, metrics
-from benchmarks.study.analysis import Tables, log_stable_time, relation, select
+from benchmarks.study.analysis import Tables, log_stable_time, relation, select, variance_shares
 from benchmarks.study.declared import DECLARED, read_study, training_config
 from nequip_decorr import FeatureDecorrelation
 from nequip_decorr.resources import configs_dir
@@ -121,6 +121,19 @@ def test_relation_has_the_sign_that_was_planted() -> None:
         assert found is not None
         assert found.models == 8
         assert found.estimate.value == pytest.approx(-1.0)
+
+
+def test_what_was_planted_in_the_seeds_is_found_there() -> None:
+    tables = _tables({"stock": 1.0, "a": 1.0, "b": 1.0}, dict.fromkeys(("stock", "a", "b"), 0.1))
+    shares = variance_shares(tables, "tuning", ["stock", "a", "b"], (1, 4))
+    assert shares is not None
+    assert shares.seed == pytest.approx(1)
+    assert shares.condition == pytest.approx(0, abs=1e-12)
+    assert shares.by_seed_ps == pytest.approx({1: 1.1, 4: 1.4})
+    tables = _tables({"stock": 1.0, "a": 10.0}, dict.fromkeys(("stock", "a"), 0.1))
+    shares = variance_shares(tables, "tuning", ["stock", "a"], (1, 2))
+    assert shares is not None
+    assert shares.condition > 0.99
 
 
 def _output(seed: int = 0) -> dict[str, torch.Tensor]:
