@@ -160,9 +160,9 @@ def headline(confirmed: Sequence[Tables], relations: Mapping[str, Relations]) ->
     rows = []
     for tables in confirmed:
         for name in tables.conditions("heldout"):
-            if name in (STOCK, CAREFUL):
+            if name == STOCK:
                 continue
-            base = CAREFUL if CAREFUL in name else STOCK
+            base = CAREFUL if name.startswith(f"{CAREFUL}_") else STOCK
             found = against(tables, "heldout", base, name)
             if found is None:
                 continue
