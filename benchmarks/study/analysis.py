@@ -144,6 +144,38 @@ def log_stable_time(tables: Tables, half: str) -> dict[tuple[str, int], float]:
     return {key: float(np.mean(values)) for key, values in found.items()}
 
 
+CORRELATION: Final = "correlation_test_id"
+BARRIER: Final = "barrier_eV"
+TIME: Final = "rmst_ps"
+COLUMNS: Final = ("force_mae_test_id", "force_mae_ood", CORRELATION)
+
+
+def times(tables: Tables, half: str, condition: str) -> dict[int, float]:
+    """RMST (ps) by training seed."""
+    runs = tables.half(half, condition)
+    by_seed = {s: [r for r in runs if r["train_seed"] == s] for s in tables.seeds(half, condition)}
+    return {s: mean_time(r, horizon(r)).rmst_ps for s, r in by_seed.items()}
+
+
+def over(
+    tables: Tables, half: str, baseline: str, condition: str
+) -> dict[str, tuple[float, list[float]]]:
+    """A condition over a baseline in RMST and in ``COLUMNS``: of all shared seeds, and of each.
+
+    For two seeds that says more than any interval.
+    """
+    a, b = (times(tables, half, c) for c in (baseline, condition))
+    seeds = sorted(a.keys() & b.keys())
+    found = against(tables, half, baseline, condition)
+    ratio = found.ratio.value if found else float("nan")
+    result = {TIME: (ratio, [b[s] / a[s] for s in seeds])}
+    for column in COLUMNS:
+        x, y = (tables.by_seed(c, column) for c in (baseline, condition))
+        each = [y[s] / x[s] for s in seeds if s in x and s in y]
+        result[column] = (geometric(each) if each else float("nan"), each)
+    return result
+
+
 @dataclass(frozen=True)
 class Shares:
     """Parts of the variance of models' mean log stable time.
@@ -175,10 +207,6 @@ def variance_shares(
     part_condition = len(seeds) * float(((by_condition - y.mean()) ** 2).sum()) / total
     means = {s: float(10**m) for s, m in zip(seeds, by_seed, strict=True)}
     return Shares(part_seed, part_condition, means, len(names))
-
-
-CORRELATION: Final = "correlation_test_id"
-BARRIER: Final = "barrier_eV"
 
 
 def lowest_barriers(models: Sequence[Row]) -> list[Row]:

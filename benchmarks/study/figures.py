@@ -12,15 +12,16 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from nequip_decorr.stability.style import INK, SOFT, figure, grid, model_styles, style
 
 from .analysis import (
+    COLUMNS,
     CORRELATION,
+    TIME,
     Tables,
     against,
     causes,
     curve,
-    error_ratio,
     horizon,
     log_stable_time,
-    mean_time,
+    over,
 )
 from .declared import STOCK
 
@@ -65,24 +66,14 @@ def forest(tables: Tables, half: str, conditions: Sequence[str], path: Path) -> 
     ratios = {c: against(tables, half, STOCK, c) for c in conditions if c != STOCK}
     order = sorted(ratios, key=lambda c: r.ratio.value if (r := ratios[c]) else 0.0)
     titles = ("mean stable time", "ID force error", "OOD force error", "correlation")
-    columns = ("force_mae_test_id", "force_mae_ood", CORRELATION)
-    stock_times = _times(tables, half, STOCK)
     with style():
         fig, axes = figure(9.6, 1.3 + 0.27 * len(order), 1, 4, sharey=True)
         for row, name in enumerate(order):
-            found = ratios[name]
-            times = _times(tables, half, name)
-            seeds = sorted(stock_times.keys() & times.keys())
-            points = [[times[s] / stock_times[s] for s in seeds]]
-            means = [found.ratio.value if found else np.nan]
-            for column in columns:
-                ours, theirs = (tables.by_seed(c, column) for c in (name, STOCK))
-                points.append([ours[s] / theirs[s] for s in seeds if s in ours and s in theirs])
-                mean = error_ratio(tables, STOCK, name, column, seeds)
-                means.append(mean.value if mean else np.nan)
-            for ax, some, mean in zip(axes[0], points, means, strict=True):
+            found = over(tables, half, STOCK, name)
+            for ax, column in zip(axes[0], (TIME, *COLUMNS), strict=True):
+                value, some = found[column]
                 ax.plot(some, [row] * len(some), "o", color=SOFT, markersize=3)
-                ax.plot(mean, row, "o", color="#0072B2", markersize=5.5)
+                ax.plot(value, row, "o", color="#0072B2", markersize=5.5)
         for ax, title in zip(axes[0], titles, strict=True):
             ax.axvline(1, color=SOFT, linewidth=0.8)
             ax.set(xscale="log", title=title, xlabel="over stock (logarithmic)")
@@ -95,13 +86,6 @@ def forest(tables: Tables, half: str, conditions: Sequence[str], path: Path) -> 
         axes[0, 0].set_yticks(range(len(order)), order)
         axes[0, 0].set_ylim(-0.6, len(order) - 0.4)
         fig.savefig(path, dpi=DPI)
-
-
-def _times(tables: Tables, half: str, condition: str) -> dict[int, float]:
-    """RMST (ps) by training seed."""
-    runs = tables.half(half, condition)
-    by_seed = {s: [r for r in runs if r["train_seed"] == s] for s in tables.seeds(half, condition)}
-    return {s: mean_time(r, horizon(r)).rmst_ps for s, r in by_seed.items()}
 
 
 def _plain_log(axis: Any) -> None:

@@ -10,7 +10,15 @@ import torch
 import yaml
 
 from benchmarks.study import hfo2, metrics
-from benchmarks.study.analysis import Tables, log_stable_time, relation, select, variance_shares
+from benchmarks.study.analysis import (
+    TIME,
+    Tables,
+    log_stable_time,
+    over,
+    relation,
+    select,
+    variance_shares,
+)
 from benchmarks.study.declared import DECLARED, read_study, training_config
 from nequip_decorr import FeatureDecorrelation
 from nequip_decorr.resources import configs_dir
@@ -121,6 +129,15 @@ def test_relation_has_the_sign_that_was_planted() -> None:
         assert found is not None
         assert found.models == 8
         assert found.estimate.value == pytest.approx(-1.0)
+
+
+def test_ratios_over_stock_seed_by_seed() -> None:
+    tables = _tables({"stock": 1.0, "a": 2.0}, {"stock": 0.1, "a": 0.11})
+    found = over(tables, "tuning", "stock", "a")
+    assert found[TIME][0] == pytest.approx(2)
+    assert found[TIME][1] == pytest.approx([2] * 4)
+    assert found["force_mae_test_id"][1] == pytest.approx([1.1] * 4)
+    assert found["force_mae_ood"][1] == []
 
 
 def test_what_was_planted_in_the_seeds_is_found_there() -> None:
