@@ -268,23 +268,20 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 def select(
     tables: Tables, candidates: Sequence[str], stock: str, bounds: Sequence[float] = (1.02, 1.1)
 ) -> tuple[str | None, float]:
-    """The best found by the rule of the protocol, and the bound on the ID error that it met."""
-    means = {}
-    for name in [stock, *candidates]:
-        runs = tables.half("tuning", name)
-        if len(tables.seeds("tuning", name)) >= 2:
-            means[name] = mean_time(runs, horizon(runs)).rmst_ps
+    """The best found by the rule of the protocol, and the bound on the ID error that it met.
+
+    RMST and error are those over stock's of the same training seeds.
+    """
+    found = {}
+    for name in candidates:
+        ratios = over(tables, "tuning", stock, name)
+        (rmst_ratio, each), (error, _) = ratios[TIME], ratios[COLUMNS[0]]
+        if len(each) >= 2:
+            found[name] = rmst_ratio, error
     for bound in bounds:
-        eligible = [
-            name
-            for name in means
-            if name != stock
-            and (ratio := error_ratio(tables, stock, name, "force_mae_test_id")) is not None
-            and ratio.value <= bound
-        ]
-        best = max(eligible, key=lambda name: means[name], default=None)
-        if best is not None and means[best] > means.get(stock, 0.0):
-            return best, bound
+        ahead = {n: ratio for n, (ratio, error) in found.items() if error <= bound and ratio > 1}
+        if ahead:
+            return max(ahead, key=lambda name: ahead[name]), bound
     return None, bounds[-1]
 
 
