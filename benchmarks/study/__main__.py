@@ -21,7 +21,7 @@ from rich.console import Console
 from .analysis import Tables, select
 from .collect import RESULTS, collect, read_table
 from .declared import CHOSEN_REGIME, DECLARED, HERE, SIOX, Study, read_study
-from .stages import PAPER, STOCK, jobs, run_jobs
+from .stages import STOCK, jobs, run_jobs
 
 SMOKE = HERE / "smoke.yaml"
 
@@ -57,8 +57,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def confirmed_by_default(study: Study, results: Path = RESULTS) -> list[str]:
-    """Stock, the paper's form, and what the screening so far has as the best found."""
-    names = [STOCK, PAPER]
+    """The declared conditions, and what the screening so far has as the best found."""
+    names = list(study.confirm)
     if (results / "runs.csv").is_file():
         tables = Tables.of(
             CHOSEN_REGIME, *(read_table(results / f"{t}.csv") for t in ("models", "runs"))

@@ -116,6 +116,7 @@ class Study:
     halves: dict[str, Half]
     conditions: dict[str, Condition]
     test_frames: int
+    confirm: tuple[str, ...]
 
     def half_of(self, regime: str, half: str) -> str:
         """Name of the ``tuning`` or ``heldout`` half for the system of a regime."""
@@ -162,7 +163,11 @@ def read_study(path: Path = DECLARED) -> Study:
         raise ValueError(f"{path}: given twice: {sorted({n for n in names if names.count(n) > 1})}")
     if STOCK not in conditions:
         raise ValueError(f"{path}: no condition named {STOCK!r}")
-    return Study(regimes, halves, conditions, int(data["test_frames"]))
+    confirm = tuple(data.get("confirm", conditions))
+    study = Study(regimes, halves, conditions, int(data["test_frames"]), confirm)
+    for name in confirm:
+        study.condition(name)
+    return study
 
 
 def _tuples(data: dict[str, Any]) -> dict[str, Any]:

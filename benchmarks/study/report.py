@@ -54,7 +54,9 @@ def write_report(console: Console, results: Path = RESULTS, docs: Path = DOCS) -
             figures.relation(t, halves, pictures / f"relation_{t.regime}.png", groups)
 
     parts = [words.HEAD]
-    parts.append(text.claims(main, best, relations, [t for t in confirmed if t is not main]))
+    terms = [*study.confirm, *([best] if best and best not in study.confirm else [])]
+    others = [t for t in confirmed if t is not main]
+    parts.append(text.claims(main, terms, relations, others))
     parts.append(
         text.what_was_run(every, reference, json.loads((results / "hardware.json").read_text()))
     )

@@ -73,7 +73,7 @@ Relations = Mapping[bool, Relation | None]
 
 def claims(
     tables: Tables,
-    best: str | None,
+    confirmed: Sequence[str],
     relations: Mapping[str, Relations],
     others: Sequence[Tables],
 ) -> str:
@@ -81,24 +81,19 @@ def claims(
 
     Args:
         tables: of the regime that was chosen for silicon oxide.
-        best: the best found by screening, where there is one.
+        confirmed: the conditions that the claims are about.
         relations: correlation against stability by regime.
         others: the other regimes that have a confirmation.
     """
-    names = [n for n in tables.conditions("heldout") if n not in (STOCK,)]
-    primary = [n for n in (PAPER, best) if n in names]
+    primary = [n for n in confirmed if n != STOCK and n in tables.conditions("heldout")]
     rows = [_relation_claim(name, found) for name, found in relations.items()]
     if not primary or not tables.half("heldout", STOCK):
         rows.append(["penalising correlation lengthens MD", "not tested yet", "no confirmation"])
     for name in primary:
         rows += _confirmed_claims(tables, name)
     for other in others:
-        rows += [
-            r
-            for n in other.conditions("heldout")
-            if n == PAPER
-            for r in _confirmed_claims(other, n)
-        ]
+        terms = [n for n in confirmed if n != STOCK and n in other.conditions("heldout")]
+        rows += [row for name in terms for row in _confirmed_claims(other, name)]
     rows.append(_cost_claim([tables, *others]))
     oxides = [other for other in others if other.regime.startswith(HFO2)]
     rows += [_oxide_claim(t) for t in oxides if PAPER in t.conditions("heldout")]
