@@ -216,17 +216,19 @@ def headline(confirmed: Sequence[Tables], relations: Mapping[str, Relations]) ->
     )
 
 
+def wall_hours(models: Sequence[Row], halves: Sequence[str]) -> float:
+    """Wall time of training, compiling and MD of models, one core each."""
+    columns = ("train_wall_s", "compile_wall_s", *(f"md_wall_s_{half}" for half in halves))
+    return sum(m.get(c) or 0.0 for m in models for c in columns) / 3600
+
+
 def what_was_run(
     every: Sequence[Tables], reference: Sequence[Row], hardware: Mapping[str, Any]
 ) -> str:
     """Counts and wall time."""
     rows = []
     for t in every:
-        hours = [
-            m[c] or 0.0
-            for m in t.models
-            for c in ("train_wall_s", "compile_wall_s", "md_wall_s_tuning", "md_wall_s_heldout")
-        ]
+        hours = wall_hours(t.models, ("tuning", "heldout"))
         names = {m["condition"] for m in t.models}
         rows.append(
             [
@@ -234,7 +236,7 @@ def what_was_run(
                 str(len(names)),
                 str(len(t.models)),
                 str(len(t.runs)),
-                f"{sum(hours) / 3600:.1f}",
+                f"{hours:.1f}",
             ]
         )
     rows.append(["reference potential", "1", "1", str(len(reference)), "-"])
@@ -379,12 +381,27 @@ def confirmation(tables: Tables, names: Sequence[str]) -> str:
     return (
         f"## Confirmation, {tables.regime} regime, held-out half\n\n"
         f"{WHERE.get(tables.regime, '')}Training seeds, cells and velocities that no choice was "
-        "made on. p: relabelling test that exchanges whole trained models.\n\n"
+        "made on. p: relabelling test that exchanges whole trained models. "
+        f"{_duration(tables, names)}\n\n"
         + table(header, rows)
         + _on_top(tables, "heldout")
         + f"\n![Survival on the held-out half](results/confirmation_{tables.regime}.png)\n\n"
         + _by_seed(tables, names)
         + _by_structure(tables, names)
+    )
+
+
+def _duration(tables: Tables, names: Sequence[str]) -> str:
+    """How long the table took."""
+    models = [
+        m
+        for m in tables.models
+        if m["condition"] in names and m["train_seed"] in tables.seeds("heldout", m["condition"])
+    ]
+    hours = wall_hours(models, ["heldout"])
+    return (
+        f"Wall time, one core a model: {hours:.1f} h for {len(models)} models, so about "
+        f"{hours / 2:.1f} h on two cores, other work beside it included."
     )
 
 
