@@ -31,6 +31,7 @@ from .words import interval, number, table
 
 ASKED_SEEDS: Final = 8
 OXIDE_CLAIM: Final = "oxygen-poor hafnium oxide: from 0.03 ps to 10 ps"
+PROBE: Final = "correlating"
 CAREFUL: Final = "careful"
 SHORT: Final = {
     "harsh": "SiOx, 8 frames",
@@ -94,12 +95,32 @@ def claims(
     for other in others:
         terms = [n for n in confirmed if n != STOCK and n in other.conditions("heldout")]
         rows += [row for name in terms for row in _confirmed_claims(other, name)]
+    rows += _probe_claim(tables)
     rows.append(_cost_claim([tables, *others]))
     oxides = [other for other in others if other.regime.startswith(HFO2)]
     rows += [_oxide_claim(t) for t in oxides if PAPER in t.conditions("heldout")]
     if not oxides:
         rows.append([OXIDE_CLAIM, "**not testable here yet**", "not run; see below"])
     return "## The paper's claims\n\n" + table(["claim", "verdict", "evidence"], rows)
+
+
+def _probe_claim(tables: Tables) -> list[list[str]]:
+    """Cause and effect: models that were trained to be correlated."""
+    found = against(tables, "heldout", STOCK, PROBE)
+    if found is None:
+        return []
+    seeds = tables.seeds("heldout", PROBE)
+    ratio, p = found.ratio, found.permutation.p_value
+    verdict = NOT_SHOWN
+    if ratio.high < 1 and p < 0.05:
+        verdict = "**reproduced**: they fail sooner"
+    elif ratio.low > 1:
+        verdict = "**not reproduced**: they do not fail sooner"
+    evidence = f"`{PROBE}` rewards correlation, up to "
+    evidence += f"{number(mean_of(tables, PROBE, CORRELATION, seeds))} from stock's "
+    evidence += f"{number(mean_of(tables, STOCK, CORRELATION, seeds))}: RMST ratio "
+    evidence += f"{over_seeds(found)}, p = {number(p)}, {len(seeds)} seeds each"
+    return [[f"correlation makes MD unstable ({tables.regime})", verdict, evidence]]
 
 
 def _oxide_claim(tables: Tables) -> list[str]:
