@@ -28,12 +28,13 @@ from .declared import STOCK
 DPI = 130
 MARKERS = "osD^vP*X"
 MIN_MODELS = 3
+MAX_BANDS = 3
 RATIOS = (0.3, 0.5, 0.7, 0.8, 0.9, 1, 1.2, 1.5, 2, 3)
 FEW_RATIOS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
 
 
 def survival(tables: Tables, half: str, conditions: Sequence[str], path: Path) -> None:
-    """Kaplan-Meier curves with 95 % bands."""
+    """Kaplan-Meier curves, with 95 % bands where there are few enough to tell them apart."""
     styles = model_styles(conditions, None)
     with style():
         fig, axes = figure(6.4, 3.6)
@@ -45,6 +46,8 @@ def survival(tables: Tables, half: str, conditions: Sequence[str], path: Path) -
             t, s = np.append(t, end), np.append(c.survival, c.survival[-1])
             label = f"{name}: {len(tables.seeds(half, name))} trainings, {len(runs)} runs"
             ax.step(t, s, where="post", label=label, **styles[name])
+            if len(conditions) > MAX_BANDS:
+                continue
             low, high = (np.append(x, x[-1]) for x in (c.low, c.high))
             colour = styles[name]["color"]
             ax.fill_between(t, low, high, step="post", color=colour, alpha=0.12, linewidth=0)
@@ -102,7 +105,7 @@ def relation(
     groups: Mapping[str, str],
     column: str = CORRELATION,
     label: str = "mean absolute correlation of edge features, ID frames",
-    log: bool = False,
+    reference: float | None = None,
 ) -> None:
     """A column of the model table against stable time, a point per model.
 
@@ -112,7 +115,7 @@ def relation(
     names = sorted({c for half in halves for c in tables.conditions(half)})
     if len(names) <= len(MARKERS):
         groups = {name: name for name in names}
-    kinds = sorted({groups.get(name, name) for name in names}, key=lambda k: k != STOCK)
+    kinds = sorted({groups.get(name, name) for name in names}, key=lambda k: (k != STOCK, k))
     styles = model_styles(kinds, None)
     markers = dict(zip(kinds, MARKERS, strict=False))
     with style():
@@ -125,9 +128,20 @@ def relation(
                     colour = styles[kind]["color"]
                     ax.plot(x, 10**time, markers[kind], color=colour, markersize=5, alpha=0.85)
             ax.set(yscale="log", xlabel=label)
-            if log:
+            if reference is not None:
                 ax.set_xscale("log")
                 _plain_log(ax.xaxis)
+                ax.axvline(reference, color=SOFT, linestyle="--", linewidth=1)
+                ax.annotate(
+                    "reference",
+                    (reference, 0.02),
+                    (-3, 0),
+                    rotation=90,
+                    ha="right",
+                    xycoords=ax.get_xaxis_transform(),
+                    textcoords="offset points",
+                    fontsize=8,
+                )
             ax.set_title(f"{half} half")
             _plain_log(ax.yaxis)
             grid(ax)

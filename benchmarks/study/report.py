@@ -75,11 +75,12 @@ def write_report(console: Console, results: Path = RESULTS, docs: Path = DOCS) -
     if (reference_barriers := results / "reference_barriers.json").is_file():
         halves = [h for h in HALVES if main.conditions(h)]
         found = {w: relation(walls, halves, within=w, column=BARRIER) for w in (False, True)}
+        reference_eV = json.loads(reference_barriers.read_text())
         figures.relation(
             walls, halves, pictures / "barrier.png", groups, BARRIER,
-            "lowest barrier to a contact (eV, logarithmic)", log=True,
+            "lowest barrier to a contact (eV, logarithmic)", min(reference_eV.values()),
         )  # fmt: skip
-        parts.append(text.why(walls, json.loads(reference_barriers.read_text()), found))
+        parts.append(text.why(walls, reference_eV, found))
     parts.append(words.missing(study, main, confirmed))
     _into_readme(docs.parent / "README.md", text.headline(confirmed, relations))
     page = docs / "results.md"
