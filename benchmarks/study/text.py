@@ -30,6 +30,8 @@ from .stages import PAPER
 from .words import interval, number, table
 
 ASKED_SEEDS: Final = 8
+COUNTS: Final = ("conditions", "models", "MD runs", "hours of one core (wall)")
+MIN_SEEDS: Final = 2  # a single seed is no evidence
 OXIDE_CLAIM: Final = "oxygen-poor hafnium oxide: from 0.03 ps to 10 ps"
 PROBE: Final = "correlating"
 CAREFUL: Final = "careful"
@@ -107,7 +109,7 @@ def claims(
 def _probe_claim(tables: Tables) -> list[list[str]]:
     """Cause and effect: models that were trained to be correlated."""
     found = against(tables, "heldout", STOCK, PROBE)
-    if found is None:
+    if found is None or found.clusters["train_seed"] < MIN_SEEDS:
         return []
     seeds = tables.seeds("heldout", PROBE)
     ratio, p = found.ratio, found.permutation.p_value
@@ -171,6 +173,8 @@ def _confirmed_claims(tables: Tables, name: str) -> list[list[str]]:
     found = against(tables, "heldout", STOCK, name)
     assert found is not None
     seeds = found.clusters["train_seed"]
+    if seeds < MIN_SEEDS:
+        return []
     ratio, p = found.ratio, found.permutation.p_value
     shown = ratio.low > 1 and p < 0.05
     worse = ratio.high < 1 and p < 0.05
@@ -212,7 +216,7 @@ def headline(confirmed: Sequence[Tables], relations: Mapping[str, Relations]) ->
                 continue
             base = CAREFUL if name.startswith(f"{CAREFUL}_") else STOCK
             found = against(tables, "heldout", base, name)
-            if found is None:
+            if found is None or found.clusters["train_seed"] < MIN_SEEDS:
                 continue
             seeds = tables.seeds("heldout", name)
             error = error_ratio(tables, base, name, "force_mae_test_id", seeds)
@@ -254,17 +258,18 @@ def what_was_run(
         rows.append(
             [
                 t.regime,
+                SHORT.get(t.regime, "-"),
                 str(len(names)),
                 str(len(t.models)),
                 str(len(t.runs)),
                 f"{hours:.1f}",
             ]
         )
-    rows.append(["reference potential", "1", "1", str(len(reference)), "-"])
+    rows.append(["reference potential", "SiOx", "1", "1", str(len(reference)), "-"])
     versions = ", ".join(f"{k} {v}" for k, v in hardware["versions"].items())
     return (
         "## What was run\n\n"
-        + table(["regime", "conditions", "models", "MD runs", "hours of one core (wall)"], rows)
+        + table(["regime", "training data", *COUNTS], rows)
         + f"\n{hardware['processor']}, {hardware['cores']} cores shared with other work, so wall "
         f"times are upper bounds. {versions}.\n"
     )
