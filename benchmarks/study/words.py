@@ -80,8 +80,8 @@ def missing(study: Study, tables: Tables, confirmed: Sequence[Tables]) -> str:
         "python -m benchmarks.study screen  --work DIR --seeds 1 2",
         "python -m benchmarks.study confirm --work DIR   # stock, paper's form, share_0.1",
         "python -m benchmarks.study confirm --work DIR --conditions careful correlating",
-        "python -m benchmarks.study confirm --work DIR --regimes nequip --conditions stock paper",
-        "python -m benchmarks.study confirm --work DIR --regimes hfo2_many --conditions stock paper",
+        "python -m benchmarks.study confirm --work DIR --regimes hfo2_many nequip "
+        "--conditions stock paper",
         "python -m benchmarks.study report  --work DIR   # tables, figures, this page",
         "```",
         "",
