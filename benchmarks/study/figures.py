@@ -29,8 +29,12 @@ DPI = 130
 MARKERS = "osD^vP*X"
 MIN_MODELS = 3
 MAX_BANDS = 3
-RATIOS = (0.3, 0.5, 0.7, 0.8, 0.9, 1, 1.2, 1.5, 2, 3)
-FEW_RATIOS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
+# Ticks of ratios by how far they reach.
+RATIOS = {
+    6: (0.3, 0.5, 0.7, 0.8, 0.9, 1, 1.2, 1.5, 2, 3),
+    60: (0.1, 0.2, 0.5, 1, 2, 5, 10, 20),
+    float("inf"): (0.01, 0.1, 0.3, 1, 3, 10, 30, 100),
+}
 
 
 def survival(tables: Tables, half: str, conditions: Sequence[str], path: Path) -> None:
@@ -82,7 +86,7 @@ def forest(tables: Tables, half: str, conditions: Sequence[str], path: Path) -> 
             ax.set(xscale="log", title=title, xlabel="over stock (logarithmic)")
             _plain_log(ax.xaxis)
             low, high = ax.get_xlim()
-            ticks = FEW_RATIOS if high > 6 * low else RATIOS
+            ticks = next(t for span, t in RATIOS.items() if high <= span * low)
             ax.set_xticks([t for t in ticks if low <= t <= high])
             ax.minorticks_off()
             grid(ax, "x")
