@@ -439,7 +439,8 @@ def _on_top(tables: Tables, half: str) -> str:
             continue
         found = against(tables, half, CAREFUL, name)
         if found is not None:
-            error = error_ratio(tables, CAREFUL, name, "force_mae_test_id")
+            seeds = tables.seeds(half, name)
+            error = error_ratio(tables, CAREFUL, name, "force_mae_test_id", seeds)
             lines.append(
                 f"\nOn top of EMA and a ZBL core, `{name}` against `{CAREFUL}`: RMST ratio "
                 f"{over_seeds(found)}, p = {number(found.permutation.p_value)}, ID force error "
@@ -512,13 +513,15 @@ def why(
     pairs = list(barriers)
     rows = []
     for name in tables.conditions("tuning"):
-        seeds = tables.seeds("tuning", name)
-        if not set(tables.by_seed(name, BARRIER)) & set(seeds):
+        with_barrier = tables.by_seed(name, BARRIER)
+        seeds = [s for s in tables.seeds("tuning", name) if s in with_barrier]
+        if not seeds:
             continue
         columns = [f"barrier_{p}_eV" for p in pairs]
         columns += ["end_force_mae_tuning", CORRELATION, "end_correlation_tuning"]
         values = [number(mean_of(tables, name, column, seeds)) for column in columns]
-        time = mean_time(tables.half("tuning", name), 10.0).rmst_ps
+        runs = [r for r in tables.half("tuning", name) if r["train_seed"] in seeds]
+        time = mean_time(runs, horizon(runs)).rmst_ps
         rows.append((time, [f"`{name}`", str(len(seeds)), *values, number(time)]))
     reference = ["reference potential", "-", *(number(v) for v in barriers.values()), *["-"] * 4]
     header = ["condition", "models", *(f"barrier {p} (eV)" for p in pairs)]

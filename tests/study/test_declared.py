@@ -20,6 +20,7 @@ from benchmarks.study.analysis import (
     variance_shares,
 )
 from benchmarks.study.declared import DECLARED, read_study, training_config
+from benchmarks.study.text import _on_top
 from nequip_decorr import FeatureDecorrelation
 from nequip_decorr.resources import configs_dir
 
@@ -138,6 +139,17 @@ def test_ratios_over_stock_seed_by_seed() -> None:
     assert found[TIME][1] == pytest.approx([2] * 4)
     assert found["force_mae_test_id"][1] == pytest.approx([1.1] * 4)
     assert found["force_mae_ood"][1] == []
+
+
+def test_what_is_said_of_a_half_is_of_its_seeds() -> None:
+    rmst = {"stock": 1.0, "careful": 2.0, "careful_paper": 3.0}
+    tables = _tables(rmst, {"stock": 0.1, "careful": 0.2, "careful_paper": 0.22})
+    for name, error in (("careful", 0.2), ("careful_paper", 2.0)):
+        key = {"regime": "harsh", "condition": name, "train_seed": 101}
+        tables.models.append({**key, "force_mae_test_id": error})
+    said = _on_top(tables, "tuning")
+    assert "RMST ratio 1.5 [" in said
+    assert "ID force error ratio 1.1 [1.1, 1.1]" in said
 
 
 def test_what_was_planted_in_the_seeds_is_found_there() -> None:
