@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -41,6 +41,14 @@ class Tables:
         return [
             r for r in self.runs if r["half"] == half and (r["model"] in wanted or not condition)
         ]
+
+    def without(self, conditions: Collection[str]) -> Tables:
+        """The rows of all other conditions."""
+        models, runs = (
+            [r for r in rows if r["condition"] not in conditions]
+            for rows in (self.models, self.runs)
+        )
+        return Tables(self.regime, models, runs)
 
     def conditions(self, half: str) -> list[str]:
         """Conditions that have runs on a half."""

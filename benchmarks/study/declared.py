@@ -102,6 +102,11 @@ class Condition:
     regime: str | None = None
 
     @property
+    def core(self) -> bool:
+        """A repulsive core in the model."""
+        return "pair_potential" in str(self.config)
+
+    @property
     def candidate(self) -> bool:
         """A decorrelation term and otherwise stock training: may become the best found."""
         other = {k for k in self.config if k != "training_module"}

@@ -71,18 +71,22 @@ def write_report(console: Console, results: Path = RESULTS, docs: Path = DOCS) -
         parts.append(text.confirmation(t, order))
     if relations:
         parts.append(text.related(relations))
-    walls = replace(main, models=lowest_barriers(main.models))
+    walls, bare_found = replace(main, models=lowest_barriers(main.models)), {}
     if (reference_barriers := results / "reference_barriers.json").is_file():
         halves = [h for h in HALVES if main.conditions(h)]
-        found = {w: relation(walls, halves, within=w, column=BARRIER) for w in (False, True)}
+        bare = walls.without([c.name for c in study.conditions.values() if c.core])
+        found, bare_found = (
+            {w: relation(t, halves, within=w, column=BARRIER) for w in (False, True)}
+            for t in (walls, bare)
+        )
         reference_eV = json.loads(reference_barriers.read_text())
         figures.relation(
             walls, halves, pictures / "barrier.png", groups, BARRIER,
             "lowest barrier to a contact (eV, logarithmic)", min(reference_eV.values()),
         )  # fmt: skip
-        parts.append(text.why(walls, reference_eV, found))
+        parts.append(text.why(walls, reference_eV, found, bare_found))
     parts.append(words.missing(study, main, confirmed))
-    _into_readme(docs.parent / "README.md", text.headline(confirmed, relations))
+    _into_readme(docs.parent / "README.md", text.headline(confirmed, relations, bare_found))
     page = docs / "results.md"
     page.write_text("\n".join(parts).rstrip() + "\n")
     console.print(f"{page} and {len(list(pictures.glob('*.png')))} figures")
