@@ -251,8 +251,8 @@ def _wall_line(walls: Relations) -> str:
         return ""
     return (
         "\nLooked at afterwards, so a lead and no test: the energy that a model asks for before "
-        "two atoms touch ([barrier](docs/results.md#why-runs-end), two seconds a model, no MD). Rank "
-        f"correlation with stable time, models without a core: within conditions "
+        "two atoms touch ([barrier](docs/results.md#why-runs-end), two seconds a model, no MD). "
+        f"Rank correlation with stable time, models without a core: within conditions "
         f"{interval(within.estimate)} ({within.models} models), over all of them "
         f"{interval(across.estimate)} ({across.models} models).\n"
     )
