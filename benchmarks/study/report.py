@@ -43,7 +43,8 @@ def write_report(console: Console, results: Path = RESULTS, docs: Path = DOCS) -
     screened = main.conditions("tuning")
     candidates = [c.name for c in study.conditions.values() if c.candidate]
     best, bound = select(main, [c for c in candidates if c in screened], STOCK)
-    confirmed = [t for t in every if STOCK in t.conditions("heldout")]
+    held_out = {t.regime: t.conditions("heldout") for t in every}
+    confirmed = [t for t in every if STOCK in (names := held_out[t.regime]) and len(names) > 1]
     groups = {c.name: c.group for c in study.conditions.values()}
     relations = {}
     for t in every:
