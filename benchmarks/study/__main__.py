@@ -37,7 +37,10 @@ def parser() -> argparse.ArgumentParser:
     defaults = {
         "regime": ("stock models in every regime, tuning half", [1, 2]),
         "screen": ("every declared condition, tuning half", [1, 2]),
-        "confirm": ("stock, paper's form, best found: held-out half", list(range(101, 109))),
+        "confirm": (
+            "what is declared for it, and the best found: held-out half",
+            list(range(101, 109)),
+        ),
         "smoke": ("a tiny confirmation of two seeds, to test the pipeline", [1, 2]),
         "report": ("tables, figures and docs/results.md from the CSV", []),
     }
@@ -63,9 +66,8 @@ def confirmed_by_default(study: Study, results: Path = RESULTS) -> list[str]:
         tables = Tables.of(
             CHOSEN_REGIME, *(read_table(results / f"{t}.csv") for t in ("models", "runs"))
         )
-        screened = tables.conditions("tuning")
         candidates = [c.name for c in study.conditions.values() if c.candidate]
-        best, _ = select(tables, [c for c in candidates if c in screened], STOCK)
+        best, _ = select(tables, candidates, STOCK)
         if best is not None and best not in names:
             names.append(best)
     return names

@@ -19,6 +19,10 @@ CLUSTERS: Final = ("train_seed", "structure")
 SHORTEST_PS: Final = 1e-3
 RESAMPLES: Final = 4000
 MIN_WITHIN: Final = 3
+CORRELATION: Final = "correlation_test_id"
+BARRIER: Final = "barrier_eV"
+TIME: Final = "rmst_ps"
+COLUMNS: Final = ("force_mae_test_id", "force_mae_ood", CORRELATION)
 
 
 @dataclass(frozen=True)
@@ -152,12 +156,6 @@ def log_stable_time(tables: Tables, half: str) -> dict[tuple[str, int], float]:
     return {key: float(np.mean(values)) for key, values in found.items()}
 
 
-CORRELATION: Final = "correlation_test_id"
-BARRIER: Final = "barrier_eV"
-TIME: Final = "rmst_ps"
-COLUMNS: Final = ("force_mae_test_id", "force_mae_ood", CORRELATION)
-
-
 def times(tables: Tables, half: str, condition: str) -> dict[int, float]:
     """RMST (ps) by training seed."""
     runs = tables.half(half, condition)
@@ -204,11 +202,11 @@ def variance_shares(
     tables: Tables, half: str, conditions: Sequence[str], seeds: Sequence[int]
 ) -> Shares | None:
     """How much of the scatter is the seed's, and how much the condition's (two-way, additive)."""
-    times = log_stable_time(tables, half)
-    names = [c for c in conditions if all((c, s) in times for s in seeds)]
+    log_times = log_stable_time(tables, half)
+    names = [c for c in conditions if all((c, s) in log_times for s in seeds)]
     if len(names) < 2 or len(seeds) < 2:
         return None
-    y = np.array([[times[c, s] for s in seeds] for c in names])
+    y = np.array([[log_times[c, s] for s in seeds] for c in names])
     total = float(((y - y.mean()) ** 2).sum())
     by_seed, by_condition = y.mean(0), y.mean(1)
     part_seed = len(names) * float(((by_seed - y.mean()) ** 2).sum()) / total
@@ -259,6 +257,13 @@ def relation(
     used = len({k[1] for k, g in groups.items() if len(g) >= MIN_WITHIN}) if within else len(names)
     value = _stratified(parts)
     return Relation(Estimate(value, float(low), float(high)), sum(map(len, parts)), used)
+
+
+def across_and_within(
+    tables: Tables, halves: Sequence[str], column: str = CORRELATION
+) -> dict[bool, Relation | None]:
+    """:func:`relation` by ``within``."""
+    return {within: relation(tables, halves, within, column) for within in (False, True)}
 
 
 def _stratified(parts: Sequence[np.ndarray]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import fcntl
+import io
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from nequip_decorr.stability.manifest import write_atomic
 from nequip_decorr.stability.table import read_runs
 
 from ..hardware import describe
@@ -133,13 +135,12 @@ def _merge(path: Path, rows: list[dict[str, Any]], key: tuple[str, ...]) -> None
     merged = {_key(row, key): row for row in read_table(path)} if path.is_file() else {}
     merged |= {_key(row, key): row for row in rows}
     ordered = sorted(merged.values(), key=lambda row: _key(row, key))
-    scratch = path.with_suffix(".part")
-    with scratch.open("w", newline="") as file:
-        columns = dict.fromkeys(name for row in ordered for name in row)
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({k: _short(v) for k, v in row.items()} for row in ordered)
-    scratch.replace(path)
+    columns = dict.fromkeys(name for row in ordered for name in row)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: _short(v) for k, v in row.items()} for row in ordered)
+    write_atomic(path, text.getvalue())
 
 
 def _key(row: dict[str, Any], key: tuple[str, ...]) -> tuple[Any, ...]:

@@ -19,6 +19,7 @@ from nequip_decorr.datasets import (
     remove_oxygens,
     sample,
 )
+from nequip_decorr.lammps_tools.input import read_structure
 
 from . import hfo2
 from .declared import HFO2, Half, Regime, Study
@@ -103,7 +104,7 @@ def make_cells(half: Half, folder: Path) -> dict[str, Path]:
     return names
 
 
-def whole_cells(half: Half, work: Path) -> dict[str, Path]:
+def whole_cells(half: Half, work: Path) -> dict[str, Atoms]:
     """The crystals that no oxygen was taken from, at rest."""
     cells = make_cells(half, work / "cells" / half.name)
-    return {name: path for name, path in cells.items() if name.endswith("SiO2")}
+    return {name: read_structure(path) for name, path in cells.items() if name.endswith("SiO2")}

@@ -16,7 +16,6 @@ from .analysis import (
     CORRELATION,
     TIME,
     Tables,
-    against,
     causes,
     curve,
     horizon,
@@ -70,15 +69,14 @@ def forest(tables: Tables, half: str, conditions: Sequence[str], path: Path) -> 
     A small dot is a training seed over stock's of the same seed, a large one all of them. Two seeds
     give no interval worth drawing.
     """
-    ratios = {c: against(tables, half, STOCK, c) for c in conditions if c != STOCK}
-    order = sorted(ratios, key=lambda c: r.ratio.value if (r := ratios[c]) else 0.0)
+    found = {c: over(tables, half, STOCK, c) for c in conditions if c != STOCK}
+    order = sorted(found, key=lambda c: np.nan_to_num(found[c][TIME][0]))
     titles = ("mean stable time", "ID force error", "OOD force error", "correlation")
     with style():
         fig, axes = figure(9.6, 1.3 + 0.27 * len(order), 1, 4, sharey=True)
         for row, name in enumerate(order):
-            found = over(tables, half, STOCK, name)
             for ax, column in zip(axes[0], (TIME, *COLUMNS), strict=True):
-                value, some = found[column]
+                value, some = found[name][column]
                 ax.plot(some, [row] * len(some), "o", color=SOFT, markersize=3)
                 ax.plot(value, row, "o", color="#0072B2", markersize=5.5)
         for ax, title in zip(axes[0], titles, strict=True):

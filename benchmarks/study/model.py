@@ -29,6 +29,7 @@ from nequip_decorr.evaluate import evaluate_files
 from nequip_decorr.resources import configs_dir
 from nequip_decorr.stability.campaign import parse_campaign
 from nequip_decorr.stability.evidence import load_runs, structure_errors
+from nequip_decorr.stability.manifest import write_atomic
 from nequip_decorr.stability.runner import run_campaign
 
 from . import hfo2, why
@@ -283,10 +284,7 @@ def examine(model: Model, study: Study, half: Half) -> None:
 
 
 def _finish(model: Model, step: str, note: dict[str, Any]) -> None:
-    path = model.folder / f"{step}.json"
-    scratch = path.with_suffix(".part")
-    scratch.write_text(json.dumps(note, indent=1) + "\n")
-    scratch.replace(path)
+    write_atomic(model.folder / f"{step}.json", json.dumps(note, indent=1) + "\n")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 from rich.console import Console
 
 from . import figures, text, words
-from .analysis import BARRIER, Tables, lowest_barriers, relation, select
+from .analysis import BARRIER, Tables, across_and_within, lowest_barriers, select
 from .collect import HALVES, RESULTS, read_table
 from .declared import CHOSEN_REGIME, HERE, STOCK, read_study
 from .model import REFERENCE
@@ -40,19 +40,18 @@ def write_report(console: Console, results: Path = RESULTS, docs: Path = DOCS) -
 
     with_stock = [t for t in every if t.half("tuning", STOCK)]
     figures.regimes(with_stock, pictures / "regimes.png")
-    screened = main.conditions("tuning")
     candidates = [c.name for c in study.conditions.values() if c.candidate]
-    best, bound = select(main, [c for c in candidates if c in screened], STOCK)
+    best, bound = select(main, candidates, STOCK)
+    screened = [t for t in every if len(t.conditions("tuning")) > 1]
     held_out = {t.regime: t.conditions("heldout") for t in every}
     confirmed = [t for t in every if STOCK in (names := held_out[t.regime]) and len(names) > 1]
     groups = {c.name: c.group for c in study.conditions.values()}
     relations = {}
     for t in every:
-        halves = [h for h in HALVES if t.conditions(h)]
-        found = {w: relation(t, halves, within=w) for w in (False, True)}
+        found = across_and_within(t, HALVES)
         if found[False] is not None:
             relations[t.regime] = found
-            figures.relation(t, halves, pictures / f"relation_{t.regime}.png", groups)
+            figures.relation(t, HALVES, pictures / f"relation_{t.regime}.png", groups)
 
     parts = [words.HEAD]
     terms = [*study.confirm, *([best] if best and best not in study.confirm else [])]
@@ -62,10 +61,10 @@ def write_report(console: Console, results: Path = RESULTS, docs: Path = DOCS) -
         text.what_was_run(every, reference, json.loads((results / "hardware.json").read_text()))
     )
     parts.append(text.regimes(with_stock, reference))
-    for t in every:
-        if len(names := t.conditions("tuning")) > 1:
-            figures.forest(t, "tuning", names, pictures / f"screening_{t.regime}.png")
-            parts.append(text.screening(t, study, best, bound))
+    for t in screened:
+        names = t.conditions("tuning")
+        figures.forest(t, "tuning", names, pictures / f"screening_{t.regime}.png")
+        parts.append(text.screening(t, study, best, bound))
     for t in confirmed:
         order = [STOCK, *(n for n in t.conditions("heldout") if n != STOCK)]
         figures.survival(t, "heldout", order, pictures / f"confirmation_{t.regime}.png")
@@ -74,19 +73,15 @@ def write_report(console: Console, results: Path = RESULTS, docs: Path = DOCS) -
         parts.append(text.related(relations))
     walls, bare_found = replace(main, models=lowest_barriers(main.models)), {}
     if (reference_barriers := results / "reference_barriers.json").is_file():
-        halves = [h for h in HALVES if main.conditions(h)]
         bare = walls.without([c.name for c in study.conditions.values() if c.core])
-        found, bare_found = (
-            {w: relation(t, halves, within=w, column=BARRIER) for w in (False, True)}
-            for t in (walls, bare)
-        )
+        found, bare_found = (across_and_within(t, HALVES, BARRIER) for t in (walls, bare))
         reference_eV = json.loads(reference_barriers.read_text())
         figures.relation(
-            walls, halves, pictures / "barrier.png", groups, BARRIER,
+            walls, HALVES, pictures / "barrier.png", groups, BARRIER,
             "lowest barrier to a contact (eV, logarithmic)", min(reference_eV.values()),
         )  # fmt: skip
         parts.append(text.why(walls, reference_eV, found, bare_found))
-    parts.append(words.missing(study, main, confirmed))
+    parts.append(words.missing(study, main, screened, confirmed))
     _into_readme(docs.parent / "README.md", text.headline(confirmed, relations, bare_found))
     page = docs / "results.md"
     page.write_text("\n".join(parts).rstrip() + "\n")

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from nequip_decorr.stability.manifest import write_atomic
+
 from . import why
 from .data import make_cells, make_frames, whole_cells
 from .declared import DECLARED, SIOX, STOCK, Study
@@ -70,9 +72,8 @@ def prepare(study: Study, todo: Sequence[Job], work: Path, workers: int, console
             simulate(half, work, {"reference": "siox"}, REFERENCE, out, workers)
         barriers = work / REFERENCE / "barriers.json"
         if not barriers.is_file():
-            cells = whole_cells(half, work)
-            found = why.barriers({n: why.read_cell(p) for n, p in cells.items()})
-            barriers.write_text(json.dumps(found, indent=1) + "\n")
+            found = why.barriers(whole_cells(half, work))
+            write_atomic(barriers, json.dumps(found, indent=1) + "\n")
 
 
 def run_jobs(

@@ -23,6 +23,7 @@ from .analysis import (
     horizon,
     mean_time,
     over,
+    times,
     variance_shares,
 )
 from .declared import CHOSEN_REGIME, HFO2, STOCK, Study
@@ -50,6 +51,7 @@ WHERE: Final = {
     "hfo2_many": "Hafnium oxide (DFT), the small Allegro with a cutoff of 4 A. ",
     "hfo2": "Hafnium oxide (DFT), the shipped config. ",
 }
+Relations = Mapping[bool, Relation | None]
 NOT_SHOWN: Final = "**not reproduced** (not shown, which is not the same as shown to be absent)"
 
 
@@ -66,12 +68,14 @@ def each(value: float, by_seed: Sequence[float]) -> str:
 
 def over_seeds(found: Comparison) -> str:
     """RMST ratio and interval; one training seed says nothing of others."""
-    if found.clusters["train_seed"] < 2:
+    if found.clusters["train_seed"] < MIN_SEEDS:
         return f"{number(found.ratio.value)} (one seed)"
     return interval(found.ratio)
 
 
-Relations = Mapping[bool, Relation | None]
+def baseline(name: str) -> str:
+    """What a condition is held against: the core alone where it is on top of that, else stock."""
+    return CAREFUL if name.startswith(f"{CAREFUL}_") else STOCK
 
 
 def claims(
@@ -217,7 +221,7 @@ def headline(
         for name in tables.conditions("heldout"):
             if name == STOCK:
                 continue
-            base = CAREFUL if name.startswith(f"{CAREFUL}_") else STOCK
+            base = baseline(name)
             found = against(tables, "heldout", base, name)
             if found is None or found.clusters["train_seed"] < MIN_SEEDS:
                 continue
@@ -307,7 +311,7 @@ def regimes(every: Sequence[Tables], reference: Sequence[Row]) -> str:
                 f"{number(float(np.median(failed)))}, {number(max(failed))}" if failed else "-",
                 causes(runs),
                 number(mean_of(t, STOCK, "force_mae_test_id", seeds)),
-                number(mean_of(t, STOCK, "correlation_test_id", seeds)),
+                number(mean_of(t, STOCK, CORRELATION, seeds)),
             ]
         )
     alive = sum(r["status"] == "survived" for r in reference)
@@ -375,16 +379,12 @@ def _seeds_and_conditions(tables: Tables, study: Study) -> str:
     if shares is None:
         return ""
     means = ", ".join(f"seed {s}: {number(v)} ps" for s, v in shares.by_seed_ps.items())
+    more = "more" if shares.seed > shares.condition else "less"
     return (
-        f"\nThe seed decides more than the condition. Over the {shares.conditions} conditions "
+        f"\nThe seed decides {more} than the condition. Over the {shares.conditions} conditions "
         f"without a core, geometric means of the stable time are {means}; of the variance of a "
         f"model's mean log stable time {100 * shares.seed:.0f} % goes with the seed and "
         f"{100 * shares.condition:.0f} % with the condition.\n"
-        if shares.seed > shares.condition
-        else f"\nOver the {shares.conditions} conditions without a core, geometric means of the "
-        f"stable time are {means}; of the variance of a model's mean log stable time "
-        f"{100 * shares.condition:.0f} % goes with the condition and {100 * shares.seed:.0f} % "
-        "with the seed.\n"
     )
 
 
@@ -407,7 +407,7 @@ def confirmation(tables: Tables, names: Sequence[str]) -> str:
                 over_seeds(found) if found else "1",
                 number(found.permutation.p_value) if found else "-",
                 *errors,
-                number(mean_of(tables, name, "correlation_test_id", seeds)),
+                number(mean_of(tables, name, CORRELATION, seeds)),
                 number(mean_of(tables, name, "effective_rank_test_id", seeds)),
                 number(mean_of(tables, name, "rdf_error_heldout", seeds)),
                 causes(runs),
@@ -452,9 +452,7 @@ def _on_top(tables: Tables, half: str) -> str:
     """The term on top of EMA and a ZBL core, against those alone."""
     lines = []
     for name in tables.conditions(half):
-        if name == CAREFUL or not name.startswith(CAREFUL):
-            continue
-        found = against(tables, half, CAREFUL, name)
+        found = against(tables, half, CAREFUL, name) if baseline(name) == CAREFUL else None
         if found is not None:
             seeds = tables.seeds(half, name)
             error = error_ratio(tables, CAREFUL, name, "force_mae_test_id", seeds)
@@ -469,13 +467,8 @@ def _on_top(tables: Tables, half: str) -> str:
 def _by_seed(tables: Tables, names: Sequence[str]) -> str:
     """Mean stable time of each trained model: how much the seed alone does."""
     seeds = sorted({s for n in names for s in tables.seeds("heldout", n)})
-    rows = []
-    for name in names:
-        by_seed = {
-            s: [r for r in tables.half("heldout", name) if r["train_seed"] == s] for s in seeds
-        }
-        means = [number(mean_time(r, horizon(r)).rmst_ps) if r else "-" for r in by_seed.values()]
-        rows.append([f"`{name}`", *means])
+    by_name = {name: times(tables, "heldout", name) for name in names}
+    rows = [[f"`{n}`", *(number(found.get(s)) for s in seeds)] for n, found in by_name.items()]
     return "RMST (ps) of each trained model, by training seed:\n\n" + table(
         ["condition", *map(str, seeds)], rows
     )
@@ -496,22 +489,28 @@ def _by_structure(tables: Tables, names: Sequence[str]) -> str:
     return "\nMedian stable time (ps) by start cell:\n\n" + table(["condition", *structures], rows)
 
 
+def _relation_table(head: str, relations: Mapping[str, Relations]) -> str:
+    """Spearman's coefficients, across and within conditions, by what ``head`` says."""
+    rows = []
+    for label, found_in in relations.items():
+        for within, where in ((False, "over all models"), (True, "within conditions")):
+            if (found := found_in[within]) is not None:
+                counts = [str(found.models), str(found.conditions)]
+                rows.append([label, where, *counts, interval(found.estimate)])
+    return table([head, "", "models", "conditions", "Spearman"], rows)
+
+
 def related(relations: Mapping[str, Relations]) -> str:
     """The paper's relation."""
-    rows, pictures = [], []
-    for regime, found_in in relations.items():
-        for within, label in ((False, "over all models"), (True, "within conditions")):
-            found = found_in[within]
-            if found is not None:
-                counts = [str(found.models), str(found.conditions)]
-                rows.append([regime, label, *counts, interval(found.estimate)])
-        picture = f"results/relation_{regime}.png"
-        pictures.append(f"![Correlation against stable time, {regime} regime]({picture})\n")
+    pictures = [
+        f"![Correlation against stable time, {regime} regime](results/relation_{regime}.png)\n"
+        for regime in relations
+    ]
     return (
         "## Correlation against stability\n\n"
         "Spearman's rank correlation of the mean absolute correlation of edge features with a "
         "model's mean log stable time; negative means that correlated models fail sooner.\n\n"
-        + table(["regime", "", "models", "conditions", "Spearman"], rows)
+        + _relation_table("regime", relations)
         + "\n"
         + "\n".join(pictures)
     )
@@ -551,18 +550,12 @@ def why(tables: Tables, barriers: Mapping[str, float], found: Relations, bare: R
         "crystals. At the end: on the last frames before the failure, against the reference "
         "potential. Means over models, tuning half.\n\n" + table(header, [reference, *listed])
     )
-    rows = []
-    for label, relations in (("all", found), ("without a core", bare)):
-        for within, across in ((False, "over all models"), (True, "within conditions")):
-            if (relation := relations[within]) is not None:
-                counts = [str(relation.models), str(relation.conditions)]
-                rows.append([label, across, *counts, interval(relation.estimate)])
-    if rows:
+    if found[False] is not None:
         text += (
             "\nNot part of the protocol, so a lead and no test: Spearman's rank correlation of a "
             "model's lowest barrier with its mean log stable time. Positive means that models with "
             "a higher wall last longer.\n\n"
-            + table(["conditions", "", "models", "conditions", "Spearman"], rows)
+            + _relation_table("conditions", {"all": found, "without a core": bare})
             + "\n![Lowest barrier against stable time](results/barrier.png)\n"
         )
     return text

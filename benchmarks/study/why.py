@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import ase.io
 import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
@@ -107,26 +106,18 @@ def at_the_end(model: Any, features: Mapping[str, Any], folder: Path) -> dict[st
 
 
 def look(
-    checkpoint: Path, features: Mapping[str, Any], crystals: Mapping[str, Path], md: Path
+    checkpoint: Path, features: Mapping[str, Any], crystals: Mapping[str, Atoms], md: Path
 ) -> dict[str, Any]:
     """Both, for one trained model.
 
     Args:
         checkpoint: the model.
         features: where its features are, as :func:`nequip_decorr.evaluate.evaluate` takes it.
-        crystals: files of crystals at rest, by name.
+        crystals: at rest, by name.
         md: its campaign.
     """
     model = load_model(checkpoint)
-    cells = {name: read_cell(path) for name, path in crystals.items()}
-    return {"barriers_eV": barriers(cells, model), "end": at_the_end(model, features, md)}
+    return {"barriers_eV": barriers(crystals, model), "end": at_the_end(model, features, md)}
 
 
-def read_cell(path: Path) -> Atoms:
-    """One structure of a file."""
-    atoms = ase.io.read(path, index=0)
-    assert isinstance(atoms, Atoms)
-    return atoms
-
-
-__all__ = ["approach", "at_the_end", "barrier", "barriers", "look", "read_cell"]
+__all__ = ["approach", "at_the_end", "barrier", "barriers", "look"]

@@ -47,12 +47,15 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
-def missing(study: Study, tables: Tables, confirmed: Sequence[Tables]) -> str:
+def missing(
+    study: Study, tables: Tables, screened: Sequence[Tables], confirmed: Sequence[Tables]
+) -> str:
     """What was not done.
 
     Args:
         study: what is declared.
         tables: of the chosen regime.
+        screened: the regimes that have a screening.
         confirmed: the regimes that have a confirmation.
     """
     left = [n for n in study.conditions if n not in tables.conditions("tuning")]
@@ -68,7 +71,8 @@ def missing(study: Study, tables: Tables, confirmed: Sequence[Tables]) -> str:
         "hfo2": "Hafnium oxide (DFT) with the shipped config",
     }
     lines += [f"- {text}: not confirmed." for name, text in undone.items() if name not in regimes]
-    lines.append(f"- Screening in any regime but {tables.regime}: not done.")
+    done = ", ".join(t.regime for t in screened) or tables.regime
+    lines.append(f"- Screening in any regime but {done}: not done.")
     lines += [
         "- The SAIT-size Allegro, for which a GPU is needed: not done. The paper's claim, from "
         "0.03 ps to 10 ps, is about such a model on hafnium oxide, with data of its own.",

