@@ -7,19 +7,20 @@
     python -m benchmarks.study smoke   --work DIR     # ten minutes: does the pipeline run?
 
 Run it from the root of a checkout. DIR gets the trained models and MD (about 3 MB a model); the
-small tables go to benchmarks/study/results. More seeds or conditions later redo nothing. What is
-compared with what, and why, is in benchmarks/study/PROTOCOL.md.
+small tables go to benchmarks/study/results, or to --results. More seeds or conditions later redo
+nothing. What is compared with what, and why, is in benchmarks/study/PROTOCOL.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
 
 from rich.console import Console
 
 from .analysis import Tables, select
-from .collect import RESULTS, collect, read_table
+from .collect import RESULTS, collect, log_stage, read_table
 from .declared import CHOSEN_REGIME, DECLARED, HERE, SIOX, Study, read_study
 from .stages import STOCK, jobs, run_jobs
 
@@ -56,10 +57,16 @@ def parser() -> argparse.ArgumentParser:
         stage.add_argument("--seeds", type=int, nargs="+", default=seeds, help="training seeds")
         stage.add_argument("--regimes", nargs="+", help="default: those of the protocol")
         stage.add_argument("--conditions", nargs="+", help="by name; default: those of the stage")
+        stage.add_argument(
+            "--results",
+            type=Path,
+            help="folder of tables; default: the published ones, so give one of your own to hold a "
+            "rerun against them",
+        )
     return main
 
 
-def confirmed_by_default(study: Study, results: Path = RESULTS) -> list[str]:
+def confirmed_by_default(study: Study, results: Path) -> list[str]:
     """The declared conditions, and what the screening so far has as the best found."""
     names = list(study.confirm)
     if (results / "runs.csv").is_file():
@@ -90,13 +97,13 @@ def main(arguments: list[str] | None = None) -> int:
     study = read_study(declared)
     if options.workers < 1:
         raise SystemExit(f"--workers must be at least 1, got {options.workers}")
-    results = options.work / "results" if smoke else RESULTS
+    results = options.results or (options.work / "results" if smoke else RESULTS)
     conditions = (
         options.conditions
         or {
             "regime": [STOCK],
             "screen": list(study.conditions),
-            "confirm": confirmed_by_default(study),
+            "confirm": confirmed_by_default(study, results),
             "smoke": list(study.conditions),
         }[options.stage]
     )
@@ -114,11 +121,27 @@ def main(arguments: list[str] | None = None) -> int:
         raise SystemExit(str(error)) from None
     half = "heldout" if options.stage in ("confirm", "smoke") else "tuning"
     listed = jobs(study, options.work, regimes, conditions, options.seeds, half)
+    todo = sum(not job.model.finished(job.half) for job in listed)
+    started = time.monotonic()
     failures = run_jobs(
         study, listed, options.work, options.workers, console, declared,
         lambda: collect(options.work, results),
     )  # fmt: skip
     collect(options.work, results)
+    if todo:
+        log_stage(
+            results,
+            {
+                "stage": options.stage,
+                "regimes": " ".join(regimes),
+                "conditions": " ".join(conditions),
+                "seeds": " ".join(map(str, options.seeds)),
+                "workers": options.workers,
+                "models": todo,
+                "failed": len(failures),
+                "wall_s": round(time.monotonic() - started, 1),
+            },
+        )
     console.print(f"tables: {results}")
     for failure in failures:
         console.print(failure, style="red", markup=False)

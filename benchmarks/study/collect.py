@@ -118,6 +118,14 @@ def collect(work: Path, results: Path = RESULTS) -> None:
         (results / "hardware.json").write_text(json.dumps(describe(), indent=2) + "\n")
 
 
+def log_stage(results: Path, row: dict[str, Any]) -> None:
+    """Add a stage that ran to its end to ``stages.csv``: what was asked for, and its wall time."""
+    path = results / "stages.csv"
+    with _alone(results):
+        rows = read_table(path) if path.is_file() else []
+        write_atomic(path, _csv([*rows, row]))
+
+
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Stages side by side write the same tables, one after the other."""
@@ -135,12 +143,16 @@ def _merge(path: Path, rows: list[dict[str, Any]], key: tuple[str, ...]) -> None
     merged = {_key(row, key): row for row in read_table(path)} if path.is_file() else {}
     merged |= {_key(row, key): row for row in rows}
     ordered = sorted(merged.values(), key=lambda row: _key(row, key))
-    columns = dict.fromkeys(name for row in ordered for name in row)
+    write_atomic(path, _csv(ordered))
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    columns = dict.fromkeys(name for row in rows for name in row)
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({k: _short(v) for k, v in row.items()} for row in ordered)
-    write_atomic(path, text.getvalue())
+    writer.writerows({k: _short(v) for k, v in row.items()} for row in rows)
+    return text.getvalue()
 
 
 def _key(row: dict[str, Any], key: tuple[str, ...]) -> tuple[Any, ...]:

@@ -16,6 +16,7 @@ from .declared import CHOSEN_REGIME, HERE, STOCK, read_study
 from .model import REFERENCE
 
 DOCS: Final = HERE.parents[1] / "docs"
+RERUN: Final = "rerun"
 MARKS: Final = ("<!-- study: made by `python -m benchmarks.study report` -->", "<!-- /study -->")
 
 
@@ -41,8 +42,8 @@ def write_report(console: Console, results: Path = RESULTS, docs: Path = DOCS) -
     with_stock = [t for t in every if t.half("tuning", STOCK)]
     figures.regimes(with_stock, pictures / "regimes.png")
     candidates = [c.name for c in study.conditions.values() if c.candidate]
-    best, bound = select(main, candidates, STOCK)
     screened = [t for t in every if len(t.conditions("tuning")) > 1]
+    picks = {t.regime: select(t, candidates, STOCK) for t in screened}
     held_out = {t.regime: t.conditions("heldout") for t in every}
     confirmed = [t for t in every if STOCK in (names := held_out[t.regime]) and len(names) > 1]
     groups = {c.name: c.group for c in study.conditions.values()}
@@ -54,7 +55,7 @@ def write_report(console: Console, results: Path = RESULTS, docs: Path = DOCS) -
             figures.relation(t, HALVES, pictures / f"relation_{t.regime}.png", groups)
 
     parts = [words.HEAD]
-    terms = [*study.confirm, *([best] if best and best not in study.confirm else [])]
+    terms = list(dict.fromkeys([*study.confirm, *(best for best, _ in picks.values() if best)]))
     others = [t for t in confirmed if t is not main]
     parts.append(text.claims(main, terms, relations, others))
     parts.append(
@@ -64,11 +65,15 @@ def write_report(console: Console, results: Path = RESULTS, docs: Path = DOCS) -
     for t in screened:
         names = t.conditions("tuning")
         figures.forest(t, "tuning", names, pictures / f"screening_{t.regime}.png")
-        parts.append(text.screening(t, study, best, bound))
+        parts.append(text.screening(t, study, *picks[t.regime]))
     for t in confirmed:
         order = [STOCK, *(n for n in t.conditions("heldout") if n != STOCK)]
         figures.survival(t, "heldout", order, pictures / f"confirmation_{t.regime}.png")
         parts.append(text.confirmation(t, order))
+    if (results / RERUN / "runs.csv").is_file():
+        again = (read_table(results / RERUN / f"{n}.csv") for n in ("models", "runs", "stages"))
+        models_again, runs_again, stages = again
+        parts.append(text.rerun(main, Tables.of(main.regime, models_again, runs_again), stages))
     if relations:
         parts.append(text.related(relations))
     walls, bare_found = replace(main, models=lowest_barriers(main.models)), {}

@@ -34,6 +34,7 @@ ASKED_SEEDS: Final = 8
 COUNTS: Final = ("conditions", "models", "MD runs", "hours of one core (wall)")
 MIN_SEEDS: Final = 2  # a single seed is no evidence
 OXIDE_CLAIM: Final = "oxygen-poor hafnium oxide: from 0.03 ps to 10 ps"
+TWINS: Final = (("ema", "stock"), ("careful", "zbl"))
 PROBE: Final = "correlating"
 CAREFUL: Final = "careful"
 SHORT: Final = {
@@ -349,14 +350,13 @@ def screening(tables: Tables, study: Study, best: str | None, bound: float) -> s
             ideas.append([f"`{name}`", c.idea, c.prediction, f"{outcome}; {causes(runs)}"])
     header = ["condition", "seeds", "RMST (ps)", "RMST ratio", "ID force error ratio"]
     header += ["OOD force error ratio", "correlation", "effective rank"]
-    chosen = ""
-    if tables.regime == CHOSEN_REGIME:
-        chosen = (
-            f" By the rule of the protocol the best found is `{best}` (ID force error within "
-            f"{100 * (bound - 1):.0f} % of stock's)."
-            if best
-            else " No candidate exceeds stock's RMST within the bounds on the ID force error."
-        )
+    chosen = (
+        f" By the rule of the protocol the best found is `{best}` (ID force error within "
+        f"{100 * (bound - 1):.0f} % of stock's)."
+        if best
+        else " No candidate exceeds stock's RMST within the bounds on the ID force error."
+    )
+    about = "" if tables.regime == CHOSEN_REGIME else " (predictions were made for silicon oxide)"
     return (
         f"## Screening, {tables.regime} regime, tuning half\n\n"
         "Exploration: few seeds, many conditions, and no claim rests on it. Ratios are over stock "
@@ -365,8 +365,9 @@ def screening(tables: Tables, study: Study, best: str | None, bound: float) -> s
         + table(header, rows)
         + _on_top(tables, "tuning")
         + _seeds_and_conditions(tables, study)
+        + _twins(tables)
         + f"\n![Every condition over stock](results/screening_{tables.regime}.png)\n\n"
-        "What was expected, and what came out:\n\n"
+        f"What was expected{about}, and what came out:\n\n"
         + table(["condition", "what it is", "prediction", "outcome"], ideas)
     )
 
@@ -385,6 +386,27 @@ def _seeds_and_conditions(tables: Tables, study: Study) -> str:
         f"without a core, geometric means of the stable time are {means}; of the variance of a "
         f"model's mean log stable time {100 * shares.seed:.0f} % goes with the seed and "
         f"{100 * shares.condition:.0f} % with the condition.\n"
+    )
+
+
+def _twins(tables: Tables) -> str:
+    """Models that are the same but for EMA: what their stable times differ by is chance."""
+    parts, largest = [], 0.0
+    for name, other in TWINS:
+        both = [tables.by_seed(c, "force_mae_ood") for c in (name, other)]
+        for seed in sorted(both[0].keys() & both[1].keys()):
+            largest = max(largest, abs(both[0][seed] / both[1][seed] - 1))
+        first, second = (times(tables, "tuning", c) for c in (name, other))
+        ratios = [number(first[s] / second[s]) for s in sorted(first.keys() & second.keys())]
+        if ratios:
+            parts.append(f"`{name}` over `{other}` {', '.join(ratios)}")
+    if not parts:
+        return ""
+    return (
+        "\nA learning rate that ends at 0 leaves an average of weights (EMA) next to nothing to "
+        f"average: with and without it the OOD force errors agree to {number(100 * largest)} %. "
+        "What such twins differ by in mean stable time is chance, of the six runs of one trained "
+        f"model: {'; '.join(parts)}, by seed.\n"
     )
 
 
@@ -432,6 +454,46 @@ def confirmation(tables: Tables, names: Sequence[str]) -> str:
         + _by_seed(tables, names)
         + _by_structure(tables, names)
     )
+
+
+def rerun(published: Tables, again: Tables, stages: Sequence[Row]) -> str:
+    """The confirmation from nothing, by one command, beside what is published."""
+    rows = []
+    names = again.conditions("heldout")
+    for name in [STOCK, *(n for n in names if n != STOCK)]:
+        ratios = ["1", "1"]
+        if name != STOCK:
+            ratios = [_ratio(t, name) for t in (published, again)]
+        means = []
+        for t in (published, again):
+            runs = t.half("heldout", name)
+            means.append(number(mean_time(runs, horizon(runs)).rmst_ps))
+        rows.append([f"`{name}`", str(len(again.seeds("heldout", name))), *means, *ratios])
+    first, second = ({_run_key(r): r for r in t.half("heldout")} for t in (published, again))
+    shared = sorted(first.keys() & second.keys())
+    pairs = np.array([[t[k]["stable_time_ps"] for t in (first, second)] for k in shared])
+    same = int(np.isclose(pairs[:, 0], pairs[:, 1], rtol=1e-6).sum())
+    header = ["condition", "seeds", "RMST (ps)", "again", "RMST ratio", "again"]
+    took = ", ".join(
+        f"{s['models']} models in {s['wall_s'] / 60:.0f} min on {s['workers']} cores"
+        for s in stages
+    )
+    return (
+        "## The confirmation, run again\n\n"
+        "From nothing, as one command with tables of its own "
+        "(`python -m benchmarks.study confirm --work DIR --results TABLES`): "
+        f"{took}. {same} of {len(shared)} runs end at the same time as before.\n\n"
+        + table(header, rows)
+    )
+
+
+def _ratio(tables: Tables, name: str) -> str:
+    found = against(tables, "heldout", STOCK, name)
+    return over_seeds(found) if found else "-"
+
+
+def _run_key(run: Row) -> tuple[Any, ...]:
+    return tuple(run[k] for k in ("model", "train_seed", "structure", "seed"))
 
 
 def _duration(tables: Tables, names: Sequence[str]) -> str:

@@ -82,6 +82,8 @@ def missing(
         "```",
         "python -m benchmarks.study regime  --work DIR   # stock in every regime",
         "python -m benchmarks.study screen  --work DIR --seeds 1 2",
+        "python -m benchmarks.study screen  --work DIR --seeds 1 2 --regimes hfo2_many "
+        "--conditions stock paper share_0.1",
         "python -m benchmarks.study confirm --work DIR   # stock, paper's form, share_0.1",
         "python -m benchmarks.study confirm --work DIR --conditions careful correlating",
         "python -m benchmarks.study confirm --work DIR --regimes hfo2_many nequip "

@@ -29,3 +29,6 @@ def test_a_tiny_confirmation(tmp_path: Path) -> None:
     notes = {p: p.stat().st_mtime_ns for p in tmp_path.glob("models/*/*/*/*.json")}
     assert main(command) == 0
     assert {p: p.stat().st_mtime_ns for p in notes} == notes, "nothing is done twice"
+    (stage,) = read_table(tmp_path / "results" / "stages.csv")
+    assert (stage["stage"], stage["models"], stage["failed"]) == ("smoke", 2, 0)
+    assert stage["wall_s"] > 0
