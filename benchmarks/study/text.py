@@ -35,6 +35,7 @@ COUNTS: Final = ("conditions", "models", "MD runs", "hours of one core (wall)")
 MIN_SEEDS: Final = 2  # a single seed is no evidence
 OXIDE_CLAIM: Final = "oxygen-poor hafnium oxide: from 0.03 ps to 10 ps"
 TWINS: Final = (("ema", "stock"), ("careful", "zbl"))
+SAME: Final = 0.01
 PROBE: Final = "correlating"
 CAREFUL: Final = "careful"
 SHORT: Final = {
@@ -400,12 +401,12 @@ def _twins(tables: Tables) -> str:
         ratios = [number(first[s] / second[s]) for s in sorted(first.keys() & second.keys())]
         if ratios:
             parts.append(f"`{name}` over `{other}` {', '.join(ratios)}")
-    if not parts:
+    if not parts or largest > SAME:
         return ""
     return (
         "\nA learning rate that ends at 0 leaves an average of weights (EMA) next to nothing to "
         f"average: with and without it the OOD force errors agree to {number(100 * largest)} %. "
-        "What such twins differ by in mean stable time is chance, of the six runs of one trained "
+        "What such twins differ by in mean stable time is chance, of the few runs of one trained "
         f"model: {'; '.join(parts)}, by seed.\n"
     )
 
