@@ -331,7 +331,7 @@ def screening(tables: Tables, study: Study, best: str | None, bound: float) -> s
     """Stage 3: the tuning half."""
     rows, ideas = [], []
     names = tables.conditions("tuning")
-    names.sort(key=lambda n: -mean_time(tables.half("tuning", n), 10.0).rmst_ps)
+    names.sort(key=lambda n: -mean_time(runs := tables.half("tuning", n), horizon(runs)).rmst_ps)
     for name in names:
         runs, seeds = tables.half("tuning", name), tables.seeds("tuning", name)
         mean = mean_time(runs, horizon(runs))
