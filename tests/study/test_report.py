@@ -1,0 +1,49 @@
+"""The published page is what the published tables say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from benchmarks.study import text
+from benchmarks.study.analysis import Tables
+from benchmarks.study.collect import RESULTS, read_table
+from benchmarks.study.report import DOCS, write_report
+
+
+def published(*folder: str) -> Tables:
+    tables = [read_table(RESULTS.joinpath(*folder, f"{t}.csv")) for t in ("models", "runs")]
+    return Tables.of("harsh", *tables)
+
+
+@pytest.mark.slow
+def test_the_page_is_made_from_the_tables(tmp_path: Path) -> None:
+    page = write_report(Console(quiet=True), docs=tmp_path / "docs")
+    assert page.read_text() == (DOCS / "results.md").read_text()
+    pictures = [{p.name for p in d.glob("results/*.png")} for d in (tmp_path / "docs", DOCS)]
+    assert pictures[0] == pictures[1]
+
+
+def test_a_rerun_counts_what_repeats() -> None:
+    tables = published("rerun")
+    stage = {"models": 24, "wall_s": 600.0, "workers": 2}
+    said = text.rerun(tables, tables, [stage])
+    assert "24 models in 10 min on 2 cores" in said
+    assert "24 of 24 models" in said
+    assert "288 of 288 runs" in said
+    later = [{**r, "stable_time_ps": r["stable_time_ps"] / 2} for r in tables.runs[:3]]
+    moved = replace(tables, runs=[*later, *tables.runs[3:]])
+    assert "285 of 288 runs" in text.rerun(tables, moved, [stage])
+
+
+def test_twins_are_told_only_of_models_that_agree() -> None:
+    tables = published()
+    assert "`ema` over `stock`" in text._twins(tables)
+    worse = [
+        {**m, "force_mae_test_id": 1.02 * m["force_mae_test_id"]} if m["condition"] == "ema" else m
+        for m in tables.models
+    ]
+    assert text._twins(replace(tables, models=worse)) == ""
