@@ -33,6 +33,7 @@ from nequip_decorr.stability.manifest import write_atomic
 from nequip_decorr.stability.runner import run_campaign
 
 from . import hfo2, why
+from .core import shortest_distances
 from .data import make_cells, make_frames, test_sets, whole_cells
 from .declared import (
     DECLARED,
@@ -106,12 +107,15 @@ def script(name: str) -> str:
 def stock_config(regime: Regime, frames: Path) -> dict[str, Any]:
     """The stock config of a regime's system, for its data."""
     if regime.system == HFO2:
-        return hfo2.stock_config(frames)
-    name = "siox_nequip_decorr.yaml" if regime.network == NEQUIP else "siox_allegro.yaml"
-    config = yaml.safe_load((configs_dir() / name).read_text())
-    # A NequIP keeps its taps without the term, so that its correlation can be measured.
-    config["training_module"]["loss"].pop("extra_metrics", None)
-    return {**config, "data_dir": str(frames)}
+        config = hfo2.stock_config(frames)
+    else:
+        name = "siox_nequip_decorr.yaml" if regime.network == NEQUIP else "siox_allegro.yaml"
+        config = yaml.safe_load((configs_dir() / name).read_text())
+        # A NequIP keeps its taps without the term, so that its correlation can be measured.
+        config["training_module"]["loss"].pop("extra_metrics", None)
+        config["data_dir"] = str(frames)
+    shortest = shortest_distances(frames / "train.xyz", config["chemical_symbols"])
+    return {**config, "shortest_A": shortest}
 
 
 def train(model: Model, study: Study) -> None:

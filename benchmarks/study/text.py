@@ -37,7 +37,7 @@ OXIDE_CLAIM: Final = "oxygen-poor hafnium oxide: from 0.03 ps to 10 ps"
 TWINS: Final = (("ema", "stock"), ("careful", "zbl"))
 SAME: Final = 0.01
 PROBE: Final = "correlating"
-CAREFUL: Final = "careful"
+CORES: Final = {"careful": "EMA and a ZBL core", "wall": "the wall"}
 SHORT: Final = {
     "harsh": "SiOx, 8 frames",
     "medium": "SiOx, 32 frames",
@@ -77,7 +77,7 @@ def over_seeds(found: Comparison) -> str:
 
 def baseline(name: str) -> str:
     """What a condition is held against: the core alone where it is on top of that, else stock."""
-    return CAREFUL if name.startswith(f"{CAREFUL}_") else STOCK
+    return next((core for core in CORES if name.startswith(f"{core}_")), STOCK)
 
 
 def claims(
@@ -515,15 +515,16 @@ def _duration(tables: Tables, names: Sequence[str]) -> str:
 
 
 def _on_top(tables: Tables, half: str) -> str:
-    """The term on top of EMA and a ZBL core, against those alone."""
+    """The term on top of a core, against that core alone."""
     lines = []
     for name in tables.conditions(half):
-        found = against(tables, half, CAREFUL, name) if baseline(name) == CAREFUL else None
+        core = baseline(name)
+        found = against(tables, half, core, name) if core in CORES else None
         if found is not None:
             seeds = tables.seeds(half, name)
-            error = error_ratio(tables, CAREFUL, name, "force_mae_test_id", seeds)
+            error = error_ratio(tables, core, name, "force_mae_test_id", seeds)
             lines.append(
-                f"\nOn top of EMA and a ZBL core, `{name}` against `{CAREFUL}`: RMST ratio "
+                f"\nOn top of {CORES[core]}, `{name}` against `{core}`: RMST ratio "
                 f"{over_seeds(found)}, p = {number(found.permutation.p_value)}, ID force error "
                 f"ratio {interval(error)}, {found.clusters['train_seed']} seeds each.\n"
             )
