@@ -119,6 +119,11 @@ def main(arguments: list[str] | None = None) -> int:
             study.regime(name)
     except ValueError as error:
         raise SystemExit(str(error)) from None
+    for name in options.conditions or []:
+        for regime in regimes:
+            if not study.trainable(regime, name):
+                data = study.condition(name).regime
+                raise SystemExit(f"{name} trains on the frames of {data}, not of {regime}'s system")
     half = "heldout" if options.stage in ("confirm", "smoke") else "tuning"
     listed = jobs(study, options.work, regimes, conditions, options.seeds, half)
     todo = sum(not job.model.finished(job.half) for job in listed)

@@ -128,6 +128,11 @@ class Study:
         system = self.regime(regime).system
         return half if system == SIOX else f"{system}_{half}"
 
+    def trainable(self, regime: str, condition: str) -> bool:
+        """Whether a condition's training data are of the regime's system."""
+        data = self.condition(condition).regime
+        return data is None or self.regime(data).system == self.regime(regime).system
+
     def condition(self, name: str) -> Condition:
         """A condition by name.
 

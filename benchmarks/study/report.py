@@ -9,8 +9,9 @@ from typing import Final
 
 from rich.console import Console
 
-from . import figures, text, words
+from . import figures, text
 from .analysis import BARRIER, Tables, across_and_within, lowest_barriers, select
+from .claims import claims, headline
 from .collect import HALVES, RESULTS, read_table
 from .declared import CHOSEN_REGIME, HERE, STOCK, read_study
 from .model import REFERENCE
@@ -54,10 +55,10 @@ def write_report(console: Console, results: Path = RESULTS, docs: Path = DOCS) -
             relations[t.regime] = found
             figures.relation(t, HALVES, pictures / f"relation_{t.regime}.png", groups)
 
-    parts = [words.HEAD]
+    parts = [text.HEAD]
     terms = list(dict.fromkeys([*study.confirm, *(best for best, _ in picks.values() if best)]))
     others = [t for t in confirmed if t is not main]
-    parts.append(text.claims(main, terms, relations, others))
+    parts.append(claims(main, terms, relations, others))
     parts.append(
         text.what_was_run(every, reference, json.loads((results / "hardware.json").read_text()))
     )
@@ -86,8 +87,8 @@ def write_report(console: Console, results: Path = RESULTS, docs: Path = DOCS) -
             "lowest barrier to a contact (eV, logarithmic)", min(reference_eV.values()),
         )  # fmt: skip
         parts.append(text.why(walls, reference_eV, found, bare_found))
-    parts.append(words.missing(study, main, screened, confirmed))
-    _into_readme(docs.parent / "README.md", text.headline(confirmed, relations, bare_found))
+    parts.append(text.missing(study, main, screened, confirmed))
+    _into_readme(docs.parent / "README.md", headline(confirmed, relations, bare_found))
     page = docs / "results.md"
     page.write_text("\n".join(parts).rstrip() + "\n")
     console.print(f"{page} and {len(list(pictures.glob('*.png')))} figures")

@@ -46,12 +46,13 @@ def jobs(
     seeds: Iterable[int],
     half: str,
 ) -> list[Job]:
-    """All of them, the first seed of everything before the second of anything."""
+    """All that can be trained, the first seed of everything before the second of anything."""
     return [
         Job(Model(work, regime, condition, seed), study.half_of(regime, half))
         for seed in seeds
         for regime in regimes
         for condition in conditions
+        if study.trainable(regime, condition)
     ]
 
 

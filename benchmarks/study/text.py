@@ -1,4 +1,4 @@
-"""The words and tables of ``docs/results.md``; every figure in them comes from the tables."""
+"""The sections of ``docs/results.md``; every figure in them comes from the tables."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from nequip_decorr.stability.compare import Comparison
 from nequip_decorr.stability.outcomes import Estimate
 
 from .analysis import (
     BARRIER,
     CORRELATION,
     TIME,
-    Relation,
     Row,
     Tables,
     against,
@@ -26,242 +24,40 @@ from .analysis import (
     times,
     variance_shares,
 )
-from .declared import CHOSEN_REGIME, HFO2, STOCK, Study
-from .stages import PAPER
-from .words import interval, number, table
+from .declared import CHOSEN_REGIME, STOCK, Study
+from .words import (
+    CORES,
+    SHORT,
+    Relations,
+    baseline,
+    each,
+    interval,
+    mean_of,
+    number,
+    over_seeds,
+    table,
+)
 
-ASKED_SEEDS: Final = 8
+HEAD: Final = """# Does decorrelation lengthen MD?
+
+Made from `benchmarks/study/results/*.csv` by `python -m benchmarks.study report`; not edited by
+hand. What is compared with what, and what counts as shown, was fixed beforehand in
+[the protocol](../benchmarks/study/PROTOCOL.md), which also lists every departure from it. The ways
+of training are declared in [conditions.yaml](../benchmarks/study/conditions.yaml), each with the
+prediction made before it was run.
+
+RMST is the restricted mean stable time to 10 ps: the mean time to the first failure, a run that
+survives counting as 10 ps. Brackets hold 95 % intervals.
+"""
 COUNTS: Final = ("conditions", "models", "MD runs", "hours of one core (wall)")
-MIN_SEEDS: Final = 2  # a single seed is no evidence
-OXIDE_CLAIM: Final = "oxygen-poor hafnium oxide: from 0.03 ps to 10 ps"
 TWINS: Final = (("ema", "stock"), ("careful", "zbl"))
 SAME: Final = 0.01
-PROBE: Final = "correlating"
-CORES: Final = {"careful": "EMA and a ZBL core", "wall": "the wall"}
-SHORT: Final = {
-    "harsh": "SiOx, 8 frames",
-    "medium": "SiOx, 32 frames",
-    "mild": "SiOx, 96 frames",
-    "nequip": "SiOx, 8 frames, NequIP",
-    "hfo2_few": "HfO2, 20 frames",
-    "hfo2_many": "HfO2, 240 frames",
-    "hfo2": "HfO2, shipped config",
-}
 WHERE: Final = {
     "nequip": "A small NequIP on the frames of harsh. ",
     "hfo2_few": "Hafnium oxide (DFT), the small Allegro with a cutoff of 4 A. ",
     "hfo2_many": "Hafnium oxide (DFT), the small Allegro with a cutoff of 4 A. ",
     "hfo2": "Hafnium oxide (DFT), the shipped config. ",
 }
-Relations = Mapping[bool, Relation | None]
-NOT_SHOWN: Final = "**not reproduced** (not shown, which is not the same as shown to be absent)"
-
-
-def mean_of(tables: Tables, condition: str, column: str, seeds: Sequence[int]) -> float | None:
-    """Mean of a column over training seeds."""
-    values = [v for s, v in tables.by_seed(condition, column).items() if s in seeds]
-    return float(np.mean(values)) if values else None
-
-
-def each(value: float, by_seed: Sequence[float]) -> str:
-    """A ratio and, in brackets, that of each seed."""
-    return f"{number(value)} ({', '.join(map(number, by_seed))})"
-
-
-def over_seeds(found: Comparison) -> str:
-    """RMST ratio and interval; one training seed says nothing of others."""
-    if found.clusters["train_seed"] < MIN_SEEDS:
-        return f"{number(found.ratio.value)} (one seed)"
-    return interval(found.ratio)
-
-
-def baseline(name: str) -> str:
-    """What a condition is held against: the core alone where it is on top of that, else stock."""
-    return next((core for core in CORES if name.startswith(f"{core}_")), STOCK)
-
-
-def claims(
-    tables: Tables,
-    confirmed: Sequence[str],
-    relations: Mapping[str, Relations],
-    others: Sequence[Tables],
-) -> str:
-    """What holds of the paper's claims, by the rules of the protocol.
-
-    Args:
-        tables: of the regime that was chosen for silicon oxide.
-        confirmed: the conditions that the claims are about.
-        relations: correlation against stability by regime.
-        others: the other regimes that have a confirmation.
-    """
-    primary = [n for n in confirmed if n != STOCK and n in tables.conditions("heldout")]
-    rows = [_relation_claim(name, found) for name, found in relations.items()]
-    if not primary or not tables.half("heldout", STOCK):
-        rows.append(["penalising correlation lengthens MD", "not tested yet", "no confirmation"])
-    for name in primary:
-        rows += _confirmed_claims(tables, name)
-    for other in others:
-        terms = [n for n in confirmed if n != STOCK and n in other.conditions("heldout")]
-        rows += [row for name in terms for row in _confirmed_claims(other, name)]
-    rows += _probe_claim(tables)
-    rows.append(_cost_claim([tables, *others]))
-    oxides = [other for other in others if other.regime.startswith(HFO2)]
-    rows += [_oxide_claim(t) for t in oxides if PAPER in t.conditions("heldout")]
-    if not oxides:
-        rows.append([OXIDE_CLAIM, "**not testable here yet**", "not run; see below"])
-    return "## The paper's claims\n\n" + table(["claim", "verdict", "evidence"], rows)
-
-
-def _probe_claim(tables: Tables) -> list[list[str]]:
-    """Cause and effect: models that were trained to be correlated."""
-    found = against(tables, "heldout", STOCK, PROBE)
-    if found is None or found.clusters["train_seed"] < MIN_SEEDS:
-        return []
-    seeds = tables.seeds("heldout", PROBE)
-    ratio, p = found.ratio, found.permutation.p_value
-    verdict = NOT_SHOWN
-    if ratio.high < 1 and p < 0.05:
-        verdict = "**reproduced**: they fail sooner"
-    elif ratio.low > 1:
-        verdict = "**not reproduced**: they do not fail sooner"
-    evidence = f"`{PROBE}` rewards correlation, up to "
-    evidence += f"{number(mean_of(tables, PROBE, CORRELATION, seeds))} from stock's "
-    evidence += f"{number(mean_of(tables, STOCK, CORRELATION, seeds))}: RMST ratio "
-    evidence += f"{over_seeds(found)}, p = {number(p)}, {len(seeds)} seeds each"
-    return [[f"correlation makes MD unstable ({tables.regime})", verdict, evidence]]
-
-
-def _oxide_claim(tables: Tables) -> list[str]:
-    """The cell that is furthest from the training data: O/Hf 1, where those have 2."""
-    medians = []
-    for name in (STOCK, PAPER):
-        runs = [r for r in tables.half("heldout", name) if r["structure"].startswith("hexagonal1")]
-        medians.append(float(np.median([r["stable_time_ps"] for r in runs])))
-    evidence = f"O/Hf 1, 1200 K, median stable time: stock {number(medians[0])} ps, "
-    evidence += f"`{PAPER}` {number(medians[1])} ps"
-    large = medians[1] >= 10 * medians[0]
-    verdict = "**reproduced**" if large else "**not reproduced** with the small Allegro"
-    return [f"{OXIDE_CLAIM} ({tables.regime})", f"{verdict}; its own size not testable", evidence]
-
-
-def _cost_claim(every: Sequence[Tables]) -> list[str]:
-    """Processor time of whole trainings; the benchmark of steps is the better measure."""
-    parts = []
-    for tables in every:
-        shared = tables.seeds("heldout", PAPER)
-        cost = error_ratio(tables, STOCK, PAPER, "train_cpu_s", shared)
-        if cost is not None:
-            parts.append(f"{tables.regime} {interval(cost)}")
-    evidence = "side by side, step by step: [cost](training.md#cost). Here, processor time "
-    evidence += f"of whole trainings of small models on busy cores, ratio: {'; '.join(parts)}"
-    return ["cost under 3 %", "for a large model, not for small ones", evidence]
-
-
-def _relation_claim(regime: str, relations: Relations) -> list[str]:
-    claim = f"strongly correlated features go with unstable MD ({regime})"
-    across, within = relations[False], relations[True]
-    if across is None:
-        return [claim, "not tested yet", "-"]
-    evidence = f"Spearman over {across.models} models {interval(across.estimate)}"
-    if within is not None:
-        evidence += f"; within conditions {interval(within.estimate)} ({within.models} models)"
-    if across.estimate.high < 0 and within is not None and within.estimate.high < 0:
-        return [claim, "**reproduced**", evidence]
-    if across.estimate.high < 0:
-        verdict = "goes with it between ways of training; **not shown within one**"
-        return [claim, verdict, evidence]
-    if across.estimate.low > 0:
-        return [claim, "**not reproduced**: the opposite sign", evidence]
-    return [claim, NOT_SHOWN, evidence]
-
-
-def _confirmed_claims(tables: Tables, name: str) -> list[list[str]]:
-    found = against(tables, "heldout", STOCK, name)
-    assert found is not None
-    seeds = found.clusters["train_seed"]
-    if seeds < MIN_SEEDS:
-        return []
-    ratio, p = found.ratio, found.permutation.p_value
-    shown = ratio.low > 1 and p < 0.05
-    worse = ratio.high < 1 and p < 0.05
-    large = shown and ratio.value >= 10 and ratio.low > 3
-    verdict = "**reproduced**, by an order of magnitude" if large else NOT_SHOWN
-    if shown and not large:
-        verdict = "**reproduced** in direction, not in size"
-    elif worse:
-        verdict = "**not reproduced**: MD is shorter"
-    if seeds < ASKED_SEEDS:
-        verdict = f"provisional, {seeds} of {ASKED_SEEDS} training seeds: {verdict}"
-    evidence = f"RMST ratio {over_seeds(found)}, p = {number(p)}, {seeds} seeds each"
-    where = f"`{name}`, {tables.regime}"
-    rows = [[f"penalising correlation lengthens MD ({where})", verdict, evidence]]
-    shared = tables.seeds("heldout", name)
-    error = error_ratio(tables, STOCK, name, "force_mae_test_id", shared)
-    if error is not None:
-        kept = error.high < 1.02
-        lost = error.low > 1.02
-        word = "**reproduced**" if kept else "**not reproduced**" if lost else NOT_SHOWN
-        if len(shared) < ASKED_SEEDS:
-            word = f"provisional, {len(shared)} of {ASKED_SEEDS} training seeds: {word}"
-        claim = f"little loss of accuracy, within 2 % ({where})"
-        rows.append([claim, word, f"ID force error ratio {interval(error)}"])
-    return rows
-
-
-def headline(
-    confirmed: Sequence[Tables], relations: Mapping[str, Relations], walls: Relations
-) -> str:
-    """The confirmed figures in short, for the README.
-
-    Args:
-        confirmed: the regimes with a confirmation.
-        relations: correlation against stability by regime.
-        walls: the lowest barrier to a contact against stability, models without a core.
-    """
-    rows = []
-    for tables in confirmed:
-        for name in tables.conditions("heldout"):
-            if name == STOCK:
-                continue
-            base = baseline(name)
-            found = against(tables, "heldout", base, name)
-            if found is None or found.clusters["train_seed"] < MIN_SEEDS:
-                continue
-            seeds = tables.seeds("heldout", name)
-            error = error_ratio(tables, base, name, "force_mae_test_id", seeds)
-            correlation = error_ratio(tables, base, name, CORRELATION, seeds)
-            where = [SHORT.get(tables.regime, tables.regime), f"`{name}`", f"`{base}`"]
-            effect = [over_seeds(found), number(found.permutation.p_value)]
-            count = str(found.clusters["train_seed"])
-            rows.append([*where, count, *effect, interval(error), interval(correlation)])
-    header = ["system", "condition", "against", "seeds", "mean stable time, ratio", "p"]
-    header += ["ID force error, ratio", "correlation, ratio"]
-    ranks = [
-        f"{SHORT.get(regime, regime)} {interval(found[False].estimate)} "
-        f"({found[False].models} models)"
-        for regime, found in relations.items()
-        if found[False] is not None and regime in {t.regime for t in confirmed}
-    ]
-    return (
-        table(header, rows)
-        + "\nRank correlation of feature correlation with stable time: "
-        + "; ".join(ranks)
-        + ". Negative would mean that correlated models fail sooner.\n"
-        + _wall_line(walls)
-    )
-
-
-def _wall_line(walls: Relations) -> str:
-    across, within = walls.get(False), walls.get(True)
-    if across is None or within is None:
-        return ""
-    return (
-        "\nLooked at afterwards, so a lead and no test: the energy that a model asks for before "
-        "two atoms touch ([barrier](docs/results.md#why-runs-end), two seconds a model, no MD). "
-        f"Rank correlation with stable time, models without a core: within conditions "
-        f"{interval(within.estimate)} ({within.models} models), over all of them "
-        f"{interval(across.estimate)} ({across.models} models).\n"
-    )
 
 
 def wall_hours(models: Sequence[Row], halves: Sequence[str]) -> float:
@@ -626,3 +422,49 @@ def why(tables: Tables, barriers: Mapping[str, float], found: Relations, bare: R
             + "\n![Lowest barrier against stable time](results/barrier.png)\n"
         )
     return text
+
+
+def missing(
+    study: Study, tables: Tables, screened: Sequence[Tables], confirmed: Sequence[Tables]
+) -> str:
+    """What was not done.
+
+    Args:
+        study: what is declared.
+        tables: of the chosen regime.
+        screened: the regimes that have a screening.
+        confirmed: the regimes that have a confirmation.
+    """
+    left = [n for n in study.conditions if n not in tables.conditions("tuning")]
+    lines = ["## What is missing", ""]
+    if left:
+        lines.append("- Declared, not screened yet: " + ", ".join(f"`{n}`" for n in left) + ".")
+    regimes = {t.regime for t in confirmed}
+    undone = {
+        "hfo2_many": "A small Allegro on hafnium oxide (DFT)",
+        "nequip": "A small NequIP",
+        "medium": "SiOx with 32 training frames",
+        "mild": "SiOx with 96 training frames, to which the rule of the protocol pointed",
+        "hfo2": "Hafnium oxide (DFT) with the shipped config",
+    }
+    lines += [f"- {text}: not confirmed." for name, text in undone.items() if name not in regimes]
+    done = ", ".join(t.regime for t in screened) or tables.regime
+    lines.append(f"- Screening in any regime but {done}: not done.")
+    lines += [
+        "- The SAIT-size Allegro, for which a GPU is needed: not done. The paper's claim, from "
+        "0.03 ps to 10 ps, is about such a model on hafnium oxide, with data of its own.",
+        "",
+        "## Rerun, or go on",
+        "",
+        "```",
+        "python -m benchmarks.study regime  --work DIR   # stock in every regime",
+        "python -m benchmarks.study screen  --work DIR --regimes harsh hfo2_many",
+        "python -m benchmarks.study confirm --work DIR   # stock, paper's form, share_0.1",
+        "python -m benchmarks.study confirm --work DIR --regimes hfo2_many nequip mild",
+        "python -m benchmarks.study confirm --work DIR --conditions careful wall correlating",
+        "python -m benchmarks.study report  --work DIR   # tables, figures, this page",
+        "```",
+        "",
+        "Each goes on where it was stopped. More seeds and more conditions redo nothing.",
+    ]
+    return "\n".join(lines) + "\n"

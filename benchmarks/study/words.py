@@ -1,28 +1,30 @@
-"""How numbers are written in ``docs/results.md``, and its words beside the results."""
+"""How numbers and names are written in ``docs/results.md``."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
 
+from nequip_decorr.stability.compare import Comparison
 from nequip_decorr.stability.outcomes import Estimate
 
-from .analysis import Tables
-from .declared import Study
+from .analysis import Relation, Tables
+from .declared import STOCK
 
-HEAD: Final = """# Does decorrelation lengthen MD?
-
-Made from `benchmarks/study/results/*.csv` by `python -m benchmarks.study report`; not edited by
-hand. What is compared with what, and what counts as shown, was fixed beforehand in
-[the protocol](../benchmarks/study/PROTOCOL.md), which also lists every departure from it. The ways
-of training are declared in [conditions.yaml](../benchmarks/study/conditions.yaml), each with the
-prediction made before it was run.
-
-RMST is the restricted mean stable time to 10 ps: the mean time to the first failure, a run that
-survives counting as 10 ps. Brackets hold 95 % intervals.
-"""
+MIN_SEEDS: Final = 2  # a single seed is no evidence
+CORES: Final = {"careful": "EMA and a ZBL core", "wall": "the wall"}
+SHORT: Final = {
+    "harsh": "SiOx, 8 frames",
+    "medium": "SiOx, 32 frames",
+    "mild": "SiOx, 96 frames",
+    "nequip": "SiOx, 8 frames, NequIP",
+    "hfo2_few": "HfO2, 20 frames",
+    "hfo2_many": "HfO2, 240 frames",
+    "hfo2": "HfO2, shipped config",
+}
+Relations = Mapping[bool, Relation | None]
 
 
 def number(value: float | None) -> str:
@@ -47,50 +49,24 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
-def missing(
-    study: Study, tables: Tables, screened: Sequence[Tables], confirmed: Sequence[Tables]
-) -> str:
-    """What was not done.
+def mean_of(tables: Tables, condition: str, column: str, seeds: Sequence[int]) -> float | None:
+    """Mean of a column over training seeds."""
+    values = [v for s, v in tables.by_seed(condition, column).items() if s in seeds]
+    return float(np.mean(values)) if values else None
 
-    Args:
-        study: what is declared.
-        tables: of the chosen regime.
-        screened: the regimes that have a screening.
-        confirmed: the regimes that have a confirmation.
-    """
-    left = [n for n in study.conditions if n not in tables.conditions("tuning")]
-    lines = ["## What is missing", ""]
-    if left:
-        lines.append("- Declared, not screened yet: " + ", ".join(f"`{n}`" for n in left) + ".")
-    regimes = {t.regime for t in confirmed}
-    undone = {
-        "hfo2_many": "A small Allegro on hafnium oxide (DFT)",
-        "nequip": "A small NequIP",
-        "medium": "SiOx with 32 training frames",
-        "mild": "SiOx with 96 training frames, to which the rule of the protocol pointed",
-        "hfo2": "Hafnium oxide (DFT) with the shipped config",
-    }
-    lines += [f"- {text}: not confirmed." for name, text in undone.items() if name not in regimes]
-    done = ", ".join(t.regime for t in screened) or tables.regime
-    lines.append(f"- Screening in any regime but {done}: not done.")
-    lines += [
-        "- The SAIT-size Allegro, for which a GPU is needed: not done. The paper's claim, from "
-        "0.03 ps to 10 ps, is about such a model on hafnium oxide, with data of its own.",
-        "",
-        "## Rerun, or go on",
-        "",
-        "```",
-        "python -m benchmarks.study regime  --work DIR   # stock in every regime",
-        "python -m benchmarks.study screen  --work DIR --seeds 1 2",
-        "python -m benchmarks.study screen  --work DIR --seeds 1 2 --regimes hfo2_many "
-        "--conditions stock paper share_0.1",
-        "python -m benchmarks.study confirm --work DIR   # stock, paper's form, share_0.1",
-        "python -m benchmarks.study confirm --work DIR --conditions careful correlating",
-        "python -m benchmarks.study confirm --work DIR --regimes hfo2_many nequip "
-        "--conditions stock paper",
-        "python -m benchmarks.study report  --work DIR   # tables, figures, this page",
-        "```",
-        "",
-        "Each goes on where it was stopped. More seeds and more conditions redo nothing.",
-    ]
-    return "\n".join(lines) + "\n"
+
+def each(value: float, by_seed: Sequence[float]) -> str:
+    """A ratio and, in brackets, that of each seed."""
+    return f"{number(value)} ({', '.join(map(number, by_seed))})"
+
+
+def over_seeds(found: Comparison) -> str:
+    """RMST ratio and interval; one training seed says nothing of others."""
+    if found.clusters["train_seed"] < MIN_SEEDS:
+        return f"{number(found.ratio.value)} (one seed)"
+    return interval(found.ratio)
+
+
+def baseline(name: str) -> str:
+    """What a condition is held against: the core alone where it is on top of that, else stock."""
+    return next((core for core in CORES if name.startswith(f"{core}_")), STOCK)

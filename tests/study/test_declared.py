@@ -10,6 +10,7 @@ import torch
 import yaml
 
 from benchmarks.study import hfo2, metrics
+from benchmarks.study.__main__ import main
 from benchmarks.study.analysis import (
     TIME,
     Tables,
@@ -20,6 +21,7 @@ from benchmarks.study.analysis import (
     variance_shares,
 )
 from benchmarks.study.declared import DECLARED, read_study, training_config
+from benchmarks.study.stages import jobs
 from benchmarks.study.text import _on_top
 from nequip_decorr import FeatureDecorrelation
 from nequip_decorr.resources import configs_dir
@@ -81,6 +83,20 @@ def test_hfo2_stock_has_no_term(tmp_path: Path) -> None:
 def test_an_unknown_name_lists_what_there_is() -> None:
     with pytest.raises(ValueError, match="no condition 'papre'; declared: stock, paper"):
         read_study().condition("papre")
+
+
+def test_frames_of_silicon_oxide_train_nothing_in_hafnium_oxide(tmp_path: Path) -> None:
+    study = read_study()
+    names = ["stock", "more_data"]
+    listed = jobs(study, tmp_path, ["harsh", "hfo2_many"], names, [1], "tuning")
+    assert [(j.model.regime, j.model.condition) for j in listed] == [
+        ("harsh", "stock"),
+        ("harsh", "more_data"),
+        ("hfo2_many", "stock"),
+    ]
+    options = ["--regimes", "hfo2_many", "--conditions", "more_data"]
+    with pytest.raises(SystemExit, match="more_data trains on the frames of medium, not of hfo2"):
+        main(["screen", "--work", str(tmp_path), *options])
 
 
 def test_an_unknown_key_is_an_error(tmp_path: Path) -> None:
