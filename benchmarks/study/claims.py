@@ -8,11 +8,10 @@ from typing import Final
 import numpy as np
 
 from .analysis import CORRELATION, Tables, against, error_ratio
-from .declared import HFO2, STOCK
+from .declared import HFO2, STOCK, Study
 from .stages import PAPER
 from .words import (
     MIN_SEEDS,
-    SHORT,
     Relations,
     baseline,
     interval,
@@ -157,11 +156,15 @@ def _confirmed_claims(tables: Tables, name: str) -> list[list[str]]:
 
 
 def headline(
-    confirmed: Sequence[Tables], relations: Mapping[str, Relations], walls: Relations
+    study: Study,
+    confirmed: Sequence[Tables],
+    relations: Mapping[str, Relations],
+    walls: Relations,
 ) -> str:
     """The confirmed figures in short, for the README.
 
     Args:
+        study: what is declared.
         confirmed: the regimes with a confirmation.
         relations: correlation against stability by regime.
         walls: the lowest barrier to a contact against stability, models without a core.
@@ -178,14 +181,14 @@ def headline(
             seeds = tables.seeds("heldout", name)
             error = error_ratio(tables, base, name, "force_mae_test_id", seeds)
             correlation = error_ratio(tables, base, name, CORRELATION, seeds)
-            where = [SHORT.get(tables.regime, tables.regime), f"`{name}`", f"`{base}`"]
+            where = [study.regime(tables.regime).title, f"`{name}`", f"`{base}`"]
             effect = [over_seeds(found), number(found.permutation.p_value)]
             count = str(found.clusters["train_seed"])
             rows.append([*where, count, *effect, interval(error), interval(correlation)])
     header = ["system", "condition", "against", "seeds", "mean stable time, ratio", "p"]
     header += ["ID force error, ratio", "correlation, ratio"]
     ranks = [
-        f"{SHORT.get(regime, regime)} {interval(found[False].estimate)} "
+        f"{study.regime(regime).title} {interval(found[False].estimate)} "
         f"({found[False].models} models)"
         for regime, found in relations.items()
         if found[False] is not None and regime in {t.regime for t in confirmed}

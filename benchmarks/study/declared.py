@@ -36,6 +36,7 @@ class Regime:
         temperatures_K: of the training frames (``siox``).
         system: ``siox`` or ``hfo2``.
         network: ``allegro`` or ``nequip``.
+        title: what readers see.
         config: merged into the stock config of every condition.
     """
 
@@ -46,6 +47,7 @@ class Regime:
     temperatures_K: tuple[float, ...] = ()
     system: str = SIOX
     network: str = ALLEGRO
+    title: str = ""
     config: dict[str, Any] = field(default_factory=dict)
 
 

@@ -60,7 +60,9 @@ def write_report(console: Console, results: Path = RESULTS, docs: Path = DOCS) -
     others = [t for t in confirmed if t is not main]
     parts.append(claims(main, terms, relations, others))
     parts.append(
-        text.what_was_run(every, reference, json.loads((results / "hardware.json").read_text()))
+        text.what_was_run(
+            study, every, reference, json.loads((results / "hardware.json").read_text())
+        )
     )
     parts.append(text.regimes(with_stock, reference))
     for t in screened:
@@ -70,7 +72,7 @@ def write_report(console: Console, results: Path = RESULTS, docs: Path = DOCS) -
     for t in confirmed:
         order = [STOCK, *(n for n in t.conditions("heldout") if n != STOCK)]
         figures.survival(t, "heldout", order, pictures / f"confirmation_{t.regime}.png")
-        parts.append(text.confirmation(t, order))
+        parts.append(text.confirmation(t, study, order))
     if (results / RERUN / "runs.csv").is_file():
         again = (read_table(results / RERUN / f"{n}.csv") for n in ("models", "runs", "stages"))
         models_again, runs_again, stages = again
@@ -88,7 +90,7 @@ def write_report(console: Console, results: Path = RESULTS, docs: Path = DOCS) -
         )  # fmt: skip
         parts.append(text.why(walls, reference_eV, found, bare_found))
     parts.append(text.missing(study, main, screened, confirmed))
-    _into_readme(docs.parent / "README.md", headline(confirmed, relations, bare_found))
+    _into_readme(docs.parent / "README.md", headline(study, confirmed, relations, bare_found))
     page = docs / "results.md"
     page.write_text("\n".join(parts).rstrip() + "\n")
     console.print(f"{page} and {len(list(pictures.glob('*.png')))} figures")

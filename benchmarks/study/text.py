@@ -27,7 +27,6 @@ from .analysis import (
 from .declared import CHOSEN_REGIME, STOCK, Study
 from .words import (
     CORES,
-    SHORT,
     Relations,
     baseline,
     each,
@@ -52,12 +51,6 @@ survives counting as 10 ps. Brackets hold 95 % intervals.
 COUNTS: Final = ("conditions", "models", "MD runs", "hours of one core (wall)")
 TWINS: Final = (("ema", "stock"), ("careful", "zbl"))
 SAME: Final = 0.01
-WHERE: Final = {
-    "nequip": "A small NequIP on the frames of harsh. ",
-    "hfo2_few": "Hafnium oxide (DFT), the small Allegro with a cutoff of 4 A. ",
-    "hfo2_many": "Hafnium oxide (DFT), the small Allegro with a cutoff of 4 A. ",
-    "hfo2": "Hafnium oxide (DFT), the shipped config. ",
-}
 
 
 def wall_hours(models: Sequence[Row], halves: Sequence[str]) -> float:
@@ -67,7 +60,7 @@ def wall_hours(models: Sequence[Row], halves: Sequence[str]) -> float:
 
 
 def what_was_run(
-    every: Sequence[Tables], reference: Sequence[Row], hardware: Mapping[str, Any]
+    study: Study, every: Sequence[Tables], reference: Sequence[Row], hardware: Mapping[str, Any]
 ) -> str:
     """Counts and wall time."""
     rows = []
@@ -77,7 +70,7 @@ def what_was_run(
         rows.append(
             [
                 t.regime,
-                SHORT.get(t.regime, "-"),
+                study.regime(t.regime).title,
                 str(len(names)),
                 str(len(t.models)),
                 str(len(t.runs)),
@@ -207,7 +200,7 @@ def _twins(tables: Tables) -> str:
     )
 
 
-def confirmation(tables: Tables, names: Sequence[str]) -> str:
+def confirmation(tables: Tables, study: Study, names: Sequence[str]) -> str:
     """Stage 4: the held-out half."""
     rows = []
     for name in names:
@@ -242,8 +235,8 @@ def confirmation(tables: Tables, names: Sequence[str]) -> str:
     ]
     return (
         f"## Confirmation, {tables.regime} regime, held-out half\n\n"
-        f"{WHERE.get(tables.regime, '')}Training seeds, cells and velocities that no choice was "
-        "made on. p: relabelling test that exchanges whole trained models. "
+        f"{study.regime(tables.regime).title}. Training seeds, cells and velocities that no "
+        "choice was made on. p: relabelling test that exchanges whole trained models. "
         f"{_duration(tables, names)}\n\n"
         + table(header, rows)
         + _on_top(tables, "heldout")
@@ -440,14 +433,11 @@ def missing(
     if left:
         lines.append("- Declared, not screened yet: " + ", ".join(f"`{n}`" for n in left) + ".")
     regimes = {t.regime for t in confirmed}
-    undone = {
-        "hfo2_many": "A small Allegro on hafnium oxide (DFT)",
-        "nequip": "A small NequIP",
-        "medium": "SiOx with 32 training frames",
-        "mild": "SiOx with 96 training frames, to which the rule of the protocol pointed",
-        "hfo2": "Hafnium oxide (DFT) with the shipped config",
-    }
-    lines += [f"- {text}: not confirmed." for name, text in undone.items() if name not in regimes]
+    lines += [
+        f"- {regime.title} (`{name}`): not confirmed."
+        for name, regime in study.regimes.items()
+        if name not in regimes
+    ]
     done = ", ".join(t.regime for t in screened) or tables.regime
     lines.append(f"- Screening in any regime but {done}: not done.")
     lines += [

@@ -15,15 +15,6 @@ from .declared import STOCK
 
 MIN_SEEDS: Final = 2  # a single seed is no evidence
 CORES: Final = {"careful": "EMA and a ZBL core", "wall": "the wall"}
-SHORT: Final = {
-    "harsh": "SiOx, 8 frames",
-    "medium": "SiOx, 32 frames",
-    "mild": "SiOx, 96 frames",
-    "nequip": "SiOx, 8 frames, NequIP",
-    "hfo2_few": "HfO2, 20 frames",
-    "hfo2_many": "HfO2, 240 frames",
-    "hfo2": "HfO2, shipped config",
-}
 Relations = Mapping[bool, Relation | None]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,9 @@ def published(*folder: str) -> Tables:
 
 @pytest.mark.slow
 def test_the_page_is_made_from_the_tables(tmp_path: Path) -> None:
+    shutil.copy(DOCS.parent / "README.md", tmp_path)
     page = write_report(Console(quiet=True), docs=tmp_path / "docs")
+    assert (tmp_path / "README.md").read_text() == (DOCS.parent / "README.md").read_text()
     assert page.read_text() == (DOCS / "results.md").read_text()
     pictures = [{p.name for p in d.glob("results/*.png")} for d in (tmp_path / "docs", DOCS)]
     assert pictures[0] == pictures[1]
