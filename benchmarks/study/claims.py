@@ -11,6 +11,7 @@ from .analysis import CORRELATION, Tables, against, error_ratio
 from .declared import HFO2, STOCK, Study
 from .stages import PAPER
 from .words import (
+    CORES,
     MIN_SEEDS,
     Relations,
     baseline,
@@ -51,6 +52,7 @@ def claims(
         terms = [n for n in confirmed if n != STOCK and n in other.conditions("heldout")]
         rows += [row for name in terms for row in _confirmed_claims(other, name)]
     rows += _probe_claim(tables)
+    rows += [row for t in (tables, *others) for row in _core_claims(t)]
     rows.append(_cost_claim([tables, *others]))
     oxides = [other for other in others if other.regime.startswith(HFO2)]
     rows += [_oxide_claim(t) for t in oxides if PAPER in t.conditions("heldout")]
@@ -76,6 +78,25 @@ def _probe_claim(tables: Tables) -> list[list[str]]:
     evidence += f"{number(mean_of(tables, STOCK, CORRELATION, seeds))}: RMST ratio "
     evidence += f"{over_seeds(found)}, p = {number(p)}, {len(seeds)} seeds each"
     return [[f"correlation makes MD unstable ({tables.regime})", verdict, evidence]]
+
+
+def _core_claims(tables: Tables) -> list[list[str]]:
+    """What a repulsive core does without the term; not the paper's claim, but beside it."""
+    rows = []
+    for core, what in CORES.items():
+        found = against(tables, "heldout", STOCK, core)
+        if found is None or found.clusters["train_seed"] < MIN_SEEDS:
+            continue
+        ratio, p = found.ratio, found.permutation.p_value
+        shown = ratio.low > 1 and p < 0.05
+        runs, seeds = tables.half("heldout", core), tables.seeds("heldout", core)
+        alive = sum(r["status"] == "survived" for r in runs)
+        error = error_ratio(tables, STOCK, core, "force_mae_test_id", seeds)
+        evidence = f"RMST ratio {over_seeds(found)}, p = {number(p)}, {len(seeds)} seeds each; "
+        evidence += f"{alive} of {len(runs)} runs survive; ID force error ratio {interval(error)}"
+        claim = f"not of the paper: {what} lengthens MD (`{core}`, {tables.regime})"
+        rows.append([claim, "**shown**" if shown else "not shown", evidence])
+    return rows
 
 
 def _oxide_claim(tables: Tables) -> list[str]:

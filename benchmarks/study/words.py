@@ -14,7 +14,7 @@ from .analysis import Relation, Tables
 from .declared import STOCK
 
 MIN_SEEDS: Final = 2  # a single seed is no evidence
-CORES: Final = {"careful": "EMA and a ZBL core", "wall": "the wall"}
+CORES: Final = {"careful": "EMA and a ZBL core", "wall": "a wall where the training data end"}
 Relations = Mapping[bool, Relation | None]
 
 
