@@ -23,6 +23,7 @@ from .words import (
 )
 
 ASKED_SEEDS: Final = 8
+WRONG_EV: Final = 0.5  # per atom; kT at 2000 K is 0.17
 OXIDE_CLAIM: Final = "oxygen-poor hafnium oxide: from 0.03 ps to 10 ps"
 PROBE: Final = "correlating"
 NOT_SHOWN: Final = "**not reproduced** (not shown, which is not the same as shown to be absent)"
@@ -94,8 +95,13 @@ def _core_claims(tables: Tables) -> list[list[str]]:
         error = error_ratio(tables, STOCK, core, "force_mae_test_id", seeds)
         evidence = f"RMST ratio {over_seeds(found)}, p = {number(p)}, {len(seeds)} seeds each; "
         evidence += f"{alive} of {len(runs)} runs survive; ID force error ratio {interval(error)}"
+        wrong = mean_of(tables, core, "survived_energy_mae_heldout", seeds)
+        verdict = "**shown**" if shown else "not shown"
+        if wrong is not None:
+            evidence += f"; where survivors arrive, the energy is wrong by {number(wrong)} eV/atom"
+            verdict += " for the stable time" + "; **the MD is wrong**" * (wrong > WRONG_EV)
         claim = f"not of the paper: {what} lengthens MD (`{core}`, {tables.regime})"
-        rows.append([claim, "**shown**" if shown else "not shown", evidence])
+        rows.append([claim, verdict, evidence])
     return rows
 
 

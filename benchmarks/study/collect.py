@@ -62,6 +62,8 @@ def model_row(model: Model) -> dict[str, Any] | None:
         row |= {f"barrier_{k}_eV": v for k, v in found.get("barriers_eV", {}).items()}
         end = found.get("end", {})
         row |= {f"end_{k}_{half}": end.get(k) for k in ("force_mae", "correlation")}
+        alive = found.get("survived", {})
+        row |= {f"survived_{k}_{half}": alive.get(k) for k in ("force_mae", "energy_mae")}
     return row
 
 

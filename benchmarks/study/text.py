@@ -240,9 +240,34 @@ def confirmation(tables: Tables, study: Study, names: Sequence[str]) -> str:
         f"{_duration(tables, names)}\n\n"
         + table(header, rows)
         + _on_top(tables, "heldout")
+        + _survivors(tables, names)
         + f"\n![Survival on the held-out half](results/confirmation_{tables.regime}.png)\n\n"
         + _by_seed(tables, names)
         + _by_structure(tables, names)
+    )
+
+
+def _survivors(tables: Tables, names: Sequence[str]) -> str:
+    """How right a model is where its runs arrive, by the reference potential."""
+    parts = []
+    for name in names:
+        seeds = tables.seeds("heldout", name)
+        force = mean_of(tables, name, "survived_force_mae_heldout", seeds)
+        energy = mean_of(tables, name, "survived_energy_mae_heldout", seeds)
+        if force is None:
+            continue
+        usual = mean_of(tables, name, "force_mae_ood", seeds)
+        runs = tables.half("heldout", name)
+        count = sum(r["status"] == "survived" for r in runs)
+        parts.append(
+            f"`{name}` ({count} runs): force error {number(force)} eV/A (on the OOD test frames "
+            f"{number(usual)}), energy error {number(energy)} eV/atom"
+        )
+    if not parts:
+        return ""
+    return (
+        "\nTo survive is to be stable, not to be right. Against the reference potential, on the "
+        f"last frame of the runs that survive: {'; '.join(parts)}.\n"
     )
 
 

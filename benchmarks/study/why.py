@@ -89,10 +89,12 @@ def barriers(crystals: Mapping[str, Atoms], model: Any = None) -> dict[str, floa
     return found
 
 
-def at_the_end(model: Any, features: Mapping[str, Any], folder: Path) -> dict[str, float]:
-    """Errors and correlation on the last stable frame of every run of a campaign that failed."""
+def at_the_end(
+    model: Any, features: Mapping[str, Any], folder: Path, status: str = "failed"
+) -> dict[str, float]:
+    """Errors and correlation on the last stable frame of the runs that failed, or survived."""
     runs, _ = load_runs([folder])
-    frames = [f[-1] for run in runs if run.row["status"] == "failed" and (f := run.stable_frames())]
+    frames = [f[-1] for run in runs if run.row["status"] == status and (f := run.stable_frames())]
     if not frames:
         return {}
     found = evaluate(model, [labelled(frame) for frame in frames], **features)
@@ -108,7 +110,7 @@ def at_the_end(model: Any, features: Mapping[str, Any], folder: Path) -> dict[st
 def look(
     checkpoint: Path, features: Mapping[str, Any], crystals: Mapping[str, Atoms], md: Path
 ) -> dict[str, Any]:
-    """Both, for one trained model.
+    """Both, for one trained model, and the last frames of the runs that survived.
 
     Args:
         checkpoint: the model.
@@ -117,7 +119,11 @@ def look(
         md: its campaign.
     """
     model = load_model(checkpoint)
-    return {"barriers_eV": barriers(crystals, model), "end": at_the_end(model, features, md)}
+    return {
+        "barriers_eV": barriers(crystals, model),
+        "end": at_the_end(model, features, md),
+        "survived": at_the_end(model, features, md, "survived"),
+    }
 
 
 __all__ = ["approach", "at_the_end", "barrier", "barriers", "look"]

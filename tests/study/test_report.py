@@ -50,3 +50,17 @@ def test_twins_are_told_only_of_models_that_agree() -> None:
         for m in tables.models
     ]
     assert text._twins(replace(tables, models=worse)) == ""
+
+
+def test_survivors_are_held_against_the_reference() -> None:
+    column = "survived_{}_mae_heldout"
+    known = {column.format("force"): 1.25, column.format("energy"): 0.5}
+    tables = published()
+    models = [
+        {**m, **(known if m["condition"] == "wall" else dict.fromkeys(known))}
+        for m in tables.models
+    ]
+    said = text._survivors(replace(tables, models=models), ["stock", "wall"])
+    assert "`wall` (96 runs): force error 1.25 eV/A" in said and "0.5 eV/atom" in said
+    assert "stock" not in said
+    assert text._survivors(replace(tables, models=models), ["stock"]) == ""
