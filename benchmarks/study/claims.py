@@ -100,7 +100,7 @@ def _core_claims(tables: Tables) -> list[list[str]]:
         if wrong is not None:
             evidence += f"; where survivors arrive, the energy is wrong by {number(wrong)} eV/atom"
             verdict += " for the stable time" + "; **the MD is wrong**" * (wrong > WRONG_EV)
-        claim = f"not of the paper: {what} lengthens MD (`{core}`, {tables.regime})"
+        claim = f"not of the paper: MD lasts longer with {what} (`{core}`, {tables.regime})"
         rows.append([claim, verdict, evidence])
     return rows
 

@@ -154,6 +154,7 @@ def screening(tables: Tables, study: Study, best: str | None, bound: float) -> s
         f"of them to mean anything.{chosen}\n\n"
         + table(header, rows)
         + _on_top(tables, "tuning")
+        + _survivors(tables, "tuning", names)
         + _seeds_and_conditions(tables, study)
         + _twins(tables)
         + f"\n![Every condition over stock](results/screening_{tables.regime}.png)\n\n"
@@ -240,24 +241,24 @@ def confirmation(tables: Tables, study: Study, names: Sequence[str]) -> str:
         f"{_duration(tables, names)}\n\n"
         + table(header, rows)
         + _on_top(tables, "heldout")
-        + _survivors(tables, names)
+        + _survivors(tables, "heldout", names)
         + f"\n![Survival on the held-out half](results/confirmation_{tables.regime}.png)\n\n"
         + _by_seed(tables, names)
         + _by_structure(tables, names)
     )
 
 
-def _survivors(tables: Tables, names: Sequence[str]) -> str:
+def _survivors(tables: Tables, half: str, names: Sequence[str]) -> str:
     """How right a model is where its runs arrive, by the reference potential."""
     parts = []
     for name in names:
-        seeds = tables.seeds("heldout", name)
-        force = mean_of(tables, name, "survived_force_mae_heldout", seeds)
-        energy = mean_of(tables, name, "survived_energy_mae_heldout", seeds)
+        seeds = tables.seeds(half, name)
+        force = mean_of(tables, name, f"survived_force_mae_{half}", seeds)
+        energy = mean_of(tables, name, f"survived_energy_mae_{half}", seeds)
         if force is None:
             continue
         usual = mean_of(tables, name, "force_mae_ood", seeds)
-        runs = tables.half("heldout", name)
+        runs = tables.half(half, name)
         count = sum(r["status"] == "survived" for r in runs)
         parts.append(
             f"`{name}` ({count} runs): force error {number(force)} eV/A (on the OOD test frames "

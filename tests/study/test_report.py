@@ -60,7 +60,7 @@ def test_survivors_are_held_against_the_reference() -> None:
         {**m, **(known if m["condition"] == "wall" else dict.fromkeys(known))}
         for m in tables.models
     ]
-    said = text._survivors(replace(tables, models=models), ["stock", "wall"])
+    said = text._survivors(replace(tables, models=models), "heldout", ["stock", "wall"])
     assert "`wall` (96 runs): force error 1.25 eV/A" in said and "0.5 eV/atom" in said
     assert "stock" not in said
-    assert text._survivors(replace(tables, models=models), ["stock"]) == ""
+    assert text._survivors(replace(tables, models=models), "heldout", ["stock"]) == ""
