@@ -3,25 +3,28 @@
     python -m benchmarks.study regime  --work DIR     # where does the stock model fail?
     python -m benchmarks.study screen  --work DIR     # what helps, on the tuning half?
     python -m benchmarks.study confirm --work DIR     # does it hold, on the held-out half?
-    python -m benchmarks.study report  [--work DIR]   # tables, figures, docs/results.md
+    python -m benchmarks.study report                 # tables, figures, docs/results.md
     python -m benchmarks.study smoke   --work DIR     # ten minutes: does the pipeline run?
 
 Run it from the root of a checkout. DIR gets the trained models and MD (about 3 MB a model); the
 small tables go to benchmarks/study/results, or to --results. More seeds or conditions later redo
-nothing. What is compared with what, and why, is in benchmarks/study/PROTOCOL.md.
+nothing. What is compared with what, and why, is in benchmarks/study/PROTOCOL.md; the commands that
+made the published tables are at the end of docs/results.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
+from . import hfo2
 from .analysis import Tables, select
 from .collect import RESULTS, collect, log_stage, read_table
-from .declared import CHOSEN_REGIME, DECLARED, HERE, SIOX, Study, read_study
+from .declared import CHOSEN_REGIME, DECLARED, HERE, HFO2, SIOX, Study, read_study
 from .stages import STOCK, jobs, run_jobs
 
 SMOKE = HERE / "smoke.yaml"
@@ -39,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
         "regime": ("stock models in every regime, tuning half", [1, 2]),
         "screen": ("every declared condition, tuning half", [1, 2]),
         "confirm": (
-            "what is declared for it, and the best found: held-out half",
+            "what is declared for it, and the best found in the regimes asked for: held-out half",
             list(range(101, 109)),
         ),
         "smoke": ("a tiny confirmation of two seeds, to test the pipeline", [1, 2]),
@@ -47,15 +50,32 @@ def parser() -> argparse.ArgumentParser:
     }
     for name, (text, seeds) in defaults.items():
         stage = stages.add_parser(name, help=text, description=text)
-        needed = name != "report"
-        stage.add_argument("--work", type=Path, required=needed, help="folder of models and MD")
-        if not needed:
+        if name == "report":
+            stage.add_argument("--work", type=Path, help="collect the tables from there first")
+            stage.add_argument(
+                "--results",
+                type=Path,
+                help="folder of tables, which gets results.md and its figures; default: the "
+                "published tables and docs",
+            )
             continue
+        stage.add_argument("--work", type=Path, required=True, help="folder of models and MD")
         stage.add_argument(
-            "--workers", type=int, default=2, help="models side by side, a core each"
+            "--workers", type=int, default=2, help="models side by side, a core each (default: 2)"
         )
-        stage.add_argument("--seeds", type=int, nargs="+", default=seeds, help="training seeds")
-        stage.add_argument("--regimes", nargs="+", help="default: those of the protocol")
+        stage.add_argument(
+            "--seeds",
+            type=int,
+            nargs="+",
+            default=seeds,
+            help=f"training seeds (default: {seeds[0]} to {seeds[-1]})",
+        )
+        stage.add_argument(
+            "--regimes",
+            nargs="+",
+            help="by name; default: "
+            + (f"those of {SIOX}" if name in ("regime", "smoke") else CHOSEN_REGIME),
+        )
         stage.add_argument("--conditions", nargs="+", help="by name; default: those of the stage")
         stage.add_argument(
             "--results",
@@ -66,18 +86,15 @@ def parser() -> argparse.ArgumentParser:
     return main
 
 
-def confirmed_by_default(study: Study, results: Path) -> list[str]:
+def confirmed_by_default(study: Study, regimes: Sequence[str], results: Path) -> list[str]:
     """The declared conditions, and what the screening so far has as the best found."""
     names = list(study.confirm)
-    if (results / "runs.csv").is_file():
-        tables = Tables.of(
-            CHOSEN_REGIME, *(read_table(results / f"{t}.csv") for t in ("models", "runs"))
-        )
-        candidates = [c.name for c in study.conditions.values() if c.candidate]
-        best, _ = select(tables, candidates, STOCK)
-        if best is not None and best not in names:
-            names.append(best)
-    return names
+    if not (results / "runs.csv").is_file():
+        return names
+    tables = [read_table(results / f"{t}.csv") for t in ("models", "runs")]
+    candidates = [c.name for c in study.conditions.values() if c.candidate]
+    found = [select(Tables.of(regime, *tables), candidates, STOCK)[0] for regime in regimes]
+    return list(dict.fromkeys([*names, *(best for best in found if best)]))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -90,33 +107,43 @@ def main(arguments: list[str] | None = None) -> int:
         from .report import write_report
 
         if options.work is not None:
-            collect(options.work)
-        write_report(console)
+            collect(options.work, options.results or RESULTS)
+        try:
+            if options.results is None:
+                write_report(console)
+            else:
+                write_report(console, options.results, options.results)
+        except (FileNotFoundError, ValueError) as error:
+            raise SystemExit(str(error)) from None
         return 0
     declared = SMOKE if smoke else DECLARED
     study = read_study(declared)
     if options.workers < 1:
         raise SystemExit(f"--workers must be at least 1, got {options.workers}")
     results = options.results or (options.work / "results" if smoke else RESULTS)
-    conditions = (
-        options.conditions
-        or {
-            "regime": [STOCK],
-            "screen": list(study.conditions),
-            "confirm": confirmed_by_default(study, results),
-            "smoke": list(study.conditions),
-        }[options.stage]
-    )
     regimes = options.regimes or (
         [n for n, r in study.regimes.items() if r.system == SIOX]
         if smoke or options.stage == "regime"
         else [CHOSEN_REGIME]
     )
     try:
+        systems = {study.regime(name).system for name in regimes}
+        if HFO2 in systems:
+            hfo2.data_folder()
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+    conditions = (
+        options.conditions
+        or {
+            "regime": [STOCK],
+            "screen": list(study.conditions),
+            "confirm": confirmed_by_default(study, regimes, results),
+            "smoke": list(study.conditions),
+        }[options.stage]
+    )
+    try:
         for name in conditions:
             study.condition(name)
-        for name in regimes:
-            study.regime(name)
     except ValueError as error:
         raise SystemExit(str(error)) from None
     for name in options.conditions or []:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -139,9 +139,17 @@ def error_ratio(
 
 @dataclass(frozen=True)
 class Relation:
-    """Rank correlation of a property of models with their stability."""
+    """Rank correlation of a property of models with their stability.
+
+    Attributes:
+        estimate: with an interval by the bootstrap of models.
+        by_seed: with an interval by the bootstrap of whole training seeds, whose models start from
+            the same weights.
+        models: how many; of how many ``conditions``.
+    """
 
     estimate: Estimate
+    by_seed: Estimate
     models: int
     conditions: int
 
@@ -187,13 +195,17 @@ class Shares:
     """Parts of the variance of models' mean log stable time.
 
     Attributes:
-        seed: that goes with the training seed; ``condition``: with the condition.
+        seed: that goes with the training seed; ``condition``: with the condition; the rest with
+            neither.
+        seed_p: of an F test of the seed against the rest; ``condition_p``: of the condition.
         by_seed_ps: geometric mean stable time by seed.
         conditions: how many, each trained with all of the seeds.
     """
 
     seed: float
+    seed_p: float
     condition: float
+    condition_p: float
     by_seed_ps: dict[int, float]
     conditions: int
 
@@ -211,8 +223,14 @@ def variance_shares(
     by_seed, by_condition = y.mean(0), y.mean(1)
     part_seed = len(names) * float(((by_seed - y.mean()) ** 2).sum()) / total
     part_condition = len(seeds) * float(((by_condition - y.mean()) ** 2).sum()) / total
+    df_seed, df_condition = len(seeds) - 1, len(names) - 1
+    rest = max(1 - part_seed - part_condition, 1e-12) / (df_seed * df_condition)
+    p_seed, p_condition = (
+        float(stats.f.sf(part / df / rest, df, df_seed * df_condition))
+        for part, df in ((part_seed, df_seed), (part_condition, df_condition))
+    )
     means = {s: float(10**m) for s, m in zip(seeds, by_seed, strict=True)}
-    return Shares(part_seed, part_condition, means, len(names))
+    return Shares(part_seed, p_seed, part_condition, p_condition, means, len(names))
 
 
 def lowest_barriers(models: Sequence[Row]) -> list[Row]:
@@ -237,26 +255,43 @@ def relation(
         column: the mean absolute correlation, or another.
         seed: of the bootstrap.
     """
-    groups: dict[Any, list[tuple[float, float]]] = {}
+    groups: dict[tuple[str, str], list[tuple[float, float, int]]] = {}
     names = set()
     for half in halves:
         for (condition, train_seed), time in log_stable_time(tables, half).items():
             value = tables.by_seed(condition, column).get(train_seed)
             if value is not None:
-                key = (half, condition) if within else half
-                groups.setdefault(key, []).append((value, time))
+                key = half, condition if within else ""
+                groups.setdefault(key, []).append((value, time, train_seed))
                 names.add(condition)
-    parts = [np.array(g) for g in groups.values() if len(g) >= MIN_WITHIN]
+    parts = {k: np.array(g) for k, g in groups.items() if len(g) >= MIN_WITHIN}
     if not parts:
         return None
-    rng = np.random.default_rng(seed)
-    draws = [
-        _stratified([p[rng.integers(0, len(p), len(p))] for p in parts]) for _ in range(RESAMPLES)
-    ]
-    low, high = np.nanpercentile(draws, [2.5, 97.5])
-    used = len({k[1] for k, g in groups.items() if len(g) >= MIN_WITHIN}) if within else len(names)
-    value = _stratified(parts)
-    return Relation(Estimate(value, float(low), float(high)), sum(map(len, parts)), used)
+    value, rng = _stratified(list(parts.values())), np.random.default_rng(seed)
+    by_model = _interval(
+        value, lambda: [p[rng.integers(0, len(p), len(p))] for p in parts.values()]
+    )
+    by_seed = _interval(value, lambda: _whole_seeds(parts, rng))
+    used = len({condition for _, condition in parts}) if within else len(names)
+    return Relation(by_model, by_seed, sum(map(len, parts.values())), used)
+
+
+def _interval(value: float, draw: Callable[[], list[np.ndarray]]) -> Estimate:
+    """Percentile bootstrap of the stratified coefficient."""
+    low, high = np.nanpercentile([_stratified(draw()) for _ in range(RESAMPLES)], [2.5, 97.5])
+    return Estimate(value, float(low), float(high))
+
+
+def _whole_seeds(
+    parts: Mapping[tuple[str, str], np.ndarray], rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Strata of seeds drawn with replacement, the same ones in all strata of a half."""
+    drawn: dict[str, Counter[float]] = {}
+    for half in sorted({half for half, _ in parts}):
+        seeds = np.unique(np.concatenate([p[:, 2] for (h, _), p in parts.items() if h == half]))
+        drawn[half] = Counter(rng.choice(seeds, len(seeds)).tolist())
+    found = [np.repeat(p, [drawn[h][s] for s in p[:, 2]], axis=0) for (h, _), p in parts.items()]
+    return [p for p in found if len(p)]
 
 
 def across_and_within(

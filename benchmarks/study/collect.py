@@ -63,7 +63,7 @@ def model_row(model: Model) -> dict[str, Any] | None:
         end = found.get("end", {})
         row |= {f"end_{k}_{half}": end.get(k) for k in ("force_mae", "correlation")}
         alive = found.get("survived", {})
-        row |= {f"survived_{k}_{half}": alive.get(k) for k in ("force_mae", "energy_mae")}
+        row |= {f"survived_{k}_{half}": alive.get(k) for k in ("force_mae", "energy_change_mae")}
     return row
 
 

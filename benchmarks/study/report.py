@@ -26,6 +26,7 @@ def write_report(console: Console, results: Path = RESULTS, docs: Path = DOCS) -
 
     Raises:
         FileNotFoundError: no tables yet.
+        ValueError: no models of the regime that the claims are about.
     """
     for name in ("models.csv", "runs.csv"):
         if not (results / name).is_file():
@@ -34,11 +35,15 @@ def write_report(console: Console, results: Path = RESULTS, docs: Path = DOCS) -
     study = read_study()
     reference = [r for r in runs if r["regime"] == REFERENCE]
     every = [t for name in study.regimes if (t := Tables.of(name, models, runs)).models]
-    main = next(t for t in every if t.regime == CHOSEN_REGIME)
-    pictures = docs / "results"
+    main = next((t for t in every if t.regime == CHOSEN_REGIME), None)
+    if main is None:
+        got = ", ".join(t.regime for t in every) or "none"
+        raise ValueError(
+            f"{results / 'models.csv'} has no models of the regime {CHOSEN_REGIME}, which the "
+            f"claims are about; it has {got}"
+        )
+    pictures = docs / "results.new"
     pictures.mkdir(parents=True, exist_ok=True)
-    for old in pictures.glob("*.png"):
-        old.unlink()
 
     with_stock = [t for t in every if t.half("tuning", STOCK)]
     figures.regimes(with_stock, pictures / "regimes.png")
@@ -48,17 +53,20 @@ def write_report(console: Console, results: Path = RESULTS, docs: Path = DOCS) -
     held_out = {t.regime: t.conditions("heldout") for t in every}
     confirmed = [t for t in every if STOCK in (names := held_out[t.regime]) and len(names) > 1]
     groups = {c.name: c.group for c in study.conditions.values()}
-    relations = {}
+    cores = [c.name for c in study.conditions.values() if c.core]
+    relations, bare_relations = {}, {}
     for t in every:
         found = across_and_within(t, HALVES)
         if found[False] is not None:
             relations[t.regime] = found
+            if set(cores) & {m["condition"] for m in t.models}:
+                bare_relations[t.regime] = across_and_within(t.without(cores), HALVES)
             figures.relation(t, HALVES, pictures / f"relation_{t.regime}.png", groups)
 
     parts = [text.HEAD]
     terms = list(dict.fromkeys([*study.confirm, *(best for best, _ in picks.values() if best)]))
     others = [t for t in confirmed if t is not main]
-    parts.append(claims(main, terms, relations, others))
+    parts.append(claims(main, terms, relations, bare_relations, others))
     parts.append(
         text.what_was_run(
             study, every, reference, json.loads((results / "hardware.json").read_text())
@@ -78,28 +86,39 @@ def write_report(console: Console, results: Path = RESULTS, docs: Path = DOCS) -
         models_again, runs_again, stages = again
         parts.append(text.rerun(main, Tables.of(main.regime, models_again, runs_again), stages))
     if relations:
-        parts.append(text.related(relations))
+        parts.append(text.related(relations, bare_relations))
     walls, bare_found = replace(main, models=lowest_barriers(main.models)), {}
     if (reference_barriers := results / "reference_barriers.json").is_file():
-        bare = walls.without([c.name for c in study.conditions.values() if c.core])
+        bare = walls.without(cores)
         found, bare_found = (across_and_within(t, HALVES, BARRIER) for t in (walls, bare))
         reference_eV = json.loads(reference_barriers.read_text())
         figures.relation(
             walls, HALVES, pictures / "barrier.png", groups, BARRIER,
             "lowest barrier to a contact (eV, logarithmic)", min(reference_eV.values()),
         )  # fmt: skip
-        parts.append(text.why(walls, reference_eV, found, bare_found))
-    parts.append(text.missing(study, main, screened, confirmed))
+        parts.append(text.why(walls, study, reference_eV, found, bare_found))
+    parts.append(text.missing(study, [t.regime for t in with_stock], main, screened, confirmed))
     _into_readme(docs.parent / "README.md", headline(study, confirmed, relations, bare_found))
     page = docs / "results.md"
     page.write_text("\n".join(parts).rstrip() + "\n")
-    console.print(f"{page} and {len(list(pictures.glob('*.png')))} figures")
+    _replace_pictures(docs / "results", pictures)
+    console.print(f"{page} and {len(list(docs.glob('results/*.png')))} figures")
     return page
 
 
+def _replace_pictures(old: Path, new: Path) -> None:
+    """Only when all new ones are drawn."""
+    old.mkdir(exist_ok=True)
+    for path in old.glob("*.png"):
+        path.unlink()
+    for path in new.glob("*.png"):
+        path.rename(old / path.name)
+    new.rmdir()
+
+
 def _into_readme(path: Path, words: str) -> None:
-    """Put the headline between its two marks, where there is such a file."""
-    if not path.is_file():
+    """Put the headline between its two marks, where a file has them."""
+    if not path.is_file() or MARKS[0] not in path.read_text():
         return
     before, rest = path.read_text().split(MARKS[0])
     after = rest.split(MARKS[1])[1]

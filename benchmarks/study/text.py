@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -24,7 +25,7 @@ from .analysis import (
     times,
     variance_shares,
 )
-from .declared import CHOSEN_REGIME, STOCK, Study
+from .declared import CHOSEN_REGIME, HFO2, SIOX, STOCK, Study
 from .words import (
     CORES,
     Relations,
@@ -51,6 +52,11 @@ survives counting as 10 ps. Brackets hold 95 % intervals.
 COUNTS: Final = ("conditions", "models", "MD runs", "hours of one core (wall)")
 TWINS: Final = (("ema", "stock"), ("careful", "zbl"))
 SAME: Final = 0.01
+HELD_OUT: Final = {
+    SIOX: "removed oxygens that no choice was made on; SiO2 crystals exist once, so both halves "
+    "have them",
+    HFO2: "cells that no choice was made on",
+}
 
 
 def wall_hours(models: Sequence[Row], halves: Sequence[str]) -> float:
@@ -111,7 +117,8 @@ def regimes(every: Sequence[Tables], reference: Sequence[Row]) -> str:
     return (
         "## Regime, by stock runs alone\n\n"
         + table(header, rows)
-        + f"\nThe reference potential survives {alive} of {len(reference)} of the same runs.\n"
+        + f"\nThe reference potential survives {alive} of {len(reference)} of the same runs "
+        "in silicon oxide; hafnium oxide has none.\n"
         "\n![Stable times of stock runs](results/regimes.png)\n"
     )
 
@@ -171,12 +178,13 @@ def _seeds_and_conditions(tables: Tables, study: Study) -> str:
     if shares is None:
         return ""
     means = ", ".join(f"seed {s}: {number(v)} ps" for s, v in shares.by_seed_ps.items())
-    more = "more" if shares.seed > shares.condition else "less"
+    rest = 1 - shares.seed - shares.condition
     return (
-        f"\nThe seed decides {more} than the condition. Over the {shares.conditions} conditions "
-        f"without a core, geometric means of the stable time are {means}; of the variance of a "
-        f"model's mean log stable time {100 * shares.seed:.0f} % goes with the seed and "
-        f"{100 * shares.condition:.0f} % with the condition.\n"
+        f"\nSeed and condition. Over the {shares.conditions} conditions without a core, geometric "
+        f"means of the stable time are {means}; of the variance of a model's mean log stable time "
+        f"{100 * shares.seed:.0f} % goes with the seed (F test, p = {number(shares.seed_p)}), "
+        f"{100 * shares.condition:.0f} % with the condition (p = {number(shares.condition_p)}) and "
+        f"{100 * rest:.0f} % with neither.\n"
     )
 
 
@@ -236,8 +244,9 @@ def confirmation(tables: Tables, study: Study, names: Sequence[str]) -> str:
     ]
     return (
         f"## Confirmation, {tables.regime} regime, held-out half\n\n"
-        f"{study.regime(tables.regime).title}. Training seeds, cells and velocities that no "
-        "choice was made on. p: relabelling test that exchanges whole trained models. "
+        f"{study.regime(tables.regime).title}. Training seeds, velocities and "
+        f"{HELD_OUT[study.regime(tables.regime).system]}. p: relabelling test that exchanges whole "
+        "trained models. "
         f"{_duration(tables, names)}\n\n"
         + table(header, rows)
         + _on_top(tables, "heldout")
@@ -254,7 +263,7 @@ def _survivors(tables: Tables, half: str, names: Sequence[str]) -> str:
     for name in names:
         seeds = tables.seeds(half, name)
         force = mean_of(tables, name, f"survived_force_mae_{half}", seeds)
-        energy = mean_of(tables, name, f"survived_energy_mae_{half}", seeds)
+        energy = mean_of(tables, name, f"survived_energy_change_mae_{half}", seeds)
         if force is None:
             continue
         usual = mean_of(tables, name, "force_mae_ood", seeds)
@@ -262,7 +271,7 @@ def _survivors(tables: Tables, half: str, names: Sequence[str]) -> str:
         count = sum(r["status"] == "survived" for r in runs)
         parts.append(
             f"`{name}` ({count} runs): force error {number(force)} eV/A (on the OOD test frames "
-            f"{number(usual)}), energy error {number(energy)} eV/atom"
+            f"{number(usual)}), error of the energy gained since the start {number(energy)} eV/atom"
         )
     if not parts:
         return ""
@@ -288,7 +297,8 @@ def rerun(published: Tables, again: Tables, stages: Sequence[Row]) -> str:
     first, second = ({_run_key(r): r for r in t.half("heldout")} for t in (published, again))
     shared = sorted(first.keys() & second.keys())
     pairs = np.array([[t[k]["stable_time_ps"] for t in (first, second)] for k in shared])
-    same = int(np.isclose(pairs[:, 0], pairs[:, 1], rtol=1e-6).sum())
+    differs = ~np.isclose(pairs[:, 0], pairs[:, 1], rtol=1e-6)
+    same = int((~differs).sum())
     errors = [[t.by_seed(name, "force_mae_test_id") for t in (published, again)] for name in names]
     ratios_of = [b[s] / a[s] for a, b in errors for s in a.keys() & b.keys()]
     models = sum(np.isclose(ratio, 1, rtol=1e-5) for ratio in ratios_of)
@@ -302,8 +312,16 @@ def rerun(published: Tables, again: Tables, stages: Sequence[Row]) -> str:
         "From nothing, as one command with tables of its own "
         "(`python -m benchmarks.study confirm --work DIR --results TABLES`): "
         f"{took}. {models} of {len(ratios_of)} models have the ID force error that they had, and "
-        f"{same} of {len(shared)} runs end at the same time.\n\n" + table(header, rows)
+        f"{same} of {len(shared)} runs end at the same time{_of_whom(shared, differs)}.\n\n"
+        + table(header, rows)
     )
+
+
+def _of_whom(keys: Sequence[tuple[Any, ...]], differs: np.ndarray) -> str:
+    """Whose runs differ."""
+    count = Counter(key[0] for key, other in zip(keys, differs, strict=True) if other)
+    named = ", ".join(f"`{name}` {n}" for name, n in count.most_common())
+    return f"; those that differ: {named}" if named else ""
 
 
 def _ratio(tables: Tables, name: str) -> str:
@@ -378,12 +396,24 @@ def _relation_table(head: str, relations: Mapping[str, Relations]) -> str:
         for within, where in ((False, "over all models"), (True, "within conditions")):
             if (found := found_in[within]) is not None:
                 counts = [str(found.models), str(found.conditions)]
-                rows.append([label, where, *counts, interval(found.estimate)])
-    return table([head, "", "models", "conditions", "Spearman"], rows)
+                intervals = [interval(e) for e in (found.estimate, found.by_seed)]
+                rows.append([label, where, *counts, *intervals])
+    header = [head, "", "models", "conditions", "Spearman", "whole seeds resampled"]
+    return table(header, rows)
 
 
-def related(relations: Mapping[str, Relations]) -> str:
-    """The paper's relation."""
+def related(relations: Mapping[str, Relations], bare: Mapping[str, Relations]) -> str:
+    """The paper's relation.
+
+    Args:
+        relations: by regime.
+        bare: the same without the conditions that have a core.
+    """
+    listed = {}
+    for regime, found in relations.items():
+        listed[regime] = found
+        if regime in bare:
+            listed[f"{regime}, without a core"] = bare[regime]
     pictures = [
         f"![Correlation against stable time, {regime} regime](results/relation_{regime}.png)\n"
         for regime in relations
@@ -391,18 +421,42 @@ def related(relations: Mapping[str, Relations]) -> str:
     return (
         "## Correlation against stability\n\n"
         "Spearman's rank correlation of the mean absolute correlation of edge features with a "
-        "model's mean log stable time; negative means that correlated models fail sooner.\n\n"
-        + _relation_table("regime", relations)
+        "model's mean log stable time; negative means that correlated models fail sooner. The "
+        "protocol's interval resamples models; models of one seed start from the same weights, so "
+        "the last column resamples whole seeds. Cores lengthen MD whatever the correlation, so the "
+        "relation is given without them too.\n\n"
+        + _relation_table("regime", listed)
         + "\n"
         + "\n".join(pictures)
     )
 
 
-def why(tables: Tables, barriers: Mapping[str, float], found: Relations, bare: Relations) -> str:
+def _contacts(tables: Tables, study: Study) -> str:
+    """How many of the runs that fail end because two atoms meet."""
+    parts = []
+    for core, who in ((False, "without a core"), (True, "with one")):
+        failed = [
+            r
+            for r in tables.runs
+            if r["status"] == "failed" and study.condition(r["model"]).core == core
+        ]
+        met = sum(r["cause"] == "contact" for r in failed)
+        parts.append(f"of models {who} {met} of {len(failed)}")
+    return f"Runs that fail because two atoms meet: {', '.join(parts)}."
+
+
+def why(
+    tables: Tables,
+    study: Study,
+    barriers: Mapping[str, float],
+    found: Relations,
+    bare: Relations,
+) -> str:
     """Why runs end: the wall between two atoms, and the features there.
 
     Args:
         tables: of a regime, with the lowest barrier of each model.
+        study: what is declared.
         barriers: those of the reference potential (eV), by pair.
         found: the lowest barrier against stability, across and within conditions.
         bare: the same without the conditions that have a core.
@@ -426,7 +480,7 @@ def why(tables: Tables, barriers: Mapping[str, float], found: Relations, bare: R
     listed = [row for _, row in sorted(rows, key=lambda row: -row[0])]
     text = (
         "## Why runs end\n\n"
-        "Nearly all runs end because two atoms meet. Barrier: one atom of the closest pair of a "
+        f"{_contacts(tables, study)} Barrier: one atom of the closest pair of a "
         "crystal at rest is moved straight towards the other until the contact criterion would "
         "stop a run; the highest energy on the way over that of the start, the lower of two "
         "crystals. At the end: on the last frames before the failure, against the reference "
@@ -444,12 +498,17 @@ def why(tables: Tables, barriers: Mapping[str, float], found: Relations, bare: R
 
 
 def missing(
-    study: Study, tables: Tables, screened: Sequence[Tables], confirmed: Sequence[Tables]
+    study: Study,
+    run: Sequence[str],
+    tables: Tables,
+    screened: Sequence[Tables],
+    confirmed: Sequence[Tables],
 ) -> str:
-    """What was not done.
+    """What was not done, and the commands of what was.
 
     Args:
         study: what is declared.
+        run: the regimes that stock was run in.
         tables: of the chosen regime.
         screened: the regimes that have a screening.
         confirmed: the regimes that have a confirmation.
@@ -473,14 +532,44 @@ def missing(
         "## Rerun, or go on",
         "",
         "```",
-        "python -m benchmarks.study regime  --work DIR   # stock in every regime",
-        "python -m benchmarks.study screen  --work DIR --regimes harsh hfo2_many",
-        "python -m benchmarks.study confirm --work DIR   # stock, paper's form, share_0.1",
-        "python -m benchmarks.study confirm --work DIR --regimes hfo2_many nequip mild",
-        "python -m benchmarks.study confirm --work DIR --conditions careful wall correlating",
-        "python -m benchmarks.study report  --work DIR   # tables, figures, this page",
+        "python -m benchmarks.study regime --work DIR --regimes " + " ".join(run),
+        *(line for t in screened for line in _screen_commands(t)),
+        *(line for t in confirmed for line in _confirm_commands(t)),
+        "python -m benchmarks.study report --work DIR",
         "```",
         "",
-        "Each goes on where it was stopped. More seeds and more conditions redo nothing.",
+        "Each goes on where it was stopped, and with `--results` gets tables of its own. More "
+        "seeds and more conditions redo nothing.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _screen_commands(tables: Tables) -> list[str]:
+    """The screening of a regime: all conditions, and those with more seeds."""
+    command = f"python -m benchmarks.study screen --work DIR --regimes {tables.regime}"
+    more: dict[tuple[int, ...], list[str]] = {}
+    for name in tables.conditions("tuning"):
+        if extra := tuple(s for s in tables.seeds("tuning", name) if s > 2):
+            more.setdefault(extra, []).append(name)
+    return [
+        command,
+        *(
+            f"{command} --seeds {' '.join(map(str, seeds))} --conditions {' '.join(names)}"
+            for seeds, names in more.items()
+        ),
+    ]
+
+
+def _confirm_commands(tables: Tables) -> list[str]:
+    """The confirmation of a regime, by the seeds that conditions have."""
+    command = f"python -m benchmarks.study confirm --work DIR --regimes {tables.regime}"
+    by_seeds: dict[tuple[int, ...], list[str]] = {}
+    for name in tables.conditions("heldout"):
+        by_seeds.setdefault(tuple(tables.seeds("heldout", name)), []).append(name)
+    usual = tuple(range(101, 109))
+    return [
+        command
+        + ("" if seeds == usual else f" --seeds {' '.join(map(str, seeds))}")
+        + f" --conditions {' '.join(names)}"
+        for seeds, names in by_seeds.items()
+    ]

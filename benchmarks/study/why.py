@@ -79,6 +79,20 @@ def labelled(frame: Atoms) -> Atoms:
         return reference.frame()
 
 
+def energy_changes(first: Sequence[Atoms], last: Sequence[Atoms], model: Any) -> np.ndarray:
+    """Energy of the last frames over that of the first, labelled both, by model and by label.
+
+    Returns:
+        eV/atom, ``[2, frames]``.
+    """
+    by_model = np.subtract(model_energies(model, last), model_energies(model, first))
+    by_label = [
+        b.get_potential_energy() - a.get_potential_energy()
+        for a, b in zip(first, last, strict=True)
+    ]
+    return np.stack([by_model, by_label]) / [len(frame) for frame in last]
+
+
 def barriers(crystals: Mapping[str, Atoms], model: Any = None) -> dict[str, float]:
     """Lowest barrier (eV) over the crystals by pair, of a model or of the reference."""
     found = {}
@@ -92,16 +106,22 @@ def barriers(crystals: Mapping[str, Atoms], model: Any = None) -> dict[str, floa
 def at_the_end(
     model: Any, features: Mapping[str, Any], folder: Path, status: str = "failed"
 ) -> dict[str, float]:
-    """Errors and correlation on the last stable frame of the runs that failed, or survived."""
+    """Errors and correlation on the last stable frame of the runs that failed, or survived.
+
+    ``energy_change_mae`` (eV/atom) is the error of the energy gained since the start of the run: a
+    model may be off by a constant in a composition that it has not seen, and MD does not feel that.
+    """
     runs, _ = load_runs([folder])
-    frames = [f[-1] for run in runs if run.row["status"] == status and (f := run.stable_frames())]
-    if not frames:
+    ways = [f for run in runs if run.row["status"] == status and (f := run.stable_frames())]
+    if not ways:
         return {}
-    found = evaluate(model, [labelled(frame) for frame in frames], **features)
+    last = [labelled(way[-1]) for way in ways]
+    found = evaluate(model, last, **features)
+    changes = energy_changes([labelled(way[0]) for way in ways], last, model)
     return {
-        "frames": len(frames),
+        "frames": len(ways),
         "force_mae": found.force_mae_eV_per_A,
-        "energy_mae": found.energy_mae_eV_per_atom,
+        "energy_change_mae": float(np.abs(changes[0] - changes[1]).mean()),
         "correlation": found.mean_correlation,
         "effective_rank": float(np.mean(list(found.effective_rank.values()))),
     }

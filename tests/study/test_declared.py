@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from scipy import stats
 
 from benchmarks.study import hfo2, metrics
 from benchmarks.study.__main__ import main
@@ -141,11 +144,40 @@ def test_best_found_is_the_longest_lived_within_the_bound() -> None:
 def test_relation_has_the_sign_that_was_planted() -> None:
     tables = _tables({"stock": 1.0, "a": 2.0}, {"stock": 0.1, "a": 0.1})
     assert log_stable_time(tables, "tuning")["stock", 1] == pytest.approx(0.0414, abs=1e-3)
-    for within in (False, True):
-        found = relation(tables, ["tuning"], within)
-        assert found is not None
-        assert found.models == 8
-        assert found.estimate.value == pytest.approx(-1.0)
+    found = relation(tables, ["tuning"], within=False)
+    assert found is not None
+    assert found.models == 8
+    assert found.estimate.value == pytest.approx(-1.0)
+
+
+def test_between_conditions_and_within_them_are_told_apart() -> None:
+    tables = _tables({"stock": 1.0, "a": 10.0}, {"stock": 0.1, "a": 0.1})
+    # Falls with the time within each condition; the longer-lived condition is the correlated one.
+    models = [
+        {**m, "correlation_test_id": m["correlation_test_id"] * (1000 if c == "a" else 1)}
+        for m in tables.models
+        for c in [m["condition"]]
+    ]
+    signs = [
+        found.estimate.value
+        for within in (False, True)
+        if (found := relation(replace(tables, models=models), ["tuning"], within))
+    ]
+    assert signs[0] > 0.4
+    assert signs[1] == pytest.approx(-1)
+
+
+def test_whole_seeds_are_fewer_than_models() -> None:
+    # Correlation and time are the seed's alone, so 20 conditions say no more than one.
+    names = [f"c{k}" for k in range(20)]
+    tables = _tables(dict.fromkeys(names, 1.0), dict.fromkeys(names, 0.1), seeds=6)
+    by_seed = {1: 0.3, 2: 0.6, 3: 0.1, 4: 0.5, 5: 0.2, 6: 0.4}
+    models = [{**m, "correlation_test_id": by_seed[m["train_seed"]]} for m in tables.models]
+    found = relation(replace(tables, models=models), ["tuning"], within=False)
+    assert found is not None
+    widths = [e.high - e.low for e in (found.estimate, found.by_seed)]
+    assert widths[1] > 2 * widths[0]
+    assert found.estimate.value == found.by_seed.value
 
 
 def test_ratios_over_stock_seed_by_seed() -> None:
@@ -174,11 +206,40 @@ def test_what_was_planted_in_the_seeds_is_found_there() -> None:
     assert shares is not None
     assert shares.seed == pytest.approx(1)
     assert shares.condition == pytest.approx(0, abs=1e-12)
+    assert shares.seed_p < 1e-6
+    assert shares.condition_p == pytest.approx(1)
     assert shares.by_seed_ps == pytest.approx({1: 1.1, 4: 1.4})
     tables = _tables({"stock": 1.0, "a": 10.0}, dict.fromkeys(("stock", "a"), 0.1))
     shares = variance_shares(tables, "tuning", ["stock", "a"], (1, 2))
     assert shares is not None
     assert shares.condition > 0.99
+
+
+def test_shares_of_noise_are_those_of_a_two_way_analysis_of_variance() -> None:
+    # Against the sums of squares of a least squares fit of dummies.
+    names, seeds = ["stock", "a", "b", "c"], (1, 2, 3)
+    tables = _tables(dict.fromkeys(names, 1.0), dict.fromkeys(names, 0.1), seeds=3)
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=(4, 3))
+    runs = [
+        {**r, "stable_time_ps": 10 ** y[names.index(r["model"]), r["train_seed"] - 1]}
+        for r in tables.runs
+    ]
+    shares = variance_shares(replace(tables, runs=runs), "tuning", names, seeds)
+    assert shares is not None
+    which = np.indices(y.shape).reshape(2, -1)
+    full = np.concatenate([np.eye(4)[which[0]], np.eye(3)[which[1]]], axis=1)
+
+    def rest(columns: np.ndarray) -> float:
+        fit = columns @ np.linalg.lstsq(columns, y.ravel(), rcond=None)[0]
+        return float(((y.ravel() - fit) ** 2).sum())
+
+    seed, condition = rest(full[:, :4]) - rest(full), rest(full[:, 4:]) - rest(full)
+    total = float(((y - y.mean()) ** 2).sum())
+    assert shares.seed == pytest.approx(seed / total)
+    assert shares.condition == pytest.approx(condition / total)
+    f = (condition / 3) / (rest(full) / 6)
+    assert shares.condition_p == pytest.approx(stats.f.sf(f, 3, 6))
 
 
 def _output(seed: int = 0) -> dict[str, torch.Tensor]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import covalent_radii
 
+from benchmarks.study import why
 from benchmarks.study.analysis import lowest_barriers
 from benchmarks.study.why import CONTACT, PAIRS, POINTS, approach, barrier, barriers
 from nequip_decorr.datasets import cristobalite, quartz, relaxed
@@ -37,6 +39,22 @@ def test_contact_is_that_of_the_default_criterion() -> None:
 def test_a_barrier_is_the_highest_point_of_the_way() -> None:
     assert barrier([1.0, 4.0, -7.0]) == 3.0
     assert barrier([1.0, -4.0]) == 0.0
+
+
+def test_a_constant_per_atom_is_no_error_of_the_energy_gained(monkeypatch) -> None:
+    def frame(energy_eV: float):
+        atoms = quartz()
+        atoms.calc = SinglePointCalculator(atoms, energy=energy_eV)
+        return atoms
+
+    of_model = {-10.0: 7.0, -4.0: 13.0, -2.0: 16.0}  # the label and 17, but for the last
+    monkeypatch.setattr(
+        why, "model_energies", lambda _, fs: [of_model[f.get_potential_energy()] for f in fs]
+    )
+    first, last = [frame(-10.0), frame(-10.0)], [frame(-4.0), frame(-2.0)]
+    by_model, by_label = why.energy_changes(first, last, None) * len(quartz())
+    np.testing.assert_allclose(by_label, [6.0, 8.0])
+    np.testing.assert_allclose(by_model, [6.0, 9.0])
 
 
 def test_lowest_barrier_of_a_model() -> None:
