@@ -24,6 +24,7 @@ from rich.console import Console
 from . import hfo2
 from .analysis import Tables, select
 from .collect import RESULTS, collect, log_stage, read_table
+from .data import collected_from
 from .declared import CHOSEN_REGIME, DECLARED, HERE, HFO2, SIOX, Study, read_study
 from .stages import STOCK, jobs, run_jobs
 
@@ -122,14 +123,15 @@ def main(arguments: list[str] | None = None) -> int:
         raise SystemExit(f"--workers must be at least 1, got {options.workers}")
     results = options.results or (options.work / "results" if smoke else RESULTS)
     regimes = options.regimes or (
-        [n for n, r in study.regimes.items() if r.system == SIOX]
+        [n for n, r in study.regimes.items() if r.system == SIOX and not r.collected]
         if smoke or options.stage == "regime"
         else [CHOSEN_REGIME]
     )
     try:
-        systems = {study.regime(name).system for name in regimes}
-        if HFO2 in systems:
-            hfo2.data_folder()
+        for regime in map(study.regime, regimes):
+            if regime.system == HFO2:
+                hfo2.data_folder()
+            collected_from(regime, options.work)
     except ValueError as error:
         raise SystemExit(str(error)) from None
     conditions = (

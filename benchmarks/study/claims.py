@@ -9,7 +9,7 @@ import numpy as np
 
 from nequip_decorr.stability.compare import Comparison
 
-from .analysis import CORRELATION, TIME, Tables, against, error_ratio, over
+from .analysis import CORRELATION, TIME, Relation, Tables, against, error_ratio, over
 from .declared import HFO2, STOCK, Study
 from .stages import PAPER
 from .words import (
@@ -175,12 +175,12 @@ def _relation_claim(regime: str, relations: Relations, bare: Relations | None) -
     across, within = relations[False], relations[True]
     if across is None:
         return [claim, "not tested yet", "-"]
-    evidence = f"Spearman over {across.models} models {interval(across.estimate)}"
+    evidence = f"Spearman {_ranked(across)}"
     if within is not None:
-        evidence += f"; within conditions {interval(within.estimate)} ({within.models} models)"
+        evidence += f"; within conditions {_ranked(within)}"
     opposite = across.estimate.low > 0
     if bare is not None and (plain := bare[False]) is not None:
-        evidence += f"; without a core {interval(plain.estimate)} ({plain.models} models)"
+        evidence += f"; without a core {_ranked(plain)}"
         opposite = opposite and plain.estimate.low > 0
     if across.estimate.high < 0 and within is not None and within.estimate.high < 0:
         return [claim, "**reproduced**", evidence]
@@ -226,6 +226,7 @@ def headline(
     study: Study,
     confirmed: Sequence[Tables],
     relations: Mapping[str, Relations],
+    bare: Mapping[str, Relations],
     walls: Relations,
 ) -> str:
     """The confirmed figures in short, for the README.
@@ -233,7 +234,7 @@ def headline(
     Args:
         study: what is declared.
         confirmed: the regimes with a confirmation.
-        relations: correlation against stability by regime.
+        relations: correlation against stability by regime; ``bare`` without cores.
         walls: the lowest barrier to a contact against stability, models without a core.
     """
     rows = []
@@ -254,12 +255,13 @@ def headline(
             rows.append([*where, count, *times, interval(error), interval(correlation)])
     header = ["system", "condition", "against", "seeds", "mean stable time, ratio", "p"]
     header += ["ID force error, ratio", "correlation, ratio"]
-    ranks = [
-        f"{study.regime(regime).title} {interval(found[False].estimate)} "
-        f"({found[False].models} models)"
-        for regime, found in relations.items()
-        if found[False] is not None and regime in {t.regime for t in confirmed}
-    ]
+    ranks = []
+    for regime, found in relations.items():
+        if found[False] is not None and regime in {t.regime for t in confirmed}:
+            rank = f"{study.regime(regime).title} {_ranked(found[False])}"
+            if regime in bare and (plain := bare[regime][False]) is not None:
+                rank += f", without a core {_ranked(plain)}"
+            ranks.append(rank)
     return (
         table(header, rows)
         + "\nRank correlation of feature correlation with stable time: "
@@ -267,6 +269,10 @@ def headline(
         + ". Negative would mean that correlated models fail sooner.\n"
         + _wall_line(walls)
     )
+
+
+def _ranked(found: Relation) -> str:
+    return f"{interval(found.estimate)} ({found.models} models)"
 
 
 def _wall_line(walls: Relations) -> str:
@@ -277,6 +283,5 @@ def _wall_line(walls: Relations) -> str:
         "\nLooked at afterwards, so a lead and no test: the energy that a model asks for before "
         "two atoms touch ([barrier](docs/results.md#why-runs-end), two seconds a model, no MD). "
         f"Rank correlation with stable time, models without a core: within conditions "
-        f"{interval(within.estimate)} ({within.models} models), over all of them "
-        f"{interval(across.estimate)} ({across.models} models).\n"
+        f"{_ranked(within)}, over all of them {_ranked(across)}.\n"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ from ase import Atoms
 from nequip_decorr.datasets import (
     HOT_K,
     OOD_K,
+    Reference,
     cristobalite,
     quartz,
     relaxed,
@@ -20,6 +22,7 @@ from nequip_decorr.datasets import (
     sample,
 )
 from nequip_decorr.lammps_tools.input import read_structure
+from nequip_decorr.stability.evidence import load_runs
 
 from . import hfo2
 from .declared import HFO2, Half, Regime, Study
@@ -45,12 +48,47 @@ def poor_cells(cells: dict[str, Atoms], ratio: float, removal_seed: int) -> dict
     return {name: relaxed(remove_oxygens(atoms, ratio, rng)) for name, atoms in cells.items()}
 
 
+def collected_from(regime: Regime, work: Path) -> list[Path]:
+    """The MD whose frames a regime trains on, none for most.
+
+    Raises:
+        ValueError: it has not been run.
+    """
+    wanted = regime.collected
+    if not wanted:
+        return []
+    models = work / "models" / wanted["regime"] / wanted["condition"]
+    folders = [models / str(seed) / "md_tuning" for seed in wanted["seeds"]]
+    missing = [str(f) for f in folders if not f.with_suffix(".json").is_file()]
+    if missing:
+        seeds = " ".join(map(str, wanted["seeds"]))
+        raise ValueError(
+            f"{regime.name} trains on frames of MD that is not there: {', '.join(missing)}; run it "
+            f"first: screen --work {work} --regimes {wanted['regime']} --conditions "
+            f"{wanted['condition']} --seeds {seeds}"
+        )
+    return folders
+
+
+def log_spaced(frames: Sequence[Atoms], count: int) -> list[Atoms]:
+    """Frames evenly spaced in the logarithm of time, the last among them and the first not."""
+    if len(frames) < 2:
+        return []
+    return [
+        frames[k] for k in np.unique(np.geomspace(1, len(frames) - 1, count).round().astype(int))
+    ]
+
+
 def make_frames(study: Study, regime: Regime, folder: Path) -> Path:
-    """``train.xyz``, ``val.xyz`` and the test sets of a regime, made once."""
+    """``train.xyz``, ``val.xyz`` and the test sets of a regime, made once.
+
+    ``folder`` lies in ``data`` of the folder of everything heavy.
+    """
     if regime.system == HFO2:
         return hfo2.make_frames(study.test_frames, regime, folder)
     if (folder / "done.json").is_file():
         return folder
+    sources = collected_from(regime, folder.parents[1])
     folder.mkdir(parents=True, exist_ok=True)
     cells = crystals()
     seeds = iter(np.random.SeedSequence(20).generate_state(200) % 900_000_000 + 1)
@@ -79,8 +117,20 @@ def make_frames(study: Study, regime: Regime, folder: Path) -> Path:
         counts[name] = draw(name, poor_cells(cells, ratio, TEST_REMOVAL_SEED), half, (OOD_K,))
     counts["val"] = draw("val", cells, 2, cool)
     counts["train"] = draw("train", cells, regime.frames, cool)
+    if sources:
+        runs, per_run = load_runs(sources)[0], regime.collected["per_run"]
+        ways = [log_spaced(run.stable_frames(), per_run) for run in runs]
+        frames = [labelled(frame) for way in ways for frame in way]
+        ase.io.write(folder / "train.xyz", frames, format="extxyz", append=True)
+        counts["train"] += len(frames)
     (folder / "done.json").write_text(json.dumps(counts) + "\n")
     return folder
+
+
+def labelled(frame: Atoms) -> Atoms:
+    """A frame with the reference's energy and forces."""
+    with Reference(frame) as reference:
+        return reference.frame()
 
 
 def make_cells(half: Half, folder: Path) -> dict[str, Path]:

@@ -37,6 +37,8 @@ class Regime:
         system: ``siox`` or ``hfo2``.
         network: ``allegro`` or ``nequip``.
         title: what readers see.
+        collected: also train on ``per_run`` frames of each MD run of the tuning half that models of
+            a ``regime`` and ``condition`` with some ``seeds`` made (``siox``).
         config: merged into the stock config of every condition.
     """
 
@@ -48,6 +50,7 @@ class Regime:
     system: str = SIOX
     network: str = ALLEGRO
     title: str = ""
+    collected: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
 
 

@@ -98,7 +98,9 @@ def write_report(console: Console, results: Path = RESULTS, docs: Path = DOCS) -
         )  # fmt: skip
         parts.append(text.why(walls, study, reference_eV, found, bare_found))
     parts.append(text.missing(study, [t.regime for t in with_stock], main, screened, confirmed))
-    _into_readme(docs.parent / "README.md", headline(study, confirmed, relations, bare_found))
+    _into_readme(
+        docs.parent / "README.md", headline(study, confirmed, relations, bare_relations, bare_found)
+    )
     page = docs / "results.md"
     page.write_text("\n".join(parts).rstrip() + "\n")
     _replace_pictures(docs / "results", pictures)

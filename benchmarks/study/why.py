@@ -18,9 +18,10 @@ import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
 
-from nequip_decorr.datasets import Reference
 from nequip_decorr.evaluate import evaluate, load_model, outputs
 from nequip_decorr.stability.evidence import load_runs
+
+from .data import labelled
 
 PAIRS: Final = (("O", "Si"), ("O", "O"), ("Si", "Si"))
 CONTACT: Final = 0.6  # of the covalent sum: the default criterion
@@ -71,12 +72,6 @@ def model_energies(model: Any, frames: Sequence[Atoms]) -> list[float]:
 def reference_energies(frames: Sequence[Atoms]) -> list[float]:
     """Total energies (eV) of the reference potential."""
     return [frame.get_potential_energy() for frame in map(labelled, frames)]
-
-
-def labelled(frame: Atoms) -> Atoms:
-    """A frame with the reference's energy and forces."""
-    with Reference(frame) as reference:
-        return reference.frame()
 
 
 def energy_changes(first: Sequence[Atoms], last: Sequence[Atoms], model: Any) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from ase import Atoms
 from scipy import stats
 
 from benchmarks.study import hfo2, metrics
@@ -23,6 +24,7 @@ from benchmarks.study.analysis import (
     select,
     variance_shares,
 )
+from benchmarks.study.data import collected_from, log_spaced
 from benchmarks.study.declared import DECLARED, read_study, training_config
 from benchmarks.study.stages import jobs
 from benchmarks.study.text import _on_top
@@ -72,6 +74,39 @@ def test_missing_hfo2_data_say_where_they_were_sought(
         hfo2.data_folder()
     assert read_study().half_of("hfo2", "tuning") == "hfo2_tuning"
     assert read_study().half_of("harsh", "tuning") == "tuning"
+
+
+def test_md_that_frames_are_collected_from_has_to_be_there(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"again trains on frames of MD that is not there.*screen"):
+        main(["confirm", "--work", str(tmp_path), "--regimes", "again"])
+    study = read_study()
+    assert collected_from(study.regime("harsh"), tmp_path) == []
+    for seed in (1, 2):
+        note = tmp_path / "models" / "harsh" / "wall" / str(seed) / "md_tuning.json"
+        note.parent.mkdir(parents=True)
+        note.touch()
+    folders = collected_from(study.regime("again"), tmp_path)
+    assert [f.relative_to(tmp_path / "models").as_posix() for f in folders] == [
+        "harsh/wall/1/md_tuning",
+        "harsh/wall/2/md_tuning",
+    ]
+
+
+def test_a_second_round_takes_as_many_steps() -> None:
+    study = read_study()
+    harsh, again = study.regime("harsh"), study.regime("again")
+    # Two crystals; 12 runs: 6 cells with one velocity, of two models.
+    cells = len(study.halves["tuning"].ratios) * 2 * len(study.halves["tuning"].velocity_seeds)
+    frames = 2 * again.frames + cells * 2 * again.collected["per_run"]
+    assert frames == 80
+    assert frames * again.epochs == 2 * harsh.frames * harsh.epochs
+
+
+def test_frames_are_spaced_in_the_logarithm_of_time() -> None:
+    frames = [Atoms(info={"k": k}) for k in range(501)]
+    assert [f.info["k"] for f in log_spaced(frames, 6)] == [1, 3, 12, 42, 144, 500]
+    assert [f.info["k"] for f in log_spaced(frames[:3], 6)] == [1, 2]
+    assert log_spaced(frames[:1], 6) == []
 
 
 def test_hfo2_stock_has_no_term(tmp_path: Path) -> None:
