@@ -54,6 +54,14 @@ class Tables:
         )
         return Tables(self.regime, models, runs)
 
+    def joined(self, other: Tables, condition: str, name: str) -> Tables:
+        """With a condition of another regime under a name of its own."""
+        models = [{**m, "condition": name} for m in other.models if m["condition"] == condition]
+        runs = [
+            {**r, "condition": name, "model": name} for r in other.runs if r["model"] == condition
+        ]
+        return Tables(self.regime, [*self.models, *models], [*self.runs, *runs])
+
     def conditions(self, half: str) -> list[str]:
         """Conditions that have runs on a half."""
         return sorted({r["model"] for r in self.half(half)})

@@ -81,6 +81,8 @@ def write_report(console: Console, results: Path = RESULTS, docs: Path = DOCS) -
         order = [STOCK, *(n for n in t.conditions("heldout") if n != STOCK)]
         figures.survival(t, "heldout", order, pictures / f"confirmation_{t.regime}.png")
         parts.append(text.confirmation(t, study, order))
+        source = study.regime(t.regime).collected.get("regime")
+        parts += [text.second_round(first, t, study) for first in every if first.regime == source]
     if (results / RERUN / "runs.csv").is_file():
         again = (read_table(results / RERUN / f"{n}.csv") for n in ("models", "runs", "stages"))
         models_again, runs_again, stages = again

@@ -281,6 +281,57 @@ def _survivors(tables: Tables, half: str, names: Sequence[str]) -> str:
     )
 
 
+def second_round(first: Tables, second: Tables, study: Study) -> str:
+    """Training on frames of MD too, beside training without: the same cells, velocities and seeds.
+
+    Args:
+        first: the regime whose MD gave the frames.
+        second: the regime that trains on them too.
+        study: what is declared.
+    """
+    regime = study.regime(second.regime)
+    name = f"{STOCK}, {second.regime}"
+    both = first.joined(second, STOCK, name)
+    found = against(both, "heldout", STOCK, name)
+    if found is None:
+        return ""
+    seeds = both.seeds("heldout", name)
+    error, ood = (
+        interval(error_ratio(both, STOCK, name, f"force_mae_{c}", seeds))
+        for c in ("test_id", "ood")
+    )
+    others = [n for n in second.conditions("heldout") if n != STOCK]
+    rows = [
+        _arrived(t, n)
+        for t, names in (
+            (first, [STOCK, regime.collected["condition"]]),
+            (second, [STOCK, *others]),
+        )
+        for n in names
+    ]
+    header = ["frames", "condition", "seeds", "RMST (ps)", "survive"]
+    header += ["survivors: force error (eV/A)", "energy gained, error (eV/atom)"]
+    return (
+        f"## A second round: {regime.title}\n\n"
+        f"Held-out half. `{STOCK}` of `{second.regime}` over `{STOCK}` of `{first.regime}`: RMST "
+        f"ratio {over_seeds(found)}, p = {number(found.permutation.p_value)}, {len(seeds)} seeds "
+        f"each; force error on the same frames, ID {error}, OOD {ood}.\n\n" + table(header, rows)
+    )
+
+
+def _arrived(tables: Tables, name: str) -> list[str]:
+    runs, seeds = tables.half("heldout", name), tables.seeds("heldout", name)
+    columns = [f"survived_{c}_heldout" for c in ("force_mae", "energy_change_mae")]
+    return [
+        f"`{tables.regime}`",
+        f"`{name}`",
+        str(len(seeds)),
+        number(mean_time(runs, horizon(runs)).rmst_ps),
+        f"{sum(r['status'] == 'survived' for r in runs)} of {len(runs)}",
+        *(number(mean_of(tables, name, column, seeds)) for column in columns),
+    ]
+
+
 def rerun(published: Tables, again: Tables, stages: Sequence[Row]) -> str:
     """The confirmation from nothing, by one command, beside what is published."""
     rows = []

@@ -12,6 +12,7 @@ from rich.console import Console
 from benchmarks.study import text
 from benchmarks.study.analysis import Tables
 from benchmarks.study.collect import RESULTS, read_table
+from benchmarks.study.declared import read_study
 from benchmarks.study.report import DOCS, write_report
 
 
@@ -63,3 +64,19 @@ def test_survivors_are_held_against_the_reference() -> None:
     assert "`wall` (96 runs): force error 1.25 eV/A" in said and "0.5 eV/atom" in said
     assert "stock" not in said
     assert text._survivors(replace(tables, models=models), "heldout", ["stock"]) == ""
+
+
+def test_a_second_round_is_held_against_the_first() -> None:
+    study, tables = read_study(), published()
+    shorter = [
+        {**r, "regime": "again", "status": "failed", "stable_time_ps": r["stable_time_ps"] / 4}
+        for r in tables.runs
+        if r["model"] in ("stock", "paper")
+    ]
+    models = [{**m, "force_mae_test_id": 2 * m["force_mae_test_id"]} for m in tables.models]
+    again = Tables("again", models, shorter)
+    said = text.second_round(tables, again, study)
+    assert "RMST ratio 0.25 [" in said and "ID 2 [2, 2]" in said and "OOD 1 [1, 1]" in said
+    assert "| `harsh` | `wall` | 8 | 10 | 96 of 96 |" in said
+    assert said.index("`again` | `stock`") < said.index("`again` | `paper`")
+    assert text.second_round(tables, Tables("again", [], []), study) == ""
