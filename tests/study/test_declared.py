@@ -60,10 +60,13 @@ def test_the_papers_form_is_the_shipped_config() -> None:
     assert config["epochs"] == shipped["epochs"]
 
 
-def test_halves_share_no_cell_or_velocity() -> None:
+def test_halves_share_no_removed_oxygens_velocities_or_hfo2_cells() -> None:
     halves = read_study().halves
     assert halves["tuning"].removal_seed != halves["heldout"].removal_seed
-    assert not set(halves["tuning"].velocity_seeds) & set(halves["heldout"].velocity_seeds)
+    for name in ("tuning", "hfo2_tuning"):
+        a, b = halves[name], halves[name.replace("tuning", "heldout")]
+        assert not set(a.velocity_seeds) & set(b.velocity_seeds)
+        assert not set(a.cells) & set(b.cells)
 
 
 def test_missing_hfo2_data_say_where_they_were_sought(
