@@ -102,13 +102,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a stage; 1 if a model of it failed."""
     options, console = parser().parse_args(arguments), Console()
     smoke = options.stage == "smoke"
-    if options.work is not None:
-        options.work = options.work.resolve()
     if options.stage == "report":
         from .report import write_report
 
         if options.work is not None:
-            collect(options.work, options.results or RESULTS)
+            collect(options.work.resolve(), options.results or RESULTS)
         try:
             if options.results is None:
                 write_report(console)
@@ -117,11 +115,12 @@ def main(arguments: list[str] | None = None) -> int:
         except (FileNotFoundError, ValueError) as error:
             raise SystemExit(str(error)) from None
         return 0
+    work: Path = options.work.resolve()
     declared = SMOKE if smoke else DECLARED
     study = read_study(declared)
     if options.workers < 1:
         raise SystemExit(f"--workers must be at least 1, got {options.workers}")
-    results = options.results or (options.work / "results" if smoke else RESULTS)
+    results = options.results or (work / "results" if smoke else RESULTS)
     regimes = options.regimes or (
         [n for n, r in study.regimes.items() if r.system == SIOX and not r.collected]
         if smoke or options.stage == "regime"
@@ -131,7 +130,7 @@ def main(arguments: list[str] | None = None) -> int:
         for regime in map(study.regime, regimes):
             if regime.system == HFO2:
                 hfo2.data_folder()
-            collected_from(regime, options.work)
+            collected_from(regime, work)
     except ValueError as error:
         raise SystemExit(str(error)) from None
     conditions = (
@@ -154,14 +153,14 @@ def main(arguments: list[str] | None = None) -> int:
                 data = study.condition(name).regime
                 raise SystemExit(f"{name} trains on the frames of {data}, not of {regime}'s system")
     half = "heldout" if options.stage in ("confirm", "smoke") else "tuning"
-    listed = jobs(study, options.work, regimes, conditions, options.seeds, half)
+    listed = jobs(study, work, regimes, conditions, options.seeds, half)
     todo = sum(not job.model.finished(job.half) for job in listed)
     started = time.monotonic()
     failures = run_jobs(
-        study, listed, options.work, options.workers, console, declared,
-        lambda: collect(options.work, results),
+        study, listed, work, options.workers, console, declared,
+        lambda: collect(work, results),
     )  # fmt: skip
-    collect(options.work, results)
+    collect(work, results)
     if todo:
         log_stage(
             results,

@@ -256,9 +256,9 @@ def headline(
     header = ["system", "condition", "against", "seeds", "mean stable time, ratio", "p"]
     header += ["ID force error, ratio", "correlation, ratio"]
     ranks = []
-    for regime, found in relations.items():
-        if found[False] is not None and regime in {t.regime for t in confirmed}:
-            rank = f"{study.regime(regime).title} {_ranked(found[False])}"
+    for regime, ranked in relations.items():
+        if (across := ranked[False]) is not None and regime in {t.regime for t in confirmed}:
+            rank = f"{study.regime(regime).title} {_ranked(across)}"
             if regime in bare and (plain := bare[regime][False]) is not None:
                 rank += f", without a core {_ranked(plain)}"
             ranks.append(rank)

@@ -28,8 +28,9 @@ class BindModel(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Before the first step, resumed trainings included."""
         for metric in pl_module.loss.modules():
-            if isinstance(metric, FeatureDecorrelation) and hasattr(metric, "bind"):
-                metric.bind(pl_module)
+            bind = getattr(metric, "bind", None)
+            if isinstance(metric, FeatureDecorrelation) and bind is not None:
+                bind(pl_module)
 
 
 def _find(pl_module: Any, name: str) -> Any:
@@ -43,7 +44,7 @@ def _find(pl_module: Any, name: str) -> Any:
 class AtomDecorrelation(FeatureDecorrelation):
     """Correlation over atoms: edge features are summed at their centre, as energies are."""
 
-    def batch_moments(self, preds: Mapping[str, Tensor]) -> Moments:
+    def batch_moments(self, preds: Mapping[str, Tensor], exact: bool = False) -> Moments:
         """Moments over the atoms of the batch."""
         features, centre = read_field(preds, self.field), preds[EDGE_INDEX][0]
         summed = features.new_zeros(preds["pos"].shape[0], features.shape[1])
@@ -60,7 +61,7 @@ class ResidualDecorrelation(FeatureDecorrelation):
 
     degree = 4
 
-    def batch_moments(self, preds: Mapping[str, Tensor]) -> Moments:
+    def batch_moments(self, preds: Mapping[str, Tensor], exact: bool = False) -> Moments:
         """Moments of the residuals."""
         features = read_field(preds, self.field)
         length = next(preds[k] for k in LENGTHS if k in preds).detach().reshape(-1, 1).double()
@@ -164,7 +165,7 @@ class TensorDecorrelation(FeatureDecorrelation):
 
         _find(pl_module, "Allegro_Module").tps[0].register_forward_hook(keep)
 
-    def batch_moments(self, preds: Mapping[str, Tensor]) -> Moments:
+    def batch_moments(self, preds: Mapping[str, Tensor], exact: bool = False) -> Moments:
         """Moments of the norms, one block of all tensor channels."""
         tensors = self._tensors[0]
         return moments((tensors.square().sum(-1) + 1e-12).sqrt().unsqueeze(0))
