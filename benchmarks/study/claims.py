@@ -159,8 +159,8 @@ def _cost_claim(every: Sequence[Tables]) -> list[str]:
         if cost is not None and len(shared) >= MIN_SEEDS:
             parts.append(f"{tables.regime} {interval(cost)} ({len(shared)} pairs)")
             costs.append(cost)
-    evidence = "step by step, side by side, large models too: [cost](training.md#cost). Here, "
-    evidence += "processor time of whole trainings of small models on busy cores, ratio: "
+    evidence = "steps of a large model, side by side: [cost](training.md#cost), where it holds. "
+    evidence += "Here, processor time of whole trainings of small models on busy cores, ratio: "
     evidence += "; ".join(parts)
     verdict = NOT_SHOWN
     if any(cost.low > CHEAP for cost in costs):
