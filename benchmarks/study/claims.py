@@ -12,6 +12,7 @@ from nequip_decorr.stability.compare import Comparison
 from .analysis import CORRELATION, TIME, Relation, Tables, against, error_ratio, over
 from .declared import HFO2, STOCK, Study
 from .stages import PAPER
+from .text import over_first
 from .words import (
     CORES,
     MIN_SEEDS,
@@ -267,7 +268,30 @@ def headline(
         + "\nRank correlation of feature correlation with stable time: "
         + "; ".join(ranks)
         + ". Negative would mean that correlated models fail sooner.\n"
+        + "".join(_second_line(study, confirmed, tables) for tables in confirmed)
         + _wall_line(walls)
+    )
+
+
+def _second_line(study: Study, confirmed: Sequence[Tables], second: Tables) -> str:
+    """Whether training on the MD of a core makes it right."""
+    source = study.regime(second.regime).collected
+    first = next((t for t in confirmed if t.regime == source.get("regime")), None)
+    said = first and over_first(first, second)
+    if first is None or not said:
+        return ""
+    column = "survived_energy_change_mae_heldout"
+    core, runs = source["condition"], second.half("heldout", STOCK)
+    wrong = [
+        number(mean_of(t, name, column, t.seeds("heldout", name)))
+        for t, name in ((first, core), (second, STOCK))
+    ]
+    alive = sum(r["status"] == "survived" for r in runs)
+    return (
+        f"\nA [second round](docs/results.md#a-second-round), that is, frames of the MD of `{core}` "
+        f"labelled and trained on, `{STOCK}` over `{STOCK}`: {said}. {alive} of {len(runs)} runs "
+        f"survive, and the energy gained on the way is off by {wrong[1]} eV/atom, that of `{core}` "
+        f"by {wrong[0]}.\n"
     )
 
 

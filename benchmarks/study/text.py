@@ -290,16 +290,9 @@ def second_round(first: Tables, second: Tables, study: Study) -> str:
         study: what is declared.
     """
     regime = study.regime(second.regime)
-    name = f"{STOCK}, {second.regime}"
-    both = first.joined(second, STOCK, name)
-    found = against(both, "heldout", STOCK, name)
-    if found is None:
+    said = over_first(first, second)
+    if not said:
         return ""
-    seeds = both.seeds("heldout", name)
-    error, ood = (
-        interval(error_ratio(both, STOCK, name, f"force_mae_{c}", seeds))
-        for c in ("test_id", "ood")
-    )
     others = [n for n in second.conditions("heldout") if n != STOCK]
     rows = [
         _arrived(t, n)
@@ -312,10 +305,27 @@ def second_round(first: Tables, second: Tables, study: Study) -> str:
     header = ["frames", "condition", "seeds", "RMST (ps)", "survive"]
     header += ["survivors: force error (eV/A)", "energy gained, error (eV/atom)"]
     return (
-        f"## A second round: {regime.title}\n\n"
-        f"Held-out half. `{STOCK}` of `{second.regime}` over `{STOCK}` of `{first.regime}`: RMST "
-        f"ratio {over_seeds(found)}, p = {number(found.permutation.p_value)}, {len(seeds)} seeds "
-        f"each; force error on the same frames, ID {error}, OOD {ood}.\n\n" + table(header, rows)
+        "## A second round\n\n"
+        f"{regime.title}; held-out half. `{STOCK}` of `{second.regime}` over `{STOCK}` of "
+        f"`{first.regime}`: {said}.\n\n{table(header, rows)}"
+    )
+
+
+def over_first(first: Tables, second: Tables) -> str:
+    """Stock of the second round over stock of the first, the seeds that both have."""
+    name = f"{STOCK}, {second.regime}"
+    both = first.joined(second, STOCK, name)
+    found = against(both, "heldout", STOCK, name)
+    if found is None:
+        return ""
+    seeds = both.seeds("heldout", name)
+    error, ood = (
+        interval(error_ratio(both, STOCK, name, f"force_mae_{c}", seeds))
+        for c in ("test_id", "ood")
+    )
+    return (
+        f"RMST ratio {over_seeds(found)}, p = {number(found.permutation.p_value)}, {len(seeds)} "
+        f"seeds each; ratio of force errors on the same frames, ID {error}, OOD {ood}"
     )
 
 
