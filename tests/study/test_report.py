@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmarks.study import text
+from benchmarks.study import claims, text
 from benchmarks.study.analysis import Tables
 from benchmarks.study.collect import RESULTS, read_table
 from benchmarks.study.declared import read_study
@@ -81,3 +81,14 @@ def test_a_second_round_is_held_against_the_first() -> None:
     assert "| `harsh` | `wall` | 8 | 10 | 96 of 96 |" in said
     assert said.index("`again` | `stock`") < said.index("`again` | `paper`")
     assert text.second_round(tables, Tables("again", [], []), study) == ""
+
+    column = "survived_energy_change_mae_heldout"
+    values = {"wall": 2.5, "stock": 0.25}
+    first, second = (
+        replace(t, models=[{**m, column: values.get(m["condition"])} for m in t.models])
+        for t in (tables, again)
+    )
+    line = claims._second_line(study, [first, second], second)
+    assert "RMST ratio 0.25 [" in line and "0 of 96 runs survive" in line
+    assert "off by 0.25 eV/atom, that of `wall` by 2.5." in line
+    assert claims._second_line(study, [first, second], first) == ""
