@@ -289,9 +289,9 @@ def _second_line(study: Study, confirmed: Sequence[Tables], second: Tables) -> s
     alive = sum(r["status"] == "survived" for r in runs)
     return (
         f"\nA [second round](docs/results.md#a-second-round), that is, frames of the MD of "
-        f"`{core}` labelled and trained on, `{STOCK}` over `{STOCK}`: {said}. {alive} of {len(runs)} "
-        f"runs survive, and the energy gained on the way is off by {wrong[1]} eV/atom, that of "
-        f"`{core}` by {wrong[0]}.\n"
+        f"`{core}` labelled and trained on, `{STOCK}` over `{STOCK}`: {said}. {alive} of "
+        f"{len(runs)} runs survive, and the energy gained on the way is off by {wrong[1]} eV/atom, "
+        f"that of `{core}` by {wrong[0]}.\n"
     )
 
 
