@@ -12,7 +12,7 @@ from nequip_decorr.stability.compare import Comparison
 from .analysis import CORRELATION, TIME, Relation, Tables, against, error_ratio, over
 from .declared import HFO2, STOCK, Study
 from .stages import PAPER
-from .text import over_first
+from .text import off_by, over_first
 from .words import (
     CORES,
     MIN_SEEDS,
@@ -280,18 +280,14 @@ def _second_line(study: Study, confirmed: Sequence[Tables], second: Tables) -> s
     said = first and over_first(first, second)
     if first is None or not said:
         return ""
-    column = "survived_energy_change_mae_heldout"
     core, runs = source["condition"], second.half("heldout", STOCK)
-    wrong = [
-        number(mean_of(t, name, column, t.seeds("heldout", name)))
-        for t, name in ((first, core), (second, STOCK))
-    ]
     alive = sum(r["status"] == "survived" for r in runs)
     return (
         f"\nA [second round](docs/results.md#a-second-round), that is, frames of the MD of "
         f"`{core}` labelled and trained on, `{STOCK}` over `{STOCK}`: {said}. {alive} of "
-        f"{len(runs)} runs survive, and the energy gained on the way is off by {wrong[1]} eV/atom, "
-        f"that of `{core}` by {wrong[0]}.\n"
+        f"{len(runs)} runs survive. The energy that survivors gained is off by, in eV/atom, median "
+        f"and each training seed, {off_by(second, STOCK)}; that of `{core}` by "
+        f"{off_by(first, core)}.\n"
     )
 
 

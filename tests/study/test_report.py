@@ -90,5 +90,6 @@ def test_a_second_round_is_held_against_the_first() -> None:
     )
     line = claims._second_line(study, [first, second], second)
     assert "RMST ratio 0.25 [" in line and "0 of 96 runs survive" in line
-    assert "off by 0.25 eV/atom, that of `wall` by 2.5." in line
+    assert "seed, 0.25 (0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25);" in line
+    assert "that of `wall` by 2.5 (2.5, " in line
     assert claims._second_line(study, [first, second], first) == ""
