@@ -65,8 +65,11 @@ def write_report(console: Console, results: Path = RESULTS, docs: Path = DOCS) -
 
     parts = [text.HEAD]
     terms = list(dict.fromkeys([*study.confirm, *(best for best, _ in picks.values() if best)]))
-    others = [t for t in confirmed if t is not main]
-    parts.append(claims(main, terms, relations, bare_relations, others))
+    # A second round is another way of training than the paper's: PROTOCOL.md, departure 25.
+    papers = {r.name for r in study.regimes.values() if not r.collected}
+    paper_relations = {name: found for name, found in relations.items() if name in papers}
+    others = [t for t in confirmed if t is not main and t.regime in papers]
+    parts.append(claims(main, terms, paper_relations, bare_relations, others))
     parts.append(
         text.what_was_run(
             study, every, reference, json.loads((results / "hardware.json").read_text())
@@ -101,7 +104,8 @@ def write_report(console: Console, results: Path = RESULTS, docs: Path = DOCS) -
         parts.append(text.why(walls, study, reference_eV, found, bare_found))
     parts.append(text.missing(study, [t.regime for t in with_stock], main, screened, confirmed))
     _into_readme(
-        docs.parent / "README.md", headline(study, confirmed, relations, bare_relations, bare_found)
+        docs.parent / "README.md",
+        headline(study, confirmed, paper_relations, bare_relations, bare_found),
     )
     page = docs / "results.md"
     page.write_text("\n".join(parts).rstrip() + "\n")
