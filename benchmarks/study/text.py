@@ -494,8 +494,8 @@ def related(relations: Mapping[str, Relations], bare: Mapping[str, Relations]) -
         "Spearman's rank correlation of the mean absolute correlation of edge features with a "
         "model's mean log stable time; negative means that correlated models fail sooner. The "
         "protocol's interval resamples models; models of one seed start from the same weights, so "
-        "the last column resamples whole seeds. Cores lengthen MD whatever the correlation, so the "
-        "relation is given without them too.\n\n"
+        "the last column resamples whole seeds; of few seeds it is too narrow. Cores lengthen MD "
+        "whatever the correlation, so the relation is given without them too.\n\n"
         + _relation_table("regime", listed)
         + "\n"
         + "\n".join(pictures)
