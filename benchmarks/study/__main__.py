@@ -127,10 +127,8 @@ def main(arguments: list[str] | None = None) -> int:
         else [CHOSEN_REGIME]
     )
     try:
-        for regime in map(study.regime, regimes):
-            if regime.system == HFO2:
-                hfo2.data_folder()
-            collected_from(regime, work)
+        for name in regimes:
+            study.regime(name)
     except ValueError as error:
         raise SystemExit(str(error)) from None
     conditions = (
@@ -154,14 +152,21 @@ def main(arguments: list[str] | None = None) -> int:
                 raise SystemExit(f"{name} trains on the frames of {data}, not of {regime}'s system")
     half = "heldout" if options.stage in ("confirm", "smoke") else "tuning"
     listed = jobs(study, work, regimes, conditions, options.seeds, half)
-    todo = sum(not job.model.finished(job.half) for job in listed)
+    unfinished = [job for job in listed if not job.model.finished(job.half)]
+    try:
+        for needed in (study.regime(name) for name in {job.model.regime for job in unfinished}):
+            if needed.system == HFO2:
+                hfo2.data_folder()
+            collected_from(needed, work)
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
     started = time.monotonic()
     failures = run_jobs(
         study, listed, work, options.workers, console, declared,
         lambda: collect(work, results),
     )  # fmt: skip
     collect(work, results)
-    if todo:
+    if unfinished:
         log_stage(
             results,
             {
@@ -170,7 +175,7 @@ def main(arguments: list[str] | None = None) -> int:
                 "conditions": " ".join(conditions),
                 "seeds": " ".join(map(str, options.seeds)),
                 "workers": options.workers,
-                "models": todo,
+                "models": len(unfinished),
                 "failed": len(failures),
                 "wall_s": round(time.monotonic() - started, 1),
             },

@@ -75,6 +75,9 @@ def test_missing_hfo2_data_say_where_they_were_sought(
     monkeypatch.setenv("NEQUIP_DECORR_HFO2", str(tmp_path))
     with pytest.raises(ValueError, match=r"no HfO2 data in .*NEQUIP_DECORR_HFO2"):
         hfo2.data_folder()
+    with pytest.raises(SystemExit, match=r"no HfO2 data in .*NEQUIP_DECORR_HFO2"):
+        main(["screen", "--work", str(tmp_path), "--regimes", "harsh", "hfo2_many"])
+    assert not (tmp_path / "models").exists(), "nothing is trained before all data are there"
     assert read_study().half_of("hfo2", "tuning") == "hfo2_tuning"
     assert read_study().half_of("harsh", "tuning") == "tuning"
 
