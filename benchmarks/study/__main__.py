@@ -126,11 +126,6 @@ def main(arguments: list[str] | None = None) -> int:
         if smoke or options.stage == "regime"
         else [CHOSEN_REGIME]
     )
-    try:
-        for name in regimes:
-            study.regime(name)
-    except ValueError as error:
-        raise SystemExit(str(error)) from None
     conditions = (
         options.conditions
         or {
@@ -141,6 +136,8 @@ def main(arguments: list[str] | None = None) -> int:
         }[options.stage]
     )
     try:
+        for name in regimes:
+            study.regime(name)
         for name in conditions:
             study.condition(name)
     except ValueError as error:

@@ -115,6 +115,11 @@ def horizon(runs: Sequence[Row]) -> float:
     return _length(runs)
 
 
+def survivors(runs: Sequence[Row]) -> int:
+    """How many reached the end."""
+    return sum(r["status"] == "survived" for r in runs)
+
+
 def causes(runs: Sequence[Row]) -> str:
     """How runs ended, in words; contacts by the pair of elements that met."""
 

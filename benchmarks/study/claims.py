@@ -9,7 +9,7 @@ import numpy as np
 
 from nequip_decorr.stability.compare import Comparison
 
-from .analysis import CORRELATION, TIME, Relation, Tables, against, error_ratio, over
+from .analysis import CORRELATION, TIME, Relation, Tables, against, error_ratio, over, survivors
 from .declared import HFO2, STOCK, Study
 from .stages import PAPER
 from .text import off_by, over_first
@@ -19,6 +19,7 @@ from .words import (
     Relations,
     baseline,
     each,
+    effect,
     interval,
     mean_of,
     number,
@@ -97,7 +98,7 @@ def _core_claims(tables: Tables) -> list[list[str]]:
         if found is None or found.clusters["train_seed"] < MIN_SEEDS:
             continue
         runs, seeds = tables.half("heldout", core), tables.seeds("heldout", core)
-        alive = sum(r["status"] == "survived" for r in runs)
+        alive = survivors(runs)
         error = error_ratio(tables, STOCK, core, "force_mae_test_id", seeds)
         evidence = f"RMST ratio {effect(found)}; {alive} of {len(runs)} runs survive; ID force "
         evidence += f"error ratio {interval(error)}"
@@ -112,12 +113,6 @@ def _core_claims(tables: Tables) -> list[list[str]]:
         claim = f"not of the paper: MD lasts longer with {what} (`{core}`, {tables.regime})"
         rows.append([claim, provisional(verdict, found), evidence])
     return rows
-
-
-def effect(found: Comparison) -> str:
-    """Ratio of RMST, p and number of training seeds."""
-    p, seeds = found.permutation.p_value, found.clusters["train_seed"]
-    return f"{over_seeds(found)}, p = {number(p)}, {seeds} seeds each"
 
 
 def provisional(verdict: str, found: Comparison) -> str:
@@ -281,7 +276,7 @@ def _second_line(study: Study, confirmed: Sequence[Tables], second: Tables) -> s
     if first is None or not said:
         return ""
     core, runs = source["condition"], second.half("heldout", STOCK)
-    alive = sum(r["status"] == "survived" for r in runs)
+    alive = survivors(runs)
     return (
         f"\nA [second round](docs/results.md#a-second-round), that is, frames of the MD of "
         f"`{core}` labelled and trained on, `{STOCK}` over `{STOCK}`: {said}. {alive} of "

@@ -148,9 +148,8 @@ def relation(
             _plain_log(ax.yaxis)
             grid(ax)
         axes[0, 0].set_ylabel("stable time (ps), geometric mean of runs")
-        axes[0, 0].set_ylim(
-            bottom=min(1.0, axes[0, 0].get_ylim()[0])
-        )  # a decade, so that it has ticks
+        # A decade at least, so that it has ticks.
+        axes[0, 0].set_ylim(bottom=min(1.0, axes[0, 0].get_ylim()[0]))
         for kind in kinds:
             axes[0, -1].plot([], [], markers[kind], color=styles[kind]["color"], label=kind)
         fig.legend(*axes[0, -1].get_legend_handles_labels(), loc="outside right center", fontsize=8)

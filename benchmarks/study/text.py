@@ -22,6 +22,7 @@ from .analysis import (
     horizon,
     mean_time,
     over,
+    survivors,
     times,
     variance_shares,
 )
@@ -31,6 +32,7 @@ from .words import (
     Relations,
     baseline,
     each,
+    effect,
     interval,
     mean_of,
     number,
@@ -111,7 +113,7 @@ def regimes(every: Sequence[Tables], reference: Sequence[Row]) -> str:
                 number(mean_of(t, STOCK, CORRELATION, seeds)),
             ]
         )
-    alive = sum(r["status"] == "survived" for r in reference)
+    alive = survivors(reference)
     header = ["regime", "seeds", "stock runs failed", "median, last failure (ps)", "ends"]
     header += ["ID force MAE (eV/A)", "correlation"]
     return (
@@ -268,7 +270,7 @@ def _survivors(tables: Tables, half: str, names: Sequence[str]) -> str:
             continue
         usual = mean_of(tables, name, "force_mae_ood", seeds)
         runs = tables.half(half, name)
-        count = sum(r["status"] == "survived" for r in runs)
+        count = survivors(runs)
         parts.append(
             f"`{name}` ({count} runs): force error {number(force)} eV/A (on the OOD test frames "
             f"{number(usual)}), error of the energy gained since the start {number(energy)} eV/atom"
@@ -327,8 +329,8 @@ def over_first(first: Tables, second: Tables) -> str:
         for c in ("test_id", "ood")
     )
     return (
-        f"RMST ratio {over_seeds(found)}, p = {number(found.permutation.p_value)}, {len(seeds)} "
-        f"seeds each; ratio of force errors on the same frames, ID {error}, OOD {ood}"
+        f"RMST ratio {effect(found)}; ratio of force errors on the same frames, ID {error}, "
+        f"OOD {ood}"
     )
 
 
@@ -339,7 +341,7 @@ def _arrived(tables: Tables, name: str) -> list[str]:
         f"`{name}`",
         str(len(seeds)),
         number(mean_time(runs, horizon(runs)).rmst_ps),
-        f"{sum(r['status'] == 'survived' for r in runs)} of {len(runs)}",
+        f"{survivors(runs)} of {len(runs)}",
         number(mean_of(tables, name, "survived_force_mae_heldout", seeds)),
         off_by(tables, name),
     ]
@@ -454,7 +456,7 @@ def _by_structure(tables: Tables, names: Sequence[str]) -> str:
         for structure in structures:
             runs = [r for r in tables.half("heldout", name) if r["structure"] == structure]
             median = float(np.median([r["stable_time_ps"] for r in runs])) if runs else None
-            alive = sum(r["status"] == "survived" for r in runs)
+            alive = survivors(runs)
             cells.append(number(median) + (f" ({alive} of {len(runs)} survive)" if alive else ""))
         rows.append([f"`{name}`", *cells])
     return "\nMedian stable time (ps) by start cell:\n\n" + table(["condition", *structures], rows)

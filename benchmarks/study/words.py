@@ -58,6 +58,12 @@ def over_seeds(found: Comparison) -> str:
     return interval(found.ratio)
 
 
+def effect(found: Comparison) -> str:
+    """Ratio of RMST, p and number of training seeds."""
+    p, seeds = found.permutation.p_value, found.clusters["train_seed"]
+    return f"{over_seeds(found)}, p = {number(p)}, {seeds} seeds each"
+
+
 def baseline(name: str) -> str:
     """What a condition is held against: the core alone where it is on top of that, else stock."""
     return next((core for core in CORES if name.startswith(f"{core}_")), STOCK)

@@ -194,10 +194,10 @@ def test_relation_has_the_sign_that_was_planted() -> None:
 def test_between_conditions_and_within_them_are_told_apart() -> None:
     tables = _tables({"stock": 1.0, "a": 10.0}, {"stock": 0.1, "a": 0.1})
     # Falls with the time within each condition; the longer-lived condition is the correlated one.
+    factor = {"stock": 1, "a": 1000}
     models = [
-        {**m, "correlation_test_id": m["correlation_test_id"] * (1000 if c == "a" else 1)}
+        {**m, "correlation_test_id": m["correlation_test_id"] * factor[m["condition"]]}
         for m in tables.models
-        for c in [m["condition"]]
     ]
     signs = [
         found.estimate.value
