@@ -18,9 +18,12 @@ from pathlib import Path
 import numpy as np
 from hardware import describe, write
 
-from nequip_decorr.datasets import make_siox
-from nequip_decorr.demo import CONFIGS, TEST_SETS
-from nequip_decorr.evaluate import evaluate_files
+from nequip_decorr.datasets.siox import make_siox
+from nequip_decorr.demo import (
+    CONFIGS,
+    TEST_SETS,
+)
+from nequip_decorr.inspection.evaluate import evaluate_files
 from nequip_decorr.resources import configs_dir
 
 RESULTS = Path(__file__).parent / "results"

@@ -25,8 +25,15 @@ import numpy as np
 from rich.progress import track
 from scipy.stats import binomtest
 
-from nequip_decorr.stability.compare import Comparison, compare
-from nequip_decorr.stability.survival import Estimate, outcomes, survival_at
+from nequip_decorr.survival.comparison import (
+    Comparison,
+    compare,
+)
+from nequip_decorr.survival.estimators import (
+    Estimate,
+    outcomes,
+    survival_at,
+)
 
 LENGTH_PS = 10.0
 AT_PS = 5.0

@@ -27,9 +27,16 @@ from ase.io import read
 from ase.md.nose_hoover_chain import NoseHooverChainNVT
 from ase.spacegroup import crystal
 
-from nequip_decorr.stability.engines import get_engine
-from nequip_decorr.stability.spec import Criteria, ModelSpec, RunSpec
-from nequip_decorr.stability.start import extxyz_text, start_frame
+from nequip_decorr.md.engines import get_engine
+from nequip_decorr.md.spec import (
+    Criteria,
+    ModelSpec,
+    RunSpec,
+)
+from nequip_decorr.md.start import (
+    extxyz_text,
+    start_frame,
+)
 
 TEMPERATURE_K = 300.0
 OFF = Criteria(

@@ -21,7 +21,7 @@ from correlation_and_accuracy import CONFIGS, RESULTS, train
 from hardware import describe
 
 from nequip_decorr import inspect_model
-from nequip_decorr.datasets import make_siox
+from nequip_decorr.datasets.siox import make_siox
 
 SETS = ("test_id", "test_siox1.1")
 PICTURE = Path(__file__).parents[1] / "docs" / "inspect.png"

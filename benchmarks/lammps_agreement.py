@@ -42,17 +42,33 @@ import numpy as np
 from ase.build import make_supercell
 from hardware import describe
 
-from nequip_decorr.lammps_tools.build import inspect_lammps, run_lammps
-from nequip_decorr.lammps_tools.check import check_model
-from nequip_decorr.lammps_tools.input import read_structure
-from nequip_decorr.lammps_tools.metadata import read_metadata
+from nequip_decorr.md.engines import get_engine
+from nequip_decorr.md.engines.lammps import (
+    COMMAND_VARIABLE,
+    lammps_command,
+)
+from nequip_decorr.md.lammps.build import (
+    inspect_lammps,
+    run_lammps,
+)
+from nequip_decorr.md.lammps.check import check_model
+from nequip_decorr.md.lammps.folder import read_structure
+from nequip_decorr.md.lammps.run_input import (
+    PLUGIN_VARIABLE,
+    write_data,
+)
+from nequip_decorr.md.record import read_record
+from nequip_decorr.md.spec import (
+    Criteria,
+    ModelSpec,
+    RunSpec,
+)
+from nequip_decorr.md.start import (
+    extxyz_text,
+    start_frame,
+)
+from nequip_decorr.models.metadata import read_metadata
 from nequip_decorr.resources import templates_dir
-from nequip_decorr.stability.engines import get_engine
-from nequip_decorr.stability.engines.lammps import COMMAND_VARIABLE, lammps_command
-from nequip_decorr.stability.engines.lammps_input import PLUGIN_VARIABLE, write_data
-from nequip_decorr.stability.record import read_record
-from nequip_decorr.stability.spec import Criteria, ModelSpec, RunSpec
-from nequip_decorr.stability.start import extxyz_text, start_frame
 
 RESULTS = Path(__file__).parent / "results"
 TEMPERATURE_K = 2000.0

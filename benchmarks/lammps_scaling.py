@@ -58,10 +58,16 @@ from ase import Atoms
 from ase.spacegroup import crystal
 from hardware import describe
 
-from nequip_decorr.lammps_tools.build import inspect_lammps, run_lammps
-from nequip_decorr.lammps_tools.input import read_structure
-from nequip_decorr.lammps_tools.metadata import ModelMetadata, read_metadata
-from nequip_decorr.stability.engines.lammps_input import write_data
+from nequip_decorr.md.lammps.build import (
+    inspect_lammps,
+    run_lammps,
+)
+from nequip_decorr.md.lammps.folder import read_structure
+from nequip_decorr.md.lammps.run_input import write_data
+from nequip_decorr.models.metadata import (
+    ModelMetadata,
+    read_metadata,
+)
 
 RESULTS = Path(__file__).parent / "results" / "lammps_scaling.csv"
 

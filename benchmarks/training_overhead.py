@@ -37,8 +37,14 @@ from rich.progress import track
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from nequip_decorr.correlation import moments, pearson_squared
-from nequip_decorr.features import EDGE_FEATURES, read_blocks
+from nequip_decorr.correlation import (
+    moments,
+    pearson_squared,
+)
+from nequip_decorr.features.fields import (
+    EDGE_FEATURES,
+    read_blocks,
+)
 from nequip_decorr.resources import configs_dir
 
 RESULTS = Path(__file__).parent / "results"
@@ -52,7 +58,7 @@ def frames(path: Path | None, number: int) -> list[Any]:
     """The frames of a batch."""
     if path is not None:
         return ase.io.read(path, f":{number}")
-    from nequip_decorr.datasets import make_siox
+    from nequip_decorr.datasets.siox import make_siox
 
     with tempfile.TemporaryDirectory() as folder:
         return ase.io.read(make_siox(Path(folder), "demo")["train"], f":{number}")

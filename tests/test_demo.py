@@ -7,9 +7,15 @@ import stat
 import pytest
 from rich.console import Console
 
-from nequip_decorr import demo, demo_report
-from nequip_decorr.cli import main
-from nequip_decorr.demo import Demo, Settings, check_allegro, run_demo
+from nequip_decorr import demo
+from nequip_decorr.cli.main import main
+from nequip_decorr.demo import (
+    Demo,
+    Settings,
+    check_allegro,
+    run_demo,
+)
+from nequip_decorr.report import demo as demo_report
 
 
 @pytest.fixture

@@ -11,7 +11,10 @@ import pytest
 import yaml
 
 import nequip_decorr
-from nequip_decorr.resources import configs_dir, templates_dir
+from nequip_decorr.resources import (
+    configs_dir,
+    templates_dir,
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -110,7 +113,7 @@ def test_readme_names_the_two_commands():
 
 
 def test_readme_commands_exist():
-    from nequip_decorr.cli import parser
+    from nequip_decorr.cli.main import parser
 
     readme = (ROOT / "README.md").read_text()
     shown = set(re.findall(r"^nequip-decorr (\S+)", readme, re.M))

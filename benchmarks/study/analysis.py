@@ -10,9 +10,20 @@ from typing import Any, Final
 import numpy as np
 from scipy import stats
 
-from nequip_decorr.stability.compare import Comparison, compare
-from nequip_decorr.stability.outcomes import Estimate, outcomes
-from nequip_decorr.stability.survival import Rmst, SurvivalCurve, kaplan_meier, rmst
+from nequip_decorr.survival.comparison import (
+    Comparison,
+    compare,
+)
+from nequip_decorr.survival.estimators import (
+    Rmst,
+    SurvivalCurve,
+    kaplan_meier,
+    rmst,
+)
+from nequip_decorr.survival.outcomes import (
+    Estimate,
+    outcomes,
+)
 
 Row = dict[str, Any]
 CLUSTERS: Final = ("train_seed", "structure")

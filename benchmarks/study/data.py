@@ -11,7 +11,7 @@ import ase.io
 import numpy as np
 from ase import Atoms
 
-from nequip_decorr.datasets import (
+from nequip_decorr.datasets.siox import (
     HOT_K,
     OOD_K,
     Reference,
@@ -21,8 +21,8 @@ from nequip_decorr.datasets import (
     remove_oxygens,
     sample,
 )
-from nequip_decorr.lammps_tools.input import read_structure
-from nequip_decorr.stability.evidence import load_runs
+from nequip_decorr.md.lammps.folder import read_structure
+from nequip_decorr.report.evidence import load_runs
 
 from . import hfo2
 from .declared import HFO2, Half, Regime, Study

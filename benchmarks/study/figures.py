@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from nequip_decorr.stability.style import INK, SOFT, figure, grid, model_styles, style
+from nequip_decorr.style import (
+    INK,
+    SOFT,
+    figure,
+    grid,
+    model_styles,
+    style,
+)
 
 from .analysis import (
     COLUMNS,

@@ -25,12 +25,15 @@ from typing import Any
 
 import yaml
 
-from nequip_decorr.evaluate import evaluate_files
+from nequip_decorr.campaign.runner import run_campaign
+from nequip_decorr.campaign.schema import parse_campaign
+from nequip_decorr.campaign.store import write_atomic
+from nequip_decorr.inspection.evaluate import evaluate_files
+from nequip_decorr.report.evidence import (
+    load_runs,
+    structure_errors,
+)
 from nequip_decorr.resources import configs_dir
-from nequip_decorr.stability.campaign import parse_campaign
-from nequip_decorr.stability.evidence import load_runs, structure_errors
-from nequip_decorr.stability.manifest import write_atomic
-from nequip_decorr.stability.runner import run_campaign
 
 from . import hfo2, why
 from .core import shortest_distances
@@ -210,7 +213,7 @@ def evaluate(model: Model, study: Study) -> None:
 
 
 def features(model: Model, study: Study) -> dict[str, Any]:
-    """Where the features of a model are, as :func:`nequip_decorr.evaluate.evaluate` takes it."""
+    """Where the features of a model are, as `inspection.evaluate.evaluate` takes it."""
     where: dict[str, Any] = dict(FEATURES[study.regime(model.regime).network])
     if "block_size" in where:
         config = yaml.safe_load((model.folder / "config.yaml").read_text())

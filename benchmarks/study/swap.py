@@ -15,8 +15,11 @@ from typing import Any, Final
 import ase.io
 import numpy as np
 
-from nequip_decorr.evaluate import load_model, outputs
-from nequip_decorr.stability.potential import CompiledPotential
+from nequip_decorr.inspection.evaluate import (
+    load_model,
+    outputs,
+)
+from nequip_decorr.models.potential import CompiledPotential
 
 FORCE_TOLERANCE: Final = 1e-4  # eV/A in float32, the bar of the agreement test
 ENERGY_TOLERANCE: Final = 1e-5  # eV/atom

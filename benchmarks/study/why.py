@@ -18,8 +18,12 @@ import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
 
-from nequip_decorr.evaluate import evaluate, load_model, outputs
-from nequip_decorr.stability.evidence import load_runs
+from nequip_decorr.inspection.evaluate import (
+    evaluate,
+    load_model,
+    outputs,
+)
+from nequip_decorr.report.evidence import load_runs
 
 from .data import labelled
 
@@ -129,7 +133,7 @@ def look(
 
     Args:
         checkpoint: the model.
-        features: where its features are, as :func:`nequip_decorr.evaluate.evaluate` takes it.
+        features: where its features are, as `inspection.evaluate.evaluate` takes it.
         crystals: at rest, by name.
         md: its campaign.
     """

@@ -28,7 +28,12 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from ..correlation import Moments, grouped_moments, merge_moments, moments
+from ..correlation import (
+    Moments,
+    grouped_moments,
+    merge_moments,
+    moments,
+)
 
 CHUNK: Final = 16384
 """Samples handled at a time."""

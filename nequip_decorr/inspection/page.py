@@ -6,8 +6,14 @@ import math
 from pathlib import Path
 from typing import Any, Final
 
-from .. import __version__, html
-from .entry import Entry, block_label
+from .. import (
+    __version__,
+    html,
+)
+from .entry import (
+    Entry,
+    block_label,
+)
 from .result import Inspection
 
 READ_HEAT_MAP: Final = (

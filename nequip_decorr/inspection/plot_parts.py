@@ -9,7 +9,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..stability.style import figure, model_styles, shorts
+from ..style import (
+    figure,
+    model_styles,
+    shorts,
+)
 from .entry import Entry
 from .result import Inspection
 from .statistics import cluster_order

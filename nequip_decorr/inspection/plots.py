@@ -8,8 +8,18 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..stability.style import INK, SOFT, figure, grid, shorts, style
-from .entry import Entry, block_label
+from ..style import (
+    INK,
+    SOFT,
+    figure,
+    grid,
+    shorts,
+    style,
+)
+from .entry import (
+    Entry,
+    block_label,
+)
 from .plot_parts import (
     SIGNED,
     all_blocks,
@@ -20,7 +30,11 @@ from .plot_parts import (
     looks_of,
     panels,
 )
-from .plots_distance import against_length, distance_split, variance_shares
+from .plots_distance import (
+    against_length,
+    distance_split,
+    variance_shares,
+)
 from .result import Inspection
 
 PLAIN: Final = "YlOrRd"

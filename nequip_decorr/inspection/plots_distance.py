@@ -8,8 +8,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..stability.style import INK, figure, grid, style
-from .entry import Entry, block_label
+from ..style import (
+    INK,
+    figure,
+    grid,
+    style,
+)
+from .entry import (
+    Entry,
+    block_label,
+)
 from .plot_parts import (
     SIGNED,
     all_blocks,

@@ -12,8 +12,7 @@ from ase import Atoms
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ..evaluate import outputs
-from ..features import (
+from ..features.fields import (
     ATOM_TYPE,
     EDGE_FEATURES,
     EDGE_INDEX,
@@ -23,7 +22,8 @@ from ..features import (
     read_field,
     split_blocks,
 )
-from ..model import TAPS
+from ..features.taps import TAPS
+from .evaluate import outputs
 from .sources import Model
 
 ATOMS_PER_BATCH: Final = 400

@@ -12,7 +12,12 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from .entry import Entry
-from .tables import channel_rows, spectrum_rows, statistics_rows, summary_row
+from .tables import (
+    channel_rows,
+    spectrum_rows,
+    statistics_rows,
+    summary_row,
+)
 
 
 @dataclass(frozen=True)
@@ -118,7 +123,7 @@ class Inspection:
 
     def tables(self) -> list[Table]:
         """The summary for the terminal, a table per data set."""
-        from ..stability.style import shorts
+        from ..style import shorts
 
         header, rows = self.summary()
         names = shorts(self.models, 13)

@@ -9,12 +9,20 @@ from typing import Any, Final
 from ase import Atoms
 from torch import Tensor
 
-from ..features import block_names, split_blocks
+from ..features.fields import (
+    block_names,
+    split_blocks,
+)
 from .accumulate import Accumulator
 from .entry import Entry
 from .reading import feature_batches
 from .result import Inspection
-from .sources import FrameSet, Model, open_frames, open_model
+from .sources import (
+    FrameSet,
+    Model,
+    open_frames,
+    open_model,
+)
 
 DEFAULT_BINS: Final = 20
 Frames = str | Path | Atoms | Sequence[Atoms]

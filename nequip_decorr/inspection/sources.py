@@ -11,8 +11,12 @@ import ase.io
 import numpy as np
 from ase import Atoms
 
-from ..evaluate import load_model
-from ..model import TAPS, attach_taps, interaction_layers
+from ..features.taps import (
+    TAPS,
+    attach_taps,
+    interaction_layers,
+)
+from .evaluate import load_model
 
 COMPILED: Final = (".pt2", ".pth", ".pt")
 
@@ -49,7 +53,7 @@ def open_model(model: Any) -> Model:
     if not isinstance(metadata, Mapping) or "type_names" not in metadata:
         raise ValueError(
             "a model must be a checkpoint, a package, or a module as "
-            f"`nequip_decorr.evaluate.load_model` gives it, got {type(model).__name__}"
+            f"`nequip_decorr.inspection.evaluate.load_model` gives it, got {type(model).__name__}"
         )
     return Model(model, metadata["type_names"].split(" "), float(metadata["r_max"]))
 

@@ -7,8 +7,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from .entry import Entry, block_label
-from .statistics import BlockStatistics, Explained
+from .entry import (
+    Entry,
+    block_label,
+)
+from .statistics import (
+    BlockStatistics,
+    Explained,
+)
 
 ALL: Final = "all"
 

@@ -14,14 +14,26 @@ from ase import Atoms
 from nequip.model import NequIPGNNModel
 from nequip.utils.global_state import set_global_state
 
-from nequip_decorr import Inspection, TapFeatures, inspect_model
-from nequip_decorr.cli import main
-from nequip_decorr.evaluate import evaluate, load_model
-from nequip_decorr.inspection.cli import name_files
+from nequip_decorr import (
+    Inspection,
+    TapFeatures,
+    inspect_model,
+)
+from nequip_decorr.cli.inspect import name_files
+from nequip_decorr.cli.main import main
+from nequip_decorr.inspection.evaluate import (
+    evaluate,
+    load_model,
+)
 from nequip_decorr.inspection.reading import edge_lengths
 from nequip_decorr.inspection.sources import open_frames
-from tests.checkpoints import trained
-from tests.training import BLOCK, DECORRELATION, frames, nequip_config
+from tests.helpers.checkpoints import trained
+from tests.helpers.training import (
+    BLOCK,
+    DECORRELATION,
+    frames,
+    nequip_config,
+)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +109,7 @@ def test_type_pairs_and_lengths_add_up(stock, data):
 
 
 def test_edge_lengths_are_computed_where_the_output_has_none(stock, data):
-    from nequip_decorr.evaluate import outputs
+    from nequip_decorr.inspection.evaluate import outputs
 
     out, given = next(outputs(load_model(stock), ase.io.read(data / "id.xyz", ":2")))
     known = edge_lengths(out)

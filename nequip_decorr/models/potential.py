@@ -1,0 +1,253 @@
+"""Compiled NequIP-framework models as plain functions of positions.
+
+A compiled model takes the inputs of the program it was compiled for; :class:`CompiledPotential`
+serves them all from positions, types and cell. This is the hot path of the library engine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+from ase.geometry import complete_cell
+from ase.stress import full_3x3_to_voigt_6_stress
+from matscipy.neighbours import neighbour_list
+
+_PERIODIC: Final = frozenset({"pos", "edge_index", "atom_types", "cell", "edge_cell_shift"})
+_LOCAL: Final = frozenset({"pos", "edge_index", "atom_types"})
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a potential says about a configuration.
+
+    Attributes:
+        energy_eV: potential energy.
+        forces_eV_per_A: ``[num_atoms, 3]``.
+        virial_eV: ``-dE/d(strain)``, ``[3, 3]``: the sum of ``r_i f_i``, positive for repulsion,
+            as in LAMMPS. ASE's stress is ``-virial / volume``.
+    """
+
+    energy_eV: float
+    forces_eV_per_A: np.ndarray
+    virial_eV: np.ndarray
+
+
+class CompiledPotential:
+    """A ``.nequip.pt2`` or ``.nequip.pth`` of any single-frame compile target.
+
+    With the inputs of ``ase`` and ``pair_nequip`` (a cell and cell shifts) a neighbour list is
+    passed as it is. With those of ``pair_allegro`` (positions alone) periodic neighbours become
+    ghost atoms, and the forces on ghosts are added to the atoms that they are images of.
+
+    Loading a compiled file runs the native code in it: open only those that you trust.
+
+    Args:
+        path: the compiled model.
+        device: where it was compiled for; by default what its metadata says.
+
+    Attributes:
+        type_names: names of the atom types, in the model's order.
+        r_max_A: cutoff radius.
+        metadata: what the model says of itself.
+
+    Raises:
+        ValueError: inputs that are neither of the above (e.g. target ``batch``), or no force.
+    """
+
+    def __init__(self, path: str | Path, device: str | None = None) -> None:
+        from nequip.model.inference_models import load_compiled_model
+
+        self.path = Path(path)
+        device = device or self._own_device()
+        self.model, self.metadata = load_compiled_model(str(path), device)
+        self.device = torch.device(device)
+        self.type_names: tuple[str, ...] = tuple(self.metadata["type_names"])
+        self.r_max_A = float(self.metadata["r_max"])
+        inputs = frozenset(str(self.metadata.get("nequip_aoti_inputs", "")).split()) or _PERIODIC
+        if inputs not in (_PERIODIC, _LOCAL):
+            raise ValueError(
+                f"{path}: compiled for the inputs {sorted(inputs)}; allowed: compile targets "
+                "ase, pair_nequip or pair_allegro"
+            )
+        self._ghosts = inputs == _LOCAL
+
+    def _own_device(self) -> str:
+        if self.path.name.endswith(".nequip.pt2"):
+            from .compiling import compiled_metadata
+
+            return compiled_metadata(self.path).get("AOTI_DEVICE_KEY", "cpu")
+        return "cpu"
+
+    def types_of(self, atoms: Atoms) -> np.ndarray:
+        """Type indices ``[num_atoms]``.
+
+        Raises:
+            ValueError: an element that the model does not know.
+        """
+        index = {name: i for i, name in enumerate(self.type_names)}
+        unknown = sorted(set(atoms.symbols) - set(index))
+        if unknown:
+            raise ValueError(
+                f"{self.path.name} does not know {', '.join(unknown)}; it knows "
+                f"{', '.join(self.type_names)}"
+            )
+        return np.array([index[symbol] for symbol in atoms.symbols], dtype=np.int64)
+
+    def evaluate(
+        self, positions_A: np.ndarray, types: np.ndarray, cell_A: np.ndarray, pbc: Any
+    ) -> Evaluation:
+        """Energy, forces and virial.
+
+        Args:
+            positions_A: ``[num_atoms, 3]``, not necessarily inside the cell.
+            types: indices into ``type_names``, ``[num_atoms]``, int64.
+            cell_A: cell vectors in rows, ``[3, 3]``, not singular.
+            pbc: which directions are periodic, ``[3]``.
+
+        Returns:
+            All NaN where a position is not finite.
+        """
+        num_atoms = len(positions_A)
+        if not np.isfinite(positions_A).all():
+            return Evaluation(np.nan, np.full((num_atoms, 3), np.nan), np.full((3, 3), np.nan))
+        i, j, shift = neighbour_list(
+            "ijS", positions=positions_A, cell=cell_A, pbc=pbc, cutoff=self.r_max_A
+        )
+        if len(i) == 0:
+            # Compiled models want two edges; beyond the cutoff these add nothing.
+            i, j, shift = np.array([0, 1]), np.array([1, 0]), np.zeros((2, 3), dtype=np.int64)
+        return (self._with_ghosts if self._ghosts else self._with_cell)(
+            np.ascontiguousarray(positions_A, dtype=np.float64), types, cell_A, i, j, shift
+        )
+
+    def _with_cell(
+        self,
+        positions: np.ndarray,
+        types: np.ndarray,
+        cell: np.ndarray,
+        i: np.ndarray,
+        j: np.ndarray,
+        shift: np.ndarray,
+    ) -> Evaluation:
+        out = self.model(
+            {
+                "pos": self._tensor(positions),
+                "edge_index": self._tensor(np.stack([i, j]).astype(np.int64, copy=False)),
+                "atom_types": self._tensor(types),
+                "cell": self._tensor(np.asarray(cell, dtype=np.float64)[None]),
+                "edge_cell_shift": self._tensor(shift.astype(np.float64)),
+            }
+        )
+        if "virial" in out:
+            virial = _array(out["virial"]).reshape(3, 3)
+        else:
+            volume = abs(float(np.linalg.det(cell)))
+            virial = -volume * _array(out["stress"]).reshape(3, 3)
+        return Evaluation(_energy(out, len(positions)), _array(out["forces"]), virial)
+
+    def _with_ghosts(
+        self,
+        positions: np.ndarray,
+        types: np.ndarray,
+        cell: np.ndarray,
+        i: np.ndarray,
+        j: np.ndarray,
+        shift: np.ndarray,
+    ) -> Evaluation:
+        num_atoms = len(positions)
+        crossing = np.flatnonzero(shift.any(axis=1))
+        images = j[crossing].astype(np.int64, copy=False)
+        ghosts = positions[images] + shift[crossing] @ cell
+        edges = np.stack([i, j]).astype(np.int64, copy=False)
+        edges[1, crossing] = np.arange(num_atoms, num_atoms + len(crossing))
+        out = self.model(
+            {
+                "pos": self._tensor(np.concatenate([positions, ghosts])),
+                "edge_index": self._tensor(edges),
+                "atom_types": self._tensor(np.concatenate([types, types[images]])),
+            }
+        )
+        forces = out["forces"]
+        forces = forces[:num_atoms].index_add(0, self._tensor(images), forces[num_atoms:])
+        virial = _array(out["virial"]).reshape(3, 3)
+        return Evaluation(_energy(out, num_atoms), _array(forces), virial)
+
+    def _tensor(self, array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(array).to(self.device)
+
+
+class CalculatorPotential:
+    """Any ASE calculator as a function of positions, like :class:`CompiledPotential`.
+
+    Args:
+        calculator: the calculator; without a stress the virial is NaN.
+        type_names: chemical symbol of each type index.
+    """
+
+    def __init__(self, calculator: Any, type_names: tuple[str, ...]) -> None:
+        self.calculator = calculator
+        self.type_names = type_names
+        self._atoms = Atoms()
+
+    def evaluate(
+        self, positions_A: np.ndarray, types: np.ndarray, cell_A: np.ndarray, pbc: Any
+    ) -> Evaluation:
+        """Energy, forces and virial; see :meth:`CompiledPotential.evaluate`."""
+        if len(self._atoms) != len(positions_A):
+            self._atoms = Atoms([self.type_names[i] for i in types])
+            self._atoms.calc = self.calculator
+        atoms = self._atoms
+        atoms.pbc, atoms.cell, atoms.positions = pbc, cell_A, positions_A
+        energy, forces = float(atoms.get_potential_energy()), atoms.get_forces()
+        try:
+            virial = -atoms.get_stress(voigt=False) * atoms.get_volume()
+        except (PropertyNotImplementedError, NotImplementedError):
+            virial = np.full((3, 3), np.nan)
+        return Evaluation(energy, forces, virial)
+
+
+class CompiledCalculator(Calculator):
+    """:class:`CompiledPotential` as an ASE calculator."""
+
+    implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012
+
+    def __init__(self, potential: CompiledPotential, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.potential = potential
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Any = ("energy",),
+        system_changes: Any = all_changes,
+    ) -> None:
+        """Fill ``results``; the stress only for a periodic cell."""
+        super().calculate(atoms, properties, system_changes)
+        assert self.atoms is not None
+        cell = complete_cell(self.atoms.cell)
+        types = self.potential.types_of(self.atoms)
+        found = self.potential.evaluate(self.atoms.positions, types, cell, self.atoms.pbc)
+        self.results = {
+            "energy": found.energy_eV,
+            "free_energy": found.energy_eV,
+            "forces": found.forces_eV_per_A,
+        }
+        if self.atoms.pbc.all():
+            stress = -found.virial_eV / abs(float(np.linalg.det(cell)))
+            self.results["stress"] = full_3x3_to_voigt_6_stress(stress)
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().cpu().numpy().astype(np.float64, copy=False)
+
+
+def _energy(out: dict[str, torch.Tensor], num_atoms: int) -> float:
+    if "total_energy" in out:
+        return float(out["total_energy"])
+    return float(out["atomic_energy"][:num_atoms].sum())

@@ -1,0 +1,258 @@
+"""What a report needs of the runs' folders: records, trajectories, and what follows from them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+from ase import Atoms
+
+from ..campaign.plan import read_plan
+from ..campaign.store import (
+    MANIFEST,
+    read_json,
+)
+from ..campaign.table import read_runs
+from ..md.distribution import (
+    Distribution,
+    average,
+    mean_absolute_difference,
+)
+from ..md.dynamics import (
+    MIN_FRAMES,
+    Displacement,
+    displacements,
+    pooled,
+)
+from ..md.record import (
+    read_record,
+    read_trajectory,
+)
+from ..md.spec import RunSpec
+from ..md.structure import (
+    Images,
+    angular_distribution,
+    is_box,
+    radial_distribution,
+    stable_window,
+)
+
+Key = tuple[str, str, float]
+Reference = Mapping[str, Mapping[str, str | Path]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run: its row, what was asked for, and where it lies."""
+
+    row: dict[str, Any]
+    spec: RunSpec
+    folder: Path
+    manifest: dict[str, Any]
+
+    @property
+    def key(self) -> Key:
+        """(model, structure, temperature): runs that differ in their seed alone share it."""
+        return self.row["model"], self.row["structure"], self.row["temperature_K"]
+
+    def record(self) -> Mapping[str, np.ndarray] | None:
+        """Columns of the thermo record, ``None`` where it is missing or damaged."""
+        try:
+            return read_record(self.folder).columns
+        except (OSError, ValueError):
+            return None
+
+    def stable_frames(self) -> list[Atoms]:
+        """Frames before the failure, in the orientation of the start structure."""
+        try:
+            frames = read_trajectory(self.folder, timestep_fs=self.spec.timestep_fs)
+        except (OSError, ValueError):
+            return []
+        end_ps = self.row["stable_time_ps"] or 0.0
+        if self.row["status"] != "failed":
+            end_ps *= 1 + 1e-9
+        frames = [frame for frame in frames if frame.info["time_ps"] < end_ps]
+        return _oriented(frames, Path(self.spec.structure_file))
+
+
+def _oriented(frames: list[Atoms], start_file: Path) -> list[Atoms]:
+    """LAMMPS turns a cell; turned back, the benchmark's box images come out as they should."""
+    if not frames or is_box(frames[0]):
+        return frames
+    try:
+        start = ase.io.read(start_file, index=0)
+    except (OSError, ValueError):
+        return frames
+    assert isinstance(start, Atoms)
+    for frame in frames:
+        if np.allclose(frame.cell.cellpar(), start.cell.cellpar(), atol=1e-3):
+            frame.set_cell(start.cell, scale_atoms=True)
+    return frames
+
+
+def load_runs(campaign_dirs: Sequence[str | Path]) -> tuple[list[Run], list[dict[str, Any]]]:
+    """Finished runs of one or several campaigns, and the campaigns' plans.
+
+    Where two campaigns have runs of one (model, structure, temperature, seed), each structure is
+    named with its campaign, so that both stay what they are.
+
+    Raises:
+        ValueError: no folder, the same one twice, or one that holds no campaign.
+    """
+    folders = [Path(folder) for folder in campaign_dirs]
+    if not folders:
+        raise ValueError("a report needs at least one campaign folder, got none")
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise ValueError(f"a campaign folder is given twice: {', '.join(map(str, folders))}")
+    runs: list[Run] = []
+    plans = []
+    for number, folder in enumerate(folders):
+        plan = read_plan(folder)
+        plans.append(plan)
+        specs = {item["spec"]["run_id"]: item["spec"] for item in plan["runs"]}
+        for row in read_runs(folder):
+            place = folder / "runs" / row["run_id"]
+            spec = RunSpec.from_dict(specs[row["run_id"]])
+            # A campaign that was moved still finds its start frames.
+            moved = folder / "inputs" / Path(spec.structure_file).name
+            if moved.is_file():
+                spec = replace(spec, structure_file=str(moved))
+            unique = {**row, "run_id": f"{number}/{row['run_id']}"}
+            runs.append(Run(unique, spec, place, read_json(place / MANIFEST) or {}))
+    keys = Counter((*run.key, run.row["seed"]) for run in runs)
+    if any(count > 1 for count in keys.values()):
+        for run in runs:
+            run.row["structure"] = f"{run.row['campaign']}: {run.row['structure']}"
+    return runs, plans
+
+
+@dataclass(frozen=True)
+class StructureError:
+    """A distribution of one model at one condition against its reference.
+
+    Attributes:
+        key: (model, structure, temperature).
+        got: ours, over the runs of the key.
+        reference: what it is compared with.
+        errors: mean absolute difference by label, and ``average``.
+        images: how distances were taken, see :mod:`.structure`.
+        window_ps: first and last time of the frames.
+        runs: how many runs gave frames.
+    """
+
+    key: Key
+    got: Distribution
+    reference: Distribution
+    errors: dict[str, float]
+    images: Images
+    window_ps: tuple[float, float]
+    runs: int
+
+
+def structure_errors(
+    frames: Mapping[Key, Sequence[Sequence[Atoms]]],
+    lengths_ps: Mapping[Key, float],
+    reference: str | Reference | None,
+) -> tuple[list[StructureError], list[str]]:
+    """RDF and ADF of every model and condition against the reference, and what is missing.
+
+    Args:
+        frames: stable frames of each run, by key.
+        lengths_ps: length asked for, by key.
+        reference: a model's name, or files by structure and kind.
+    """
+    found: list[StructureError] = []
+    missing: list[str] = []
+    if reference is None:
+        return found, missing
+    functions = {"rdf": radial_distribution, "adf": angular_distribution}
+    for key, runs in sorted(frames.items()):
+        model, structure, temperature_K = key
+        if model == reference:
+            continue
+        if isinstance(reference, str):
+            truth_runs = frames.get((reference, structure, temperature_K), [])
+            kinds: list[str] = ["rdf", "adf"]
+        else:
+            truth_runs = []
+            kinds = [kind for kind in functions if kind in reference.get(structure, {})]
+        for kind in kinds:
+            what = f"{kind.upper()} of {model} in {structure} at {temperature_K:g} K"
+            try:
+                truth: Distribution | None
+                images: Images = "cell"
+                ends = [run[-1].info["time_ps"] for run in runs if run]
+                window = _window(lengths_ps[key], isinstance(reference, str), max(ends, default=0))
+                if isinstance(reference, str):
+                    truth = _mean(functions[kind], truth_runs, window, images)[0]
+                else:
+                    truth = Distribution.read_csv(reference[structure][kind])
+                    first = next((run[0] for run in runs if run), None)
+                    images = "cell" if first is None or is_box(first) else "box"
+                got, times, count = _mean(functions[kind], runs, window, images)
+                if truth is None or got is None:
+                    who = "it" if got is None else "the reference"
+                    missing.append(f"{what}: {who} has no stable frame from {window[0]:g} ps on")
+                    continue
+                errors = mean_absolute_difference(got, truth)
+            except (OSError, ValueError) as err:
+                missing.append(f"{what}: {err}")
+                continue
+            found.append(StructureError(key, got, truth, errors, images, times, count))
+    return found, missing
+
+
+def _window(length_ps: float, own: bool, stable_ps: float) -> tuple[float, float, float | None]:
+    """Start, end and stride of the frames to compare.
+
+    Against tables: the benchmark's 3 to 5.94 ps every 0.06, or what there is of it. Against a
+    model's own runs, which give any window: the same start, or half of the longest stable time,
+    up to that time.
+    """
+    start = min(3.0, length_ps / 2)
+    if own:
+        return min(start, stable_ps / 2), stable_ps, None
+    return start, min(5.94, length_ps), 0.06
+
+
+def _mean(
+    function: Any,
+    runs: Sequence[Sequence[Atoms]],
+    window: tuple[float, float, float | None],
+    images: Images,
+) -> tuple[Distribution | None, tuple[float, float], int]:
+    """Distribution over the window of all runs, its first and last time, and the runs in it."""
+    parts, times = [], []
+    for frames in runs:
+        time = np.array([frame.info["time_ps"] for frame in frames])
+        start, stop, every = window
+        stride = every or (np.diff(time).min() if len(time) > 1 else 1.0)
+        chosen = stable_window(time, np.inf, start, stop, stride)
+        chosen = chosen[time[chosen] > 0]  # the start frame is the same for every model
+        if len(chosen):
+            parts.append(function([frames[k] for k in chosen], images=images))
+            times.extend(time[chosen])
+    if not parts:
+        return None, (np.nan, np.nan), 0
+    return average(parts), (float(min(times)), float(max(times))), len(parts)
+
+
+def mean_displacements(
+    frames: Mapping[Key, Sequence[Sequence[Atoms]]],
+) -> dict[Key, list[Displacement]]:
+    """Mean square displacement per element, over the runs of a key that are long enough."""
+    found = {}
+    for key, runs in sorted(frames.items()):
+        parts = []
+        for run in runs:
+            if len(run) >= MIN_FRAMES:
+                frame_ps = run[1].info["time_ps"] - run[0].info["time_ps"]
+                parts.append(displacements(run, frame_ps))
+        if parts:
+            found[key] = pooled(parts)
+    return found

@@ -1,0 +1,1 @@
+"""Survival statistics: estimators, comparison, verdict, sensitivity."""

@@ -1,0 +1,249 @@
+"""All numbers of a report from the run table alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+
+from ..md.spec import CAUSES
+from .comparison import (
+    Comparison,
+    compare,
+)
+from .estimators import (
+    Rmst,
+    SurvivalCurve,
+    common_horizon,
+    kaplan_meier,
+    rmst,
+)
+from .incidence import (
+    CumulativeIncidence,
+    cumulative_incidence,
+)
+from .outcomes import (
+    Estimate,
+    Result,
+    outcomes,
+)
+
+Row = Mapping[str, Any]
+FRACTIONS: Final = (0.25, 0.5, 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class ModelSummary(Result):
+    """What the runs say of one model.
+
+    Attributes:
+        name: of the model.
+        counts: runs by status.
+        causes: failed runs by cause, in the order of :data:`~.spec.CAUSES`.
+        rmst: mean stable time to the common horizon.
+        median_ps: median stable time.
+        survival_at: probability to be stable beyond a quarter, half and all of the horizon.
+        curve: Kaplan-Meier curve; its band is the wider of those that take the clusters, or the
+            runs, as independent.
+        incidence: cumulative incidence of each cause.
+    """
+
+    name: str
+    counts: dict[str, int]
+    causes: dict[str, int]
+    rmst: Rmst
+    median_ps: Estimate
+    survival_at: dict[str, Estimate]
+    curve: SurvivalCurve
+    incidence: dict[str, CumulativeIncidence]
+
+    @property
+    def rmst_text(self) -> str:
+        """Interval of the mean stable time in ps; what is next to nothing is said to be so."""
+        nothing = 1e-3 * self.rmst.horizon_ps
+        low = f"< {nothing:g}" if self.rmst.low_ps < nothing else f"{self.rmst.low_ps:.3g}"
+        return f"{low} to {self.rmst.high_ps:.3g}"
+
+    @property
+    def evidence(self) -> int:
+        """Runs that say something about the model."""
+        return sum(self.counts.values()) - self.counts["error"]
+
+
+@dataclass(frozen=True, eq=False)
+class Summary(Result):
+    """What a set of campaigns says.
+
+    Attributes:
+        horizon_ps: the common horizon.
+        models: by mean stable time, longest first; the reference, if any, last.
+        reference: name of the model that stands for the truth, or ``None``.
+        comparisons: of every two models but the reference, the first of :attr:`models` foremost.
+        silent: models without a single run that is evidence.
+        warnings: why something that one would expect is missing.
+    """
+
+    horizon_ps: float
+    models: tuple[ModelSummary, ...]
+    reference: str | None
+    comparisons: tuple[Comparison, ...]
+    silent: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def summarise(
+    rows: Sequence[Row],
+    *,
+    horizon_ps: float | None = None,
+    reference: str | None = None,
+    cluster: str | Sequence[str] = "structure",
+    resamples: int = 4000,
+    seed: int = 0,
+) -> Summary:
+    """Survival of every model and comparison of every two, to one common horizon.
+
+    Args:
+        rows: the run table.
+        horizon_ps: at most this; by default as far as every model is known.
+        reference: a model that is shown but not compared.
+        cluster: column(s) whose levels hold dependent runs.
+        resamples: bootstrap resamples of each comparison.
+        seed: of everything random.
+
+    Raises:
+        ValueError: no run that is evidence.
+    """
+    by_model: dict[str, list[Row]] = {}
+    for row in rows:
+        by_model.setdefault(row["model"], []).append(row)
+    heard = {m: runs for m, runs in by_model.items() if any(r["status"] != "error" for r in runs)}
+    if not heard:
+        raise ValueError(
+            f"nothing to report: {len(rows)} finished runs, of which none is evidence (all of them "
+            "ended in an error)"
+            if rows
+            else "nothing to report: no run has finished yet"
+        )
+    columns = (cluster,) if isinstance(cluster, str) else tuple(cluster)
+    data = {model: outcomes(runs, columns) for model, runs in heard.items()}
+    samples = [(d.time_ps, d.failed) for d in data.values()]
+    lengths = [float(r["length_ps"]) for runs in heard.values() for r in runs]
+    horizon = common_horizon(samples, min([*lengths, *([horizon_ps] if horizon_ps else [])]))
+    models = [_model(m, heard[m], d, columns, horizon) for m, d in data.items()]
+    models.sort(key=lambda m: (m.name == reference, -m.rmst.rmst_ps, m.name))
+    warnings: list[str] = []
+    comparisons = _comparisons(models, rows, reference, horizon, cluster, resamples, seed, warnings)
+    return Summary(
+        horizon_ps=horizon,
+        models=tuple(models),
+        reference=reference if reference in heard else None,
+        comparisons=tuple(comparisons),
+        silent=tuple(sorted(set(by_model) - set(heard))),
+        warnings=tuple(warnings),
+    )
+
+
+def _model(
+    name: str, rows: Sequence[Row], data: Any, columns: tuple[str, ...], horizon_ps: float
+) -> ModelSummary:
+    labels = np.stack(
+        [np.unique(data.columns[c], return_inverse=True)[1].ravel() for c in columns], axis=1
+    )
+    curve = _wider(
+        kaplan_meier(data.time_ps, data.failed, cluster=labels),
+        kaplan_meier(data.time_ps, data.failed),
+    )
+    causes = Counter(cause for cause in data.cause if cause)
+    return ModelSummary(
+        name=name,
+        counts=data.counts,
+        causes={cause: causes[cause] for cause in CAUSES if causes[cause]},
+        rmst=rmst(data.time_ps, data.failed, horizon_ps, cluster=labels),
+        median_ps=curve.median_ps(),
+        survival_at={
+            f"{f * horizon_ps:g}": curve.at(min(f * horizon_ps, curve.time_ps[-1]))
+            for f in FRACTIONS
+        },
+        curve=curve,
+        incidence=cumulative_incidence(data.time_ps, data.failed, data.cause),
+    )
+
+
+def _wider(clustered: SurvivalCurve, plain: SurvivalCurve) -> SurvivalCurve:
+    """The curve with the wider of two bands: few clusters can agree at one time by chance."""
+    return replace(
+        clustered,
+        low=np.minimum(clustered.low, plain.low),
+        high=np.maximum(clustered.high, plain.high),
+    )
+
+
+def _comparisons(
+    models: Sequence[ModelSummary],
+    rows: Sequence[Row],
+    reference: str | None,
+    horizon_ps: float,
+    cluster: str | Sequence[str],
+    resamples: int,
+    seed: int,
+    warnings: list[str],
+) -> list[Comparison]:
+    judged = [m.name for m in models if m.name != reference]
+    found = []
+    for k, better in enumerate(judged):
+        for other in judged[k + 1 :]:
+            try:
+                # The baseline comes first, so that a ratio speaks of the longer-lived model.
+                result = compare(
+                    rows,
+                    other,
+                    better,
+                    horizon_ps=horizon_ps,
+                    cluster=cluster,
+                    resamples=resamples,
+                    seed=seed,
+                )
+            except ValueError as err:
+                warnings.append(f"{better} and {other} can't be compared in pairs: {err}")
+            else:
+                found.append(result)
+    return found
+
+
+def view_ps(summary: Summary) -> float:
+    """Where a time axis may end: at the horizon, or before if all failures come early."""
+    last = max(float(m.curve.time_ps[m.curve.events > 0].max(initial=0)) for m in summary.models)
+    return 1.25 * last if 0 < last < 0.4 * summary.horizon_ps else summary.horizon_ps
+
+
+def spans_decades(summary: Summary) -> bool:
+    """Whether mean stable times are so short that only a logarithmic axis shows them."""
+    means = [m.rmst.rmst_ps for m in summary.models if m.rmst.rmst_ps > 0]
+    return bool(means) and min(means) < 0.05 * summary.horizon_ps
+
+
+def deaths(model: ModelSummary) -> str:
+    """How a model's runs ended, in words."""
+    total, failed = model.evidence, model.counts["failed"]
+    parts = [f"{model.counts['survived']} of {total} runs survived"]
+    if failed:
+        causes = sorted(model.causes.items(), key=lambda item: -item[1])
+        why = ", ".join(f"{count} {WORDS[cause]}" for cause, count in causes)
+        parts.append(f"{failed} failed ({why})")
+    if model.counts["interrupted"]:
+        parts.append(f"{model.counts['interrupted']} cut short")
+    return ", ".join(parts)
+
+
+WORDS: Final = {
+    "temperature": "overheated",
+    "contact": "atoms too close",
+    "energy": "energy out of range",
+    "force": "force too large",
+    "drift": "energy not conserved",
+    "nonfinite": "not a number",
+    "lost": "atoms lost",
+}

@@ -1,0 +1,1 @@
+"""The loss term, its schedule, and what puts them into a training."""

@@ -1,0 +1,247 @@
+"""Pictures and numbers of the feature correlation while a model trains."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
+
+from ..inspection.accumulate import Accumulator
+from ..inspection.entry import Entry
+from ..inspection.reading import (
+    Features,
+    read_features,
+)
+from ..inspection.result import Inspection
+
+PREFIX = "correlation"
+
+
+class CorrelationLogger(Callback):
+    """Sends heat maps, spectra and curves of the feature correlation to the loggers in use.
+
+    Reads the features that validation computes anyway (with EMA weights where there are some), so
+    no model is run twice and training is not touched: the weights are the same bits with and
+    without it. What goes where:
+
+    ===================  =======================================================================
+    any logger           per block ``correlation/mean_abs/layer_1``, ``.../effective_rank/...``,
+                         ``.../max_abs/...``, ``.../dead/...``
+    TensorBoard          heat map and spectrum as images, eigenvalues as histograms
+    Weights & Biases     heat map and spectrum as images (and other loggers with ``log_image``)
+    CSV, or no logger    PNG files in ``correlation/`` beside the CSV; with no logger at all the
+                         curves too, in ``correlation/correlation.csv``
+    ===================  =======================================================================
+
+    .. code-block:: yaml
+
+        trainer:
+          callbacks:
+            - _target_: nequip_decorr.CorrelationLogger
+              every_n_epochs: 10
+
+    In distributed training, rank 0 reports on its share of the validation data.
+
+    Args:
+        every_n_epochs: at most one report in so many epochs; the first validation reports.
+        every_n_steps: a stride in training steps instead.
+        max_edges: samples taken from a validation, its first ones; bounds the cost.
+        dataset: which validation set, from 0.
+        field: output field or pattern, as for :func:`nequip_decorr.inspect_model`.
+        block_size: channels per block; by default what the model says (Allegro's
+            ``num_scalar_features``), else one block.
+
+    Raises:
+        ValueError: a wrong argument; in the first validation, a field that is not in the output or
+            a width that the blocks don't divide.
+    """
+
+    def __init__(
+        self,
+        every_n_epochs: int | None = None,
+        every_n_steps: int | None = None,
+        max_edges: int = 20_000,
+        dataset: int = 0,
+        field: str | None = None,
+        block_size: int | None = None,
+    ) -> None:
+        if every_n_epochs is not None and every_n_steps is not None:
+            raise ValueError("give one of `every_n_epochs` and `every_n_steps`, not both")
+        self.unit = "epoch" if every_n_steps is None else "step"
+        given = every_n_epochs if every_n_steps is None else every_n_steps
+        self.stride = _at_least(f"every_n_{self.unit}s", 10 if given is None else given, 1)
+        self.max_edges = _at_least("max_edges", max_edges, 2)
+        self.dataset = _at_least("dataset", dataset, 0)
+        self.field = field
+        self.block_size = None if block_size is None else _at_least("block_size", block_size, 1)
+        self._last: int | None = None
+        self._accumulator: Accumulator | None = None
+        self._features: Features | None = None
+        self._samples = 0
+        self._active = False
+
+    @property
+    def state_key(self) -> str:
+        """One state per field and data set in a checkpoint."""
+        return f"{type(self).__qualname__}[{self.field},{self.dataset}]"
+
+    def state_dict(self) -> dict[str, Any]:
+        """When it last reported, so that a resumed training keeps the stride."""
+        return {"last": self._last}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Inverse of :meth:`state_dict`."""
+        self._last = state_dict["last"]
+
+    def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Decide whether this validation reports."""
+        now = self._now(trainer)
+        due = self._last is None or now - self._last >= self.stride
+        fitting = trainer.state.fn == "fit" and not trainer.sanity_checking
+        self._active = due and fitting and trainer.is_global_zero
+        self._accumulator, self._samples = None, 0
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: Any,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Take the features of this batch from what the validation step returned."""
+        if not self._active or dataloader_idx != self.dataset or self._samples >= self.max_edges:
+            return
+        data = {**(batch or {}), **_model_output(outputs, dataloader_idx)}
+        module = next(iter(pl_module.model.values()))
+        features = read_features(module, data, self.field, self.block_size)
+        blocks = features.blocks[:, : self.max_edges - self._samples]
+        if self._accumulator is None:
+            self._accumulator, self._features = Accumulator(), features
+        self._accumulator.update(blocks)
+        self._samples += blocks.shape[1]
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Report."""
+        if not self._active or self._accumulator is None or self._samples < 2:
+            return
+        self._last = self._now(trainer)
+        assert self._features is not None
+        entry = Entry(
+            model="model",
+            dataset="validation",
+            field=self._features.field,
+            blocks=self._features.names,
+            widths=self._features.widths,
+            kinds={0: "all"},
+            moments=self._accumulator.result(),
+        )
+        self._accumulator = self._features = None
+        self._report(trainer, Inspection((entry,)))
+
+    def _now(self, trainer: Trainer) -> int:
+        return trainer.current_epoch if self.unit == "epoch" else trainer.global_step
+
+    @rank_zero_only
+    def _report(self, trainer: Trainer, found: Inspection) -> None:
+        entry = found.entries[0]
+        step = trainer.global_step
+        curves = _curves(entry)
+        figures = _figures(found)
+        for logger in trainer.loggers:
+            logger.log_metrics({f"{PREFIX}/{key}": value for key, value in curves.items()}, step)
+            _send_pictures(logger, figures, entry, step, trainer)
+        if not trainer.loggers:
+            folder = Path(trainer.default_root_dir) / PREFIX
+            _write_pictures(folder, figures, trainer)
+            _append(
+                folder / f"{PREFIX}.csv", {"epoch": trainer.current_epoch, "step": step}, curves
+            )
+
+
+def _model_output(outputs: Any, dataloader_idx: int) -> Mapping[str, Tensor]:
+    key = f"val_{dataloader_idx}_output"
+    if not isinstance(outputs, Mapping) or key not in outputs:
+        raise ValueError(
+            f"CorrelationLogger needs a validation step that returns the model's output as "
+            f"{key!r}, as NequIP's training modules do; got {type(outputs).__name__}"
+        )
+    return outputs[key]
+
+
+def _curves(entry: Entry) -> dict[str, float]:
+    curves = {}
+    for block, s in zip(entry.blocks, entry.statistics, strict=True):
+        for name in ("mean_abs", "max_abs", "effective_rank"):
+            curves[f"{name}/{block}"] = float(getattr(s, name))
+        curves[f"dead/{block}"] = float(len(s.dead))
+    return curves
+
+
+def _figures(found: Inspection) -> dict[str, Any]:
+    from ..inspection.plots import (
+        heat_maps,
+        spectra,
+    )
+
+    return {"heat_map": heat_maps(found, "validation"), "spectrum": spectra(found)}
+
+
+def _send_pictures(
+    logger: Any, figures: dict[str, Any], entry: Entry, step: int, trainer: Trainer
+) -> None:
+    """To TensorBoard, or a logger with ``log_image``; else to files beside the logger's own."""
+    experiment = logger.experiment
+    if hasattr(experiment, "add_figure"):
+        for name, fig in figures.items():
+            experiment.add_figure(f"{PREFIX}/{name}", fig, step, close=False)
+        for block, values in zip(entry.blocks, entry.spectra, strict=True):
+            experiment.add_histogram(f"{PREFIX}/spectrum/{block}", torch.tensor(values), step)
+    elif hasattr(logger, "log_image"):
+        for name, fig in figures.items():
+            logger.log_image(f"{PREFIX}/{name}", [_image(fig)], step)
+    else:
+        folder = logger.log_dir or logger.save_dir or trainer.default_root_dir
+        _write_pictures(Path(folder) / PREFIX, figures, trainer)
+
+
+def _image(fig: Any) -> Any:
+    import io
+
+    from PIL import Image
+
+    from ..html import png_bytes
+
+    return Image.open(io.BytesIO(png_bytes(fig, dpi=100)))
+
+
+def _write_pictures(folder: Path, figures: dict[str, Any], trainer: Trainer) -> None:
+    from ..html import png_bytes
+
+    folder.mkdir(parents=True, exist_ok=True)
+    when = f"epoch{trainer.current_epoch:05d}_step{trainer.global_step:08d}"
+    for name, fig in figures.items():
+        (folder / f"{name}_{when}.png").write_bytes(png_bytes(fig, dpi=100))
+
+
+def _append(path: Path, key: dict[str, int], curves: dict[str, float]) -> None:
+    new = not path.is_file()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        if new:
+            writer.writerow([*key, *curves])
+        writer.writerow([*key.values(), *curves.values()])
+
+
+def _at_least(name: str, value: Any, low: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise ValueError(f"`{name}` must be an integer of at least {low}, got {value!r}")
+    return value

@@ -1,0 +1,159 @@
+"""The loss term, as a ``torchmetrics`` metric for NequIP's ``extra_metrics``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from inspect import signature
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torchmetrics.utilities.distributed import gather_all_tensors
+
+from ..correlation import (
+    DEFAULT_SHRINKAGE,
+    PENALTIES,
+    Moments,
+    log_det,
+    merge_moments,
+)
+from ..features.fields import EDGE_FEATURES
+from .metric import (
+    FeatureMetric,
+    choice,
+    world_size,
+)
+
+DEFAULT_MAX_SAMPLES: Final = 4096
+
+
+class FeatureDecorrelation(FeatureMetric):
+    """Loss term that penalises correlation between feature channels over the edges of a batch.
+
+    Channels of ``field`` are split into blocks, correlation is taken between the channels of one
+    block over the samples of the batch (of all ranks, in distributed training), and the blocks
+    are averaged. Any number of edges, dead and duplicated channels give finite values and
+    gradients. Source: arXiv:2502.12548; the penalties: :mod:`nequip_decorr.correlation`.
+
+    .. code-block:: yaml
+
+        training_module:
+          loss:
+            _target_: nequip.train.EnergyForceLoss
+            coeffs: {total_energy: 1.0, forces: 1.0}
+            extra_metrics:
+              - name: decorrelation
+                coeff: 0.05
+                metric:
+                  _target_: nequip_decorr.FeatureDecorrelation
+                  block_size: ${training_module.model.num_scalar_features}
+                  schedule: {start: 0.0, end: 0.05}
+
+    Args:
+        penalty: ``pearson_squared`` (mean squared correlation), ``pearson_abs`` (mean absolute),
+            ``frobenius`` (DeCorr, Jin et al. 2022) or ``log_det`` (Gaussian total correlation).
+        field: output field, ``[num_samples, width]``; Allegro's is ``edge_features``. A pattern
+            such as ``layer*_node_invariants`` takes every field it matches, a block each.
+        block_size: channels per block (Allegro: ``num_scalar_features``).
+        num_blocks: number of blocks, as an alternative; neither given means one block.
+        block_weights: a weight per block, not negative, 0 leaves a block out.
+        per_edge_type: take the correlation within each ordered pair of atom types, then average.
+        shrinkage: of ``log_det`` alone, in (0, 1].
+        max_samples: take this many samples, spread evenly over the batch, where there are more
+            (of each rank, in distributed training); ``null`` for all. The estimate of a squared
+            correlation from n samples is off by about 1/n, and the cost of the term is bounded.
+        schedule: arguments of a :class:`~nequip_decorr.DecorrelationScheduler` for this term, which
+            is then attached by itself; ``null`` keeps ``coeff`` throughout.
+
+    Raises:
+        ValueError: on a wrong argument, a missing field, or a width that the blocks don't divide.
+    """
+
+    is_differentiable = True
+    higher_is_better = False
+    penalty_sum: Tensor
+    num_batches: Tensor
+
+    def __init__(
+        self,
+        penalty: str = "pearson_squared",
+        field: str = EDGE_FEATURES,
+        block_size: int | None = None,
+        num_blocks: int | None = None,
+        block_weights: Sequence[float] | None = None,
+        per_edge_type: bool = False,
+        shrinkage: float = DEFAULT_SHRINKAGE,
+        max_samples: int | None = DEFAULT_MAX_SAMPLES,
+        schedule: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            field, block_size, num_blocks, block_weights, per_edge_type, max_samples, **kwargs
+        )
+        self.penalty = choice("penalty", penalty, PENALTIES)
+        if not 0 < shrinkage <= 1:
+            raise ValueError(f"`shrinkage` must be in (0, 1], got {shrinkage}")
+        self._penalty = (
+            partial(log_det, shrinkage=shrinkage) if penalty == "log_det" else PENALTIES[penalty]
+        )
+        self.schedule = _schedule(schedule)
+        self.add_state("penalty_sum", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("num_batches", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def batch_penalty(self, preds: Mapping[str, Tensor]) -> Tensor:
+        """The penalty of one batch, a differentiable scalar in the dtype of the features."""
+        m = self.batch_moments(preds)
+        if self.dist_sync_on_step and world_size() > 1:
+            m = _gather(m)
+        return self._average(self._penalty(m), m).to(self._table(preds).dtype)
+
+    def update(self, preds: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
+        """Add a batch to the running mean."""
+        self._accumulate(self.batch_penalty(preds))
+
+    def compute(self) -> Tensor:
+        """Mean of the batch penalties since the last reset."""
+        return self.penalty_sum / self.num_batches.clamp(min=1)
+
+    def forward(self, preds: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Tensor:
+        """The penalty of this batch, with gradient, and its share in the running mean.
+
+        The stock ``forward`` would run ``update`` twice a step; the batch value serves both.
+        """
+        value = self.batch_penalty(preds)
+        self._accumulate(value)
+        self._update_count += 1
+        self._computed = None
+        return value
+
+    def _accumulate(self, value: Tensor) -> None:
+        self.penalty_sum = self.penalty_sum + value.detach().double()
+        self.num_batches = self.num_batches + 1
+
+    def __str__(self) -> str:
+        return f"decorrelation_{self.penalty}"
+
+
+def _gather(m: Moments) -> Moments:
+    """Moments of the global batch; gradients flow to the samples of this rank."""
+    ranks = zip(*(gather_all_tensors(t.contiguous()) for t in m), strict=True)
+    return merge_moments([Moments(*rank) for rank in ranks])
+
+
+def _schedule(arguments: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The arguments, if a scheduler can be made of them."""
+    if arguments is None:
+        return None
+    from .scheduler import DecorrelationScheduler
+
+    if not isinstance(arguments, Mapping) or "metric" in arguments:
+        raise ValueError(
+            "`schedule` takes the arguments of a DecorrelationScheduler but `metric`, such as "
+            f"{{start: 0.0, end: 0.05}}, got {arguments!r}"
+        )
+    allowed = set(signature(DecorrelationScheduler).parameters) - {"metric"}
+    if unknown := sorted(set(arguments) - allowed):
+        raise ValueError(f"`schedule` has no {unknown}; allowed: {sorted(allowed)}")
+    DecorrelationScheduler(**arguments)
+    return dict(arguments)

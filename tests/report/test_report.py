@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+import csv
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+
+from nequip_decorr.md import structure
+from nequip_decorr.report.evidence import (
+    load_runs,
+    structure_errors,
+)
+from nequip_decorr.report.report import write_report
+from nequip_decorr.style import shorts
+from tests.helpers.synthetic import (
+    LENGTH_PS,
+    crystal,
+    write_campaign,
+)
+
+# A picture that can't be drawn as asked (a glyph, a layout) is a mistake of ours.
+pytestmark = pytest.mark.filterwarnings("error::UserWarning", "error::RuntimeWarning")
+
+TWO = {
+    "stock": {"contact": 1.5, "temperature": 1.0, "energy": 0.3},
+    "decorrelated": {"energy": 0.1},
+}
+SMALL = {"structures": ("quartz", "cristobalite"), "seeds": (1, 2), "trajectory": False}
+
+
+class Text(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.headline, self.all, self._inside = "", "", False
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self._inside = dict(attrs).get("class") == "headline" or (
+            self._inside and tag in ("b", "span")
+        )
+
+    def handle_data(self, data):
+        self.all += data
+        self.headline += data if self._inside else ""
+
+
+def read(page: Path) -> Text:
+    parser = Text()
+    parser.feed(page.read_text(encoding="utf-8"))
+    return parser
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> tuple[Path, Path]:
+    """A campaign of everything, and its report."""
+    folder = tmp_path_factory.mktemp("whole")
+    campaign = write_campaign(
+        folder / "campaign", {**TWO, "Tersoff": {}}, reference="Tersoff", errors=1, interrupted=1
+    )
+    return campaign, write_report([campaign], folder / "report", resamples=200)
+
+
+def test_verdict_and_causes_come_first(whole):
+    text = read(whole[1])
+    assert re.search(r"decorrelated is stable [\d.]+ times longer than stock within", text.headline)
+    top = text.all[: text.all.index("How long")]
+    assert "permutation p = " in top and "95% interval" in top
+    assert "overheated" in top and "atoms too close" in top
+    assert "Tersoff (reference)" in top
+
+
+def test_page_needs_nothing_from_outside(whole):
+    text = read(whole[1])
+    raw = whole[1].read_text(encoding="utf-8")
+    assert "http://" not in raw and "https://" not in raw and "<script" not in raw
+    assert all(a["src"].startswith("data:image/png;base64,") for t, a in text.tags if t == "img")
+    assert not any(tag in ("link", "iframe", "object") for tag, _ in text.tags)
+    assert str(whole[0].parent) not in raw
+
+
+def test_every_part_is_there_and_what_was_left_out(whole):
+    text = read(whole[1]).all
+    for heading in (
+        *("How long", "How each died", "Structure by structure", "What happened in the runs"),
+        *("Structure while stable", "Dynamics while stable", "All runs", "What was left out"),
+        *("Does the verdict hang on the thresholds?", "Method and settings"),
+        "What this does not say",
+    ):
+        assert heading in text
+    assert "1 runs ended in an error" in text and "the engine crashed" in text
+    assert "Cut short and counted up to that point: 1 of" in text
+    assert "nose-hoover" in text and "timestep fs" in text and "numpy" in text
+    assert "runs stop where they fail" in text
+
+
+def test_files_beside_the_page(whole):
+    folder = whole[1].parent
+    names = {path.stem for path in folder.glob("*.png")}
+    assert names == {
+        *("survival", "rmst", "causes", "pairs", "traces", "structure", "rdf", "adf"),
+        *("displacement", "sweep"),
+    }
+    rows = list(csv.DictReader((folder / "runs.csv").open()))
+    assert len(rows) == 36
+    assert rows[0]["run_id"].startswith("run-")
+    assert sum(row["status"] == "error" for row in rows) == 1
+    data = json.loads((folder / "summary.json").read_text())
+    assert data["survival"]["comparisons"][0]["model_b"] == "decorrelated"
+    assert data["survival"]["horizon_ps"] == pytest.approx(LENGTH_PS)
+    assert {entry["kind"] for entry in data["structure"]} == {"rdf", "adf"}
+    assert {point["criterion"] for point in data["sweep"]} == {
+        *("temperature", "contact", "energy", "force"),
+    }
+    assert data["settings"]["criteria.temperature_factor"] == [3.0]
+
+
+def test_same_runs_give_the_same_bytes(whole, tmp_path):
+    again = write_report([whole[0]], tmp_path, resamples=200).parent
+    for path in sorted(whole[1].parent.iterdir()):
+        assert (again / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["<b>&bold</b>", "_hidden", "$x^2$ \\frac", "a" * 200, "two\nlines\x00\u202e", "Ünï ∂", "\"'>"],
+)
+def test_odd_model_names_show_as_they_are(tmp_path, name):
+    campaign = write_campaign(tmp_path / "c", {"stock": TWO["stock"], name: {}}, **SMALL)
+    text = read(write_report(campaign, tmp_path / "r", resamples=200))
+    shown = re.sub("\u202e", "", name.replace("\x00", "�"))
+    assert shown in text.headline
+    assert not any(tag == "b" and "bold" in attrs for tag, attrs in text.tags)
+
+
+def test_one_model_alone_and_a_model_that_never_ran(tmp_path):
+    alone = write_campaign(tmp_path / "a", {"stock": TWO["stock"]}, **SMALL)
+    text = read(write_report(alone, tmp_path / "ra", resamples=200))
+    assert re.search(r"stock is stable for [\d.]+ ps on average within", text.headline)
+    silent = write_campaign(tmp_path / "s", {"stock": TWO["stock"]}, **SMALL, errors=4)
+    with pytest.raises(ValueError, match="none is evidence"):
+        write_report(silent, tmp_path / "rs", resamples=200)
+
+
+def test_all_stable_and_all_dead_at_once(tmp_path):
+    extremes = {"rock": {}, "dust": {"nonfinite": 1e5}}
+    campaign = write_campaign(tmp_path / "c", extremes, **SMALL)
+    page = write_report(campaign, tmp_path / "r", resamples=200)
+    assert "not a number" in read(page).all
+    same = write_campaign(tmp_path / "s", {"rock": {}, "stone": {}}, **SMALL)
+    text = read(write_report(same, tmp_path / "rs", resamples=200))
+    assert text.headline == "No difference shown between rock and stone." or (
+        text.headline == "No difference shown between stone and rock."
+    )
+    assert "4 of 4 pairs survived to the end in both" in text.all
+
+
+def test_many_models_are_compared_two_by_two(tmp_path):
+    hazards = {f"model {k}": {"contact": 0.2 * k} for k in range(5)}
+    campaign = write_campaign(tmp_path / "c", hazards, **SMALL)
+    page = write_report(campaign, tmp_path / "r", resamples=100)
+    assert "Every two models" in read(page).all
+    data = json.loads((page.parent / "summary.json").read_text())
+    assert len(data["survival"]["comparisons"]) == 10
+
+
+def test_drift_is_reported_in_nve(tmp_path):
+    campaign = write_campaign(tmp_path / "c", TWO, **SMALL, ensemble="nve")
+    page = write_report(campaign, tmp_path / "r", resamples=200)
+    assert "Energy drift" in read(page).all
+    data = json.loads((page.parent / "summary.json").read_text())
+    rates = [d["rate_eV_per_atom_ps"] for d in data["drift"]["decorrelated"]]
+    assert np.median(rates) == pytest.approx(1e-4, rel=0.3)
+    assert "drift" in {point["criterion"] for point in data["sweep"]}
+
+
+def test_several_campaigns_and_a_horizon(tmp_path):
+    one = write_campaign(tmp_path / "one", TWO, name="one", **SMALL)
+    two = write_campaign(tmp_path / "two", TWO, name="two", **SMALL, check_every=10)
+    page = write_report([one, two], tmp_path / "r", horizon_ps=2.0, resamples=200)
+    text = read(page).all
+    assert "one + two" in text and "one: quartz" in text and "two: quartz" in text
+    assert "Runs differ in: criteria.check_every" in text
+    assert "every 1, 10 steps" in text
+    data = json.loads((page.parent / "summary.json").read_text())
+    assert data["survival"]["horizon_ps"] == 2.0
+
+
+def test_reference_tables_are_read_and_tilted_cells_are_said(tmp_path):
+    tables = {}
+    for name in ("quartz", "tilted"):
+        path = tmp_path / f"{name}.csv"
+        structure.radial_distribution([crystal(name)]).write_csv(path)
+        tables[name] = {"rdf": str(path)}
+    made = {"structures": ("quartz", "tilted"), "seeds": (1,), "reference": tables}
+    campaign = write_campaign(tmp_path / "c", {"stock": {}}, **made)
+    page = write_report(campaign, tmp_path / "r", resamples=200)
+    data = json.loads((page.parent / "summary.json").read_text())
+    images = {entry["structure"]: entry["images"] for entry in data["structure"]}
+    assert images == {"quartz": "cell", "tilted": "box"}
+    assert data["structure"][0]["window_ps"] == pytest.approx([2.5, 4.9])
+    assert "in the benchmark's own way" in read(page).all
+
+
+def test_structure_is_compared_over_what_was_stable():
+    rng = np.random.default_rng(0)
+
+    def run(last_ps: float) -> list[Atoms]:
+        frames = []
+        for time_ps in np.arange(0, last_ps + 1e-9, 0.1):
+            frame = crystal("quartz")
+            frame.positions += rng.normal(scale=0.1, size=frame.positions.shape)
+            frame.info["time_ps"] = float(time_ps)
+            frames.append(frame)
+        return frames
+
+    keys = [(model, "quartz", 300.0) for model in ("truth", "short", "none")]
+    frames = dict(zip(keys, ([run(5.0)], [run(0.8), run(0.4)], [run(0.0)]), strict=True))
+    errors, missing = structure_errors(frames, dict.fromkeys(keys, 5.0), "truth")
+    assert [e.key[0] for e in errors] == ["short", "short"]
+    assert errors[0].window_ps == pytest.approx((0.4, 0.8))
+    assert errors[0].got.frames == 6 and errors[0].runs == 2 and errors[0].got.too_few
+    assert errors[0].reference.frames == 5
+    assert len(missing) == 2 and "RDF of none in quartz at 300 K: it has no" in missing[0]
+
+
+def test_groups_compare_methods_trained_several_times(tmp_path):
+    hazards = {f"{m}-{k}": TWO[m] for m in ("stock", "decorrelated") for k in (1, 2, 3)}
+    campaign = write_campaign(tmp_path / "c", hazards, **SMALL)
+    groups = {name: tuple(name.split("-")) for name in hazards}
+    page = write_report(campaign, tmp_path / "r", groups=groups, resamples=200)
+    data = json.loads((page.parent / "summary.json").read_text())
+    (only,) = data["survival"]["comparisons"]
+    assert only["clusters"] == {"structure": 2, "train_seed": 3}
+    rows = list(csv.DictReader((page.parent / "runs.csv").open()))
+    assert {row["train_seed"] for row in rows} == {"1", "2", "3"}
+    with pytest.raises(ValueError, match="no model \\['x'\\]"):
+        write_report(campaign, tmp_path / "r", groups={"x": ("y", "1")}, resamples=200)
+
+
+def test_lost_records_do_not_stop_a_report(tmp_path):
+    campaign = write_campaign(tmp_path / "c", TWO, **SMALL)
+    for thermo in campaign.glob("runs/*/thermo.csv"):
+        thermo.write_text(thermo.read_text()[:0])
+    rows = [run.row for run in load_runs([campaign])[0]]
+    assert {row["status"] for row in rows} == {"error"}
+    for path in campaign.glob("runs/*/manifest.json"):
+        manifest = json.loads(path.read_text())
+        path.write_text(json.dumps({**manifest, "files": {}}))
+    page = write_report(campaign, tmp_path / "r", resamples=200)
+    assert "What happened in the runs" not in read(page).all
+
+
+def test_misuse_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="at least one campaign folder"):
+        write_report([], tmp_path)
+    with pytest.raises(ValueError, match="no campaign here"):
+        write_report(tmp_path, tmp_path / "r")
+    campaign = write_campaign(tmp_path / "c", TWO, **SMALL)
+    with pytest.raises(ValueError, match="given twice"):
+        write_report([campaign, campaign], tmp_path / "r")
+
+
+def test_short_names_stay_apart():
+    long = ["x" * 50 + "a" + "y" * 50, "x" * 50 + "b" + "y" * 50]
+    names = shorts(long, 20)
+    assert len(set(names.values())) == 2
+    assert all(len(name) <= 21 for name in names.values())

@@ -1,0 +1,214 @@
+"""The schedule as a function, its arguments, and what it does to a loss."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from nequip.train import EnergyForceLoss
+
+from nequip_decorr import (
+    DecorrelationScheduler,
+    FeatureDecorrelation,
+)
+from nequip_decorr.training.schedule import (
+    SHAPES,
+    coefficient,
+)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_ends_of_the_curve(shape):
+    end = 0.2 if shape == "constant" else 0.8
+    values = [coefficient(p, 0.2, end, shape, 0.25, 0.75) for p in (0.0, 0.25, 0.75, 1.0)]
+    assert values == pytest.approx([0.2, 0.2, end, end], abs=1e-15)
+
+
+def test_middle_of_the_curve():
+    assert coefficient(0.5, 0.0, 1.0, "linear", 0.25, 0.75) == pytest.approx(0.5)
+    assert coefficient(0.375, 0.0, 1.0, "cosine", 0.25, 0.75) == pytest.approx(0.14644660940672624)
+    assert coefficient(0.5, 0.01, 1.0, "exponential", 0.0, 1.0) == pytest.approx(0.1)
+    assert coefficient(0.5, 1.0, 0.01, "exponential", 0.0, 1.0) == pytest.approx(0.1)
+
+
+def test_a_step():
+    assert coefficient(0.499, 0.0, 1.0, "linear", 0.5, 0.5) == 0.0
+    assert coefficient(0.5, 0.0, 1.0, "linear", 0.5, 0.5) == 1.0
+
+
+WRONG = [
+    ({}, "needs `start`"),
+    ({"start": 0.0, "shape": "sigmoid", "end": 1.0}, "`shape` must be one of .*linear.*'sigmoid'"),
+    ({"start": -0.1}, "`start` must be a finite coefficient, not negative, got -0.1"),
+    ({"start": 0.0, "end": math.nan}, "`end` must be a finite coefficient, not negative, got nan"),
+    ({"start": math.inf}, "`start` must be a finite coefficient, not negative, got inf"),
+    (
+        {"start": 0, "end": 1, "begin": 0.8, "finish": 0.2},
+        r"`begin` \(0.8\) must not come after `finish` \(0.2\)",
+    ),
+    ({"start": 0, "end": 1, "finish": 2}, "`finish` must be between 0 and 1.0 for unit `fraction`"),
+    ({"start": 0, "end": 1, "unit": "epoch"}, "`finish` must be given for unit `epoch`"),
+    ({"start": 0, "end": 1, "shape": "exponential"}, "needs `start` and `end` above 0"),
+    ({"start": 0.1, "end": 1, "shape": "constant"}, "shape `constant` holds `start`"),
+    ({"start": 0.1, "interval": "batch"}, r"`interval` must be one of \['step', 'epoch'\]"),
+    ({"start": 0.1, "unit": "steps"}, r"`unit` must be one of \['fraction', 'epoch'\]"),
+    ({"start": 0.1, "metric": ""}, "`metric` must be the name of a term"),
+    ({"share": 1.0}, "`share` must be between 0 and 1, both excluded, got 1.0"),
+    ({"share": 0.1, "start": 1.0}, r"takes no \['start'\]"),
+    ({"share": 0.1, "bounds": [2.0, 1.0]}, "`bounds` must be"),
+    ({"share": 0.1, "smoothing": 1.0}, r"`smoothing` must be in \[0, 1\), got 1.0"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG)
+def test_wrong_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        DecorrelationScheduler(**arguments)
+
+
+class Module:
+    """What the scheduler sees of a training module."""
+
+    def __init__(self, *more):
+        terms = ("decorrelation", *more)
+        self.config = {
+            "_target_": "nequip.train.EnergyForceLoss",
+            "coeffs": {"total_energy": 1.0, "forces": 3.0},
+            "extra_metrics": [
+                {
+                    "name": name,
+                    "coeff": 0.5,
+                    "metric": {"_target_": "nequip_decorr.FeatureDecorrelation"},
+                }
+                for name in terms
+            ],
+        }
+        self.hparams = {"loss": self.config}
+        self.loss = EnergyForceLoss(
+            coeffs=self.config["coeffs"],
+            extra_metrics=[
+                {"name": name, "coeff": 0.5, "metric": FeatureDecorrelation()} for name in terms
+            ],
+        )
+        self.model = {"sole_model": SimpleNamespace(type_names=["Si", "O"])}
+        self.logged = {}
+
+    def log(self, name, value):
+        self.logged[name] = value
+
+
+def trainer(step=0, total=100, per_epoch=10):
+    return SimpleNamespace(
+        global_step=step,
+        current_epoch=step // per_epoch,
+        estimated_stepping_batches=total,
+        num_training_batches=per_epoch,
+        accumulate_grad_batches=1,
+        callbacks=[],
+    )
+
+
+def ratios(module):
+    c = {name: entry.coeff for name, entry in module.loss.entries.items()}
+    stock = c["per_atom_energy_mse"] + c["forces_mse"]
+    return c["forces_mse"] / c["per_atom_energy_mse"], 4.0 * c["decorrelation"] / stock
+
+
+def test_coefficient_means_what_it_means_in_the_config():
+    module = Module()
+    scheduler = DecorrelationScheduler(start=0.5)
+    before = ratios(module)
+    scheduler.setup(trainer(), module, "fit")
+    scheduler.on_train_batch_start(trainer(), module, None, 0)
+    assert ratios(module) == pytest.approx(before, rel=1e-12)
+    assert before == pytest.approx((3.0, 0.5))
+
+
+def test_open_loop_keeps_stock_ratios_and_logs():
+    module = Module()
+    scheduler = DecorrelationScheduler(start=0.0, end=1.0, finish=0.5)
+    scheduler.setup(trainer(), module, "fit")
+    for step in (0, 13, 25, 50, 99):
+        scheduler.on_train_batch_start(trainer(step), module, None, 0)
+        expected = min(step / 50, 1.0)
+        assert ratios(module) == pytest.approx((3.0, expected), rel=1e-9)
+        assert module.logged["decorrelation_coeff/decorrelation"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("unit", "finish"), [("fraction", 1.0), ("epoch", 10.0)])
+def test_epoch_interval_moves_in_epochs(unit, finish):
+    module = Module()
+    scheduler = DecorrelationScheduler(
+        start=0.0, end=1.0, interval="epoch", unit=unit, finish=finish
+    )
+    scheduler.setup(trainer(), module, "fit")
+    for step in (0, 9, 35, 39):
+        scheduler.on_train_batch_start(trainer(step), module, None, step % 10)
+        assert ratios(module)[1] == pytest.approx(step // 10 / 10, abs=1e-12)
+
+
+def test_two_terms_each_follow_their_own_schedule():
+    module, both = Module("second"), trainer()
+    first = DecorrelationScheduler(start=0.0, end=1.0)
+    second = DecorrelationScheduler("second", start=2.0, end=1.0)
+    both.callbacks = [first, second]
+    for scheduler in both.callbacks:
+        scheduler.setup(both, module, "fit")
+    for step in (0, 20, 21, 99):
+        both.global_step = step
+        for scheduler in both.callbacks:
+            scheduler.on_train_batch_start(both, module, None, 0)
+        c = {name: entry.coeff for name, entry in module.loss.entries.items()}
+        assert ratios(module) == pytest.approx((3.0, step / 100), rel=1e-9)
+        stock = c["per_atom_energy_mse"] + c["forces_mse"]
+        assert 4.0 * c["second"] / stock == pytest.approx(2.0 - step / 100, rel=1e-9)
+
+
+def test_a_loss_of_scheduled_terms_alone_is_an_error():
+    module, only = Module(), trainer()
+    scheduler = DecorrelationScheduler(start=0.1)
+    only.callbacks = [scheduler, *(DecorrelationScheduler(n, start=1.0) for n in module.loss)]
+    with pytest.raises(ValueError, match="every term of the loss has a schedule"):
+        scheduler.setup(only, module, "fit")
+
+
+def test_share_is_held():
+    module = Module()
+    scheduler = DecorrelationScheduler(share=0.2, bounds=(0.0, 100.0), smoothing=0.0)
+    scheduler.setup(trainer(), module, "fit")
+    module.loss.metrics_values_step = {
+        "per_atom_energy_mse": 0.5, "forces_mse": 0.1, "decorrelation": 0.3,
+    }  # fmt: skip
+    scheduler.on_train_batch_start(trainer(1), module, None, 0)
+    c = {name: entry.coeff for name, entry in module.loss.entries.items()}
+    terms = {name: c[name] * v for name, v in module.loss.metrics_values_step.items()}
+    assert terms["decorrelation"] / sum(terms.values()) == pytest.approx(0.2, rel=1e-9)
+
+
+def test_share_stays_within_bounds_and_survives_a_checkpoint():
+    module = Module()
+    scheduler = DecorrelationScheduler(share=0.5, bounds=(0.1, 2.0), smoothing=0.9)
+    scheduler.setup(trainer(), module, "fit")
+    scheduler.on_train_batch_start(trainer(0), module, None, 0)
+    assert module.logged["decorrelation_coeff/decorrelation"] == 0.1
+    module.loss.metrics_values_step = {
+        "per_atom_energy_mse": 5.0, "forces_mse": 5.0, "decorrelation": 1e-9,
+    }  # fmt: skip
+    scheduler.on_train_batch_start(trainer(1), module, None, 0)
+    assert module.logged["decorrelation_coeff/decorrelation"] == 2.0
+    other = DecorrelationScheduler(share=0.5, bounds=(0.1, 2.0), smoothing=0.9)
+    other.load_state_dict(scheduler.state_dict())
+    assert other.state_dict() == scheduler.state_dict()
+    assert other.state_key == scheduler.state_key == "DecorrelationScheduler[decorrelation]"
+
+
+def test_unknown_metric_lists_the_names():
+    message = r"'decor' .* not in the loss; its terms are .*per_atom_energy_mse.*decorrelation"
+    with pytest.raises(ValueError, match=message):
+        DecorrelationScheduler("decor", start=0.1).setup(trainer(), Module(), "fit")
+
+
+def test_endless_training_has_no_fractions():
+    scheduler = DecorrelationScheduler(start=0.0, end=0.1)
+    with pytest.raises(ValueError, match="its length is inf steps"):
+        scheduler.on_train_start(trainer(total=torch.inf), Module())
