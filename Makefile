@@ -16,6 +16,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 # HTML in out/docs, and docs/api.md from the docstrings; a warning is an error.
 docs: docs-build
