@@ -1,7 +1,7 @@
 """Stored results of finished campaigns; ``python -m tests.report.golden`` writes them again.
 
-Each campaign is made up by :mod:`tests.helpers.synthetic` from fixed random numbers. The file beside
-this program holds the ``summary.json`` of its report: every number, verdict and sentence.
+Each campaign is made up by :mod:`tests.helpers.synthetic` from fixed random numbers. The folder
+beside this program holds the ``summary.json`` of its report: every number, verdict and sentence.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def result(name: str, folder: Path) -> dict[str, Any]:
         options["groups"] = {model: tuple(model.split("-")) for model in hazards}
     else:
         campaign = write_campaign(folder / "campaign", {"rock": {}, "stone": {}}, **SMALL)
-    return json.loads(json.dumps(_plain(to_dict(gather([campaign], **options)))))
+    found = json.loads(json.dumps(_plain(to_dict(gather([campaign], **options)))))
+    found["sweep"].sort(key=lambda point: (point["criterion"], point["scale"], point["model"]))
+    return found
 
 
 def main() -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from nequip_decorr.campaign.plan import run_id
+from nequip_decorr.md.spec import ModelSpec, RunSpec
 from tests.report.golden import FOLDER, NAMES, result
 
 
@@ -35,3 +37,9 @@ def differences(got: Any, wanted: Any, where: str = "") -> list[str]:
 def test_a_finished_campaign_keeps_its_numbers_and_words(name, tmp_path):
     wanted = json.loads((FOLDER / f"{name}.json").read_text())
     assert not differences(result(name, tmp_path), wanted)
+
+
+def test_a_run_keeps_its_identifier():
+    """Another identifier would run every finished run of a stored campaign again."""
+    spec = RunSpec("", ModelSpec("m", "lammps"), "s", "s.xyz", 300.0, 1, steps=100)
+    assert run_id(spec, "a" * 64, "b" * 64) == "m-s-300K-s1-4aaeeadd37"
