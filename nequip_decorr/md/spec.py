@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
+from ..models.spec import ModelSpec
+
 Status = Literal["survived", "failed", "interrupted", "error"]
 STATUSES: Final = ("survived", "failed", "interrupted", "error")
 
@@ -47,24 +49,6 @@ class Criteria:
     max_force_eV_per_A: float | None = 200.0
     drift_eV_per_atom: float | None = 0.2
     check_every: int = 1
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """A potential to judge.
-
-    ``kind`` is ``nequip`` (a compiled ``.nequip.pt2``/``.nequip.pth``, a ``.ckpt`` or a package,
-    ``path``), ``lammps`` (a classical potential, ``pair_style`` and ``pair_coeff``), or ``ase``
-    (``calculator``, an importable ``module.Class``, with ``arguments``).
-    """
-
-    name: str
-    kind: Literal["nequip", "lammps", "ase"]
-    path: str | None = None
-    pair_style: str | None = None
-    pair_coeff: str | None = None
-    calculator: str | None = None
-    arguments: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
