@@ -19,8 +19,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
-from ..campaign.store import read_json, sha256_file, sha256_json, write_json
 from ..errors import UserError
+from ..files import read_json, sha256_file, sha256_json, write_json
 from .classical import REFERENCES, potential_files, resolve_pair_coeff
 from .files import SUFFIXES
 from .metadata import compiled_metadata, contains_allegro, on_gpu, read_info, type_names
