@@ -55,9 +55,8 @@ def nequip_train_all(
 
 
 def _log(folder: Path) -> str:
-    # A handler of pytest or a notebook may wrap lines; NequIP's own does not.
-    file = folder / "train.log"
-    return re.sub(r"\s+", " ", file.read_text()) if file.is_file() else ""
+    text = "".join(file.read_text() for file in sorted(folder.rglob("train.log")))
+    return re.sub(r"\s+", " ", text)
 
 
 def _child(argv: list[str], output: Path) -> int:

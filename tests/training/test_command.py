@@ -64,13 +64,8 @@ def manager(*entries):
         ("forces_mse", "forces"),
     ]  # fmt: skip
     metrics = [
-        {
-            "name": n,
-            "field": f,
-            "coeff": 1.0,
-            "metric": {"_target_": "nequip.train.MeanSquaredError"},
-        }
-        for n, f in parts
+        {"name": name, "field": field, "coeff": 1.0, "metric": {"_target_": MSE}}
+        for name, field in parts
     ]
     return {"_target_": "nequip.train.MetricsManager", "metrics": [*metrics, *entries]}
 
@@ -101,8 +96,8 @@ def write_all(folder):
     write(folder, "foreign", module_config(model={**nequip_config(), "_target_": "lab.build"}))
     package = {"_target_": "nequip.model.ModelFromPackage", "package_path": "x.nequip.zip"}
     write(folder, "package", module_config(model=package))
-    write(folder, "gone", module_config(model={
-        "_target_": "nequip.model.ModelFromCheckpoint", "checkpoint_path": "gone.ckpt"}))  # fmt: skip
+    gone = {"_target_": "nequip.model.ModelFromCheckpoint", "checkpoint_path": "gone.ckpt"}
+    write(folder, "gone", module_config(model=gone))
     write(folder, "empty", module_config(model=None))
     referred = module_config()
     referred["loss"]["extra_metrics"] = "${terms}"
@@ -170,10 +165,11 @@ STOPS = {
     "epoch_plain": (["-cn", "plainEveryEpoch"], r"EveryEpoch.on_train_epoch_start \(.*lab.py:12\)"),
     "written_plain": (["-cn", "plainWrites"], r"one of \['Writes'\] changed it"),
 }  # fmt: skip
+RATES = "training_module.optimizer.lr=0.1,0.2"
 SWEEPS = {
     "sweep": ["-m", "-cn", "stock", "+decorr=default,paper"],
-    "sweep_no_hydra": ["-m", "-cn", "stock", "training_module.optimizer.lr=0.1,0.2", FLAG, NO_HYDRA],
-    "mode": ["-cn", "mode", FLAG, "training_module.optimizer.lr=0.1,0.2"],
+    "sweep_no_hydra": ["-m", "-cn", "stock", RATES, FLAG, NO_HYDRA],
+    "mode": ["-cn", "mode", FLAG, RATES],
 }  # fmt: skip
 
 

@@ -45,7 +45,7 @@ def test_the_term_changes_the_weights_and_lowers_the_penalty(tmp_path, stock):
 
 SCHEDULES = {
     "none": lambda: [],
-    "linear": lambda: [DecorrelationScheduler(start=0.0, end=1.0)],
+    "linear": lambda: [DecorrelationScheduler(start=0.0, end=0.1)],
     "share": lambda: [DecorrelationScheduler(target_share=0.3)],
 }
 

@@ -30,7 +30,7 @@ from tests.training.test_training import assert_same
 STRONG = {"start": 0.0, "end": 5.0}
 NODES = {
     "name": "decorrelation",
-    "coeff": 0.1,
+    "coeff": 5.0,
     "metric": {
         "_target_": "nequip_decorr.FeatureDecorrelation",
         "field": "layer*_node_invariants",
