@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -17,17 +18,10 @@ from ...models.potential import (
     CompiledCalculator,
     CompiledPotential,
 )
-from ..criteria import (
-    CONTACT_CAP,
-    Contact,
-    State,
-    Violation,
-    closest_contact,
-    contact_violation,
-    evaluate,
-    num_outside,
-    target_temperature_K,
-)
+from ..contact import CONTACT_CAP, Contact, closest_contact, num_outside
+from ..criteria import Violation
+from ..findings import Finding
+from ..judge import State, contact_violation, evaluate
 from ..lammps.run_input import (
     pair_of,
     plugin_from_environment,
@@ -40,8 +34,10 @@ from ..record import (
     write_frame,
 )
 from ..spec import (
+    ModelSpec,
     RunResult,
     RunSpec,
+    target_temperature_K,
 )
 from .ase_dynamics import (
     degrees_of_freedom,
@@ -50,6 +46,7 @@ from .ase_dynamics import (
 from .base import (
     Progress,
     StopSignal,
+    check_elements,
     import_calculator,
     model_types,
     read_start,
@@ -92,6 +89,12 @@ class ASEEngine:
     """
 
     name = "ase"
+
+    def check(
+        self, model: ModelSpec, structures: Mapping[str, Atoms], settings: Mapping[str, Any]
+    ) -> list[Finding]:
+        """Find what would be refused; see :class:`~nequip_decorr.md.engines.base.Engine`."""
+        return check_elements(model, structures)
 
     def run(self, spec: RunSpec, folder: Path, progress: Progress | None = None) -> RunResult:
         """Do a run; see :class:`~nequip_decorr.md.engines.base.Engine`."""
