@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import import_module
 from typing import Any, Final
 
 from hydra.utils import get_object, instantiate
@@ -201,8 +202,7 @@ def _check_field(pl_module: Any, name: str, term: FeatureDecorrelation) -> None:
             )
 
 
-def default_callbacks() -> list[Any]:
-    """Return what :mod:`nequip_decorr.training.attach` does (old entry point)."""
-    from .attach import default_callbacks
-
-    return default_callbacks()
+def __getattr__(name: str) -> Any:
+    if name == "default_callbacks":  # where an installation made before it moved looks for it
+        return import_module(".attach", __package__).default_callbacks
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
