@@ -2,9 +2,11 @@
 
 import csv
 import re
+from pathlib import Path
 
 import pytest
 import yaml
+from hydra.utils import instantiate
 
 from nequip_decorr.training.request import LOOP
 from tests.helpers.command import nequip_train_all
@@ -254,3 +256,24 @@ def test_a_shared_loss_gives_the_term_to_the_loss_alone(done, name):
     assert "train_loss_step/decorrelation" in rows[0]
     assert "val0_epoch/forces_mse" in rows[0]
     assert "val0_epoch/decorrelation" not in rows[0]
+
+
+def commands():
+    text = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    return re.findall(r"^nequip-train -cn stock.yaml (.*)$", text, re.M)
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_of_the_page_makes_a_term(command, tmp_path):
+    from hydra import compose, initialize_config_dir
+
+    from nequip_decorr.training.flag import add_decorrelation, register
+
+    write(tmp_path, "stock", module_config())
+    register()
+    with initialize_config_dir(str(tmp_path), version_base=None):
+        overrides = command.split()
+        config = compose("stock", overrides)
+        add_decorrelation(config, overrides)
+    term = instantiate(config.training_module.loss.extra_metrics[0].metric)
+    assert term.schedule.ending_at(config.training_module.loss.extra_metrics[0].coeff)
