@@ -15,17 +15,8 @@ from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
 from nequip_decorr import FeatureDecorrelation
-from nequip_decorr.correlation import (
-    Moments,
-    average,
-    correlation_matrix,
-    moments,
-)
-from nequip_decorr.features.fields import (
-    EDGE_INDEX,
-    read_field,
-    split_blocks,
-)
+from nequip_decorr.correlation import Moments, average, correlation_matrix, moments
+from nequip_decorr.features.fields import EDGE_INDEX, read_field, split_blocks
 
 INPUTS = ("pos", "edge_index", "edge_cell_shift", "cell", "atom_types", "batch", "num_atoms", "pbc")
 LENGTHS = ("normed_edge_lengths", "edge_lengths")
