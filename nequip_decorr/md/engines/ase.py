@@ -143,7 +143,7 @@ class _Run:
         for step in range(spec.steps + 1):
             try:
                 if step:
-                    self.set_target(step - 1)
+                    self.set_target(step)
                     self.dynamics.step()  # type: ignore[attr-defined]
                 violation = self._after(step)
             except Exception as err:
