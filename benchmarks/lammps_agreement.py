@@ -43,7 +43,7 @@ from ase.build import make_supercell
 from hardware import describe
 
 from nequip_decorr.md.engines import get_engine
-from nequip_decorr.md.engines.lammps import (
+from nequip_decorr.md.engines.lammps_command import (
     COMMAND_VARIABLE,
     lammps_command,
 )

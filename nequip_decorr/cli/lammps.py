@@ -149,7 +149,7 @@ def run_check(arguments: argparse.Namespace) -> int:
     """``nequip-decorr lammps-check``."""
     import shlex
 
-    from ..md.engines.lammps import lammps_command
+    from ..md.engines.lammps_command import lammps_command
     from ..md.lammps.check import (
         check_model,
         render,

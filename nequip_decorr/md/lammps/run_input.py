@@ -14,6 +14,7 @@ from ase import Atoms, units
 from ase.calculators.lammps.coordinatetransform import calc_reduced_cell, calc_rotated_cell
 from ase.data import atomic_masses, atomic_numbers
 
+from ...errors import UserError
 from ...models.compiling import compiled_metadata
 from ...resources import templates_dir
 from ..criteria import (
@@ -168,24 +169,20 @@ def write_input(
 def write_data(path: Path, atoms: Atoms, types: tuple[str, ...]) -> None:
     """Write a LAMMPS data file (atomic, metal units) with masses and velocities.
 
-    The cell is rotated into LAMMPS's form and its skew reduced; positions are wrapped.
-    ``ase.io.lammpsdata`` can do all but the last two with velocities: it wraps those as well.
+    The cell is turned into LAMMPS's form (:func:`lammps_cell`) and its skew reduced; positions
+    are wrapped. ``ase.io.lammpsdata`` wraps velocities as well.
 
     Args:
         path: file to write.
-        atoms: configuration with momenta.
+        atoms: configuration with momenta, as :func:`~nequip_decorr.md.start.engine_frame` returns.
         types: element of each atom type, also of those that the configuration has none of.
 
     Raises:
-        ValueError: atoms of one element have different masses, or the cell is left-handed or flat.
+        UserError: atoms of one element have different masses, or the cell is flat.
     """
-    cell = np.asarray(atoms.cell, dtype=np.float64)
-    if np.linalg.det(cell) <= 0:
-        raise ValueError(f"LAMMPS needs a right-handed cell, got the vectors {cell.tolist()}")
-    rotated = calc_rotated_cell(cell)
-    rotation = np.linalg.solve(cell, rotated)
+    cell, rotation = lammps_cell(atoms)
     frame = Atoms(atoms.numbers, atoms.positions @ rotation, pbc=atoms.pbc)
-    frame.cell = calc_reduced_cell(rotated, atoms.pbc)
+    frame.cell = calc_reduced_cell(cell, atoms.pbc)
     frame.wrap()
     velocities = atoms.get_velocities() @ rotation * (1e3 * units.fs)  # A/ps
     lengths = np.diag(frame.cell)
@@ -208,12 +205,35 @@ def write_data(path: Path, atoms: Atoms, types: tuple[str, ...]) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
+def lammps_cell(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
+    """Return the cell in LAMMPS's form, and the rotation into its frame.
+
+    Three vectors that are left-handed span the same lattice as their opposites, which are
+    right-handed. Mapping back is the inverse rotation: ``vector @ rotation.T``.
+
+    Returns:
+        The lower-triangular cell ``[3, 3]``, and the rotation ``[3, 3]``: a row vector times it
+        is the vector in LAMMPS's frame.
+
+    Raises:
+        UserError: the cell is flat, or left-handed in an open direction.
+    """
+    cell = np.asarray(atoms.cell, dtype=np.float64)
+    volume_A3 = np.linalg.det(cell)
+    if volume_A3 < 0 and atoms.pbc.all():
+        cell, volume_A3 = -cell, -volume_A3
+    if volume_A3 <= 0:
+        raise UserError(f"LAMMPS needs a right-handed cell, got the vectors {cell.tolist()}")
+    rotated = calc_rotated_cell(cell)
+    return rotated, np.linalg.solve(cell, rotated)
+
+
 def _mass(atoms: Atoms, symbol: str) -> float:
     masses = atoms.get_masses()[np.array(atoms.symbols) == symbol]
     if len(masses) == 0:
         return float(atomic_masses[atomic_numbers[symbol]])
     if np.ptp(masses) > 1e-9:
-        raise ValueError(f"atoms of {symbol} have different masses, which one LAMMPS type cannot")
+        raise UserError(f"atoms of {symbol} have different masses, which one LAMMPS type cannot")
     return float(masses[0])
 
 

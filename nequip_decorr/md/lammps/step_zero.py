@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from ase.calculators.lammps.coordinatetransform import calc_rotated_cell
 
 from ...lammps_wheel import open_lammps
 from ...models.potential import (
@@ -23,7 +22,7 @@ from ..spec import (
     RunSpec,
 )
 from .build import run_lammps
-from .run_input import write_data
+from .run_input import lammps_cell, write_data
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -145,8 +144,7 @@ def virial_matrix(voigt: np.ndarray) -> np.ndarray:
 
 def rotation_to_lammps(atoms: Atoms) -> np.ndarray:
     """``[3, 3]``; a row vector times it is the vector in LAMMPS's frame."""
-    cell = atoms.cell.array
-    return np.linalg.solve(cell, calc_rotated_cell(cell))
+    return lammps_cell(atoms)[1]
 
 
 def _thermo_row(output: str) -> list[float]:

@@ -19,7 +19,7 @@ from nequip_decorr.md.engines import (
     available_engines,
     get_engine,
 )
-from nequip_decorr.md.engines.lammps import lammps_command
+from nequip_decorr.md.engines.lammps_command import lammps_command
 from nequip_decorr.md.lammps.run_input import (
     pair_of,
     write_data,
