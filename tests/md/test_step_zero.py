@@ -11,10 +11,10 @@ from ase import Atoms
 from ase.build import bulk, fcc111, molecule
 from ase.cluster import Icosahedron
 
-from nequip_decorr.md.criteria import target_temperature_K
+from nequip_decorr.md.criteria import Criteria
 from nequip_decorr.md.engines import available_engines, get_engine
 from nequip_decorr.md.record import read_record
-from nequip_decorr.md.spec import Criteria, ModelSpec, RunSpec
+from nequip_decorr.md.spec import ModelSpec, RunSpec, target_temperature_K
 from nequip_decorr.md.start import engine_frame, extxyz_text, start_frame
 from tests.helpers.tolerances import ENERGY_EV_PER_ATOM, FORCE_EV_PER_A
 
@@ -304,6 +304,14 @@ def test_position_that_is_not_finite(tmp_path):
         engine_frame(flat)
 
 
+def test_a_cold_barostat_is_warned_of():
+    settings = {"ensemble": "npt", "temperature_K": 0.1, "barostat_damping_fs": 400.0}
+    (finding,) = get_engine("lammps").check(LENNARD_JONES, {"s": crystal()}, settings)
+    assert (finding.severity, finding.message[:15]) == ("warning", "npt at 0.1 K: t")
+    settings["temperature_K"] = 10.0
+    assert get_engine("lammps").check(LENNARD_JONES, {"s": crystal()}, settings) == []
+
+
 # ---- ramps
 
 
@@ -314,7 +322,7 @@ def test_position_that_is_not_finite(tmp_path):
         (0.1, 1000.0, {}),
         (0.1, 1000.0, {"thermostat": "langevin"}),
         (600.0, 60.0, {}),
-        (0.1, 1000.0, {"ensemble": "npt"}),
+        (10.0, 1000.0, {"ensemble": "npt"}),
         (300.0, 300.0, {"ensemble": "npt", "pressure_end_GPa": 10.0}),
     ],
 )
@@ -323,18 +331,19 @@ def test_a_reference_potential_follows_every_ramp(tmp_path, engine, start_K, end
     atoms = bulk("Cu", cubic=True, a=3.6) * 2
     atoms.rattle(0.02, seed=5)
     model = ModelSpec("lj", "lammps", pair_style="lj/cut 5.0", pair_coeff="* * 0.4 2.3")
+    criteria = Criteria(contact_fraction=None, check_every=100)
     spec = run_of(
-        tmp_path, atoms, model, engine, start_K,
-        **{"ensemble": "nvt", "steps": 4000, "temperature_end_K": end_K, "record_every": 2,
-           "thermostat_damping_fs": 50.0, "barostat_damping_fs": 400.0, "trajectory_every": 0,
-           **given},
+        tmp_path, atoms, model, engine, start_K, criteria=criteria,
+        **{"ensemble": "nvt", "steps": 2000, "temperature_end_K": end_K, "record_every": 5,
+           "thermostat_damping_fs": 30.0, "barostat_damping_fs": 300.0, "trajectory_every": 0,
+           "ring_frames": 0, **given},
     )  # fmt: skip
     record = rows(spec, tmp_path / "run")
     target = np.array([target_temperature_K(spec, step) for step in record["step"]])
     half = len(target) // 2
     for window in (slice(half, half + half // 2), slice(half + half // 2, None)):
         mean, wanted = record["temperature_K"][window].mean(), target[window].mean()
-        assert mean == pytest.approx(wanted, rel=0.1), window
+        assert mean == pytest.approx(wanted, rel=0.12), window
     if "pressure_end_GPa" in given:
-        last = record["step"] > 3000
-        assert record["pressure_GPa"][last].mean() == pytest.approx(8.75, abs=0.6)
+        last = record["step"] > 1500
+        assert record["pressure_GPa"][last].mean() == pytest.approx(8.75, abs=0.8)

@@ -17,17 +17,9 @@ from ...models.potential import (
     CompiledCalculator,
     CompiledPotential,
 )
-from ..criteria import (
-    CONTACT_CAP,
-    Contact,
-    State,
-    Violation,
-    closest_contact,
-    contact_violation,
-    evaluate,
-    num_outside,
-    target_temperature_K,
-)
+from ..contact import CONTACT_CAP, Contact, closest_contact, num_outside
+from ..criteria import Violation
+from ..judge import State, contact_violation, evaluate
 from ..lammps.run_input import (
     pair_of,
     plugin_from_environment,
@@ -39,16 +31,18 @@ from ..record import (
     RecordWriter,
     write_frame,
 )
+from ..signals import StopRequest
 from ..spec import (
     ModelSpec,
     RunResult,
     RunSpec,
+    target_temperature_K,
 )
 from .ase_dynamics import (
     degrees_of_freedom,
     make_dynamics,
 )
-from .base import Engine, Progress, StopSignal
+from .base import Engine, Progress
 from .model_checks import import_calculator
 from .pair_checks import missing_pair_style, without_stress
 
@@ -114,7 +108,7 @@ class ASEEngine(Engine):
         folder: Path,
         atoms: Atoms,
         types: tuple[str, ...],
-        stop: StopSignal,
+        stop: StopRequest,
         progress: Progress | None,
     ) -> RunResult:
         """Integrate a run; see :class:`~nequip_decorr.md.engines.base.Engine`."""
@@ -146,7 +140,7 @@ class _Run:
         self.record.close()
         self.trajectory.close()
 
-    def loop(self, stop: StopSignal, progress: Progress | None) -> RunResult:
+    def loop(self, stop: StopRequest, progress: Progress | None) -> RunResult:
         spec, every = self.spec, self.spec.criteria.check_every
         for step in range(spec.steps + 1):
             try:
@@ -248,7 +242,7 @@ class _Run:
                     write_frame(file, frame, step, self._time_ps(step))
         return failed(self.spec, violation)
 
-    def _interrupted(self, stop: StopSignal) -> str | None:
+    def _interrupted(self, stop: StopRequest) -> str | None:
         if stop.requested:
             return "stopped by SIGTERM"
         limit_s = self.spec.walltime_s

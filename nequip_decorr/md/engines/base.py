@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import Any, ClassVar
 
 from ase import Atoms
 
 from ...errors import Finding, UserError
-from ...models.compiling import type_names
+from ...models.metadata import type_names
+from ..signals import StopRequest
 from ..spec import ModelSpec, RunResult, RunSpec
 from ..start import engine_frame, mass_spread_amu, read_start
 from .model_checks import check_model, check_settings, unknown_elements
@@ -49,7 +47,7 @@ class Engine(ABC):
         folder: Path,
         atoms: Atoms,
         types: tuple[str, ...],
-        stop: StopSignal,
+        stop: StopRequest,
         progress: Progress | None,
     ) -> RunResult:
         """Integrate a run that has passed the checks.
@@ -79,16 +77,19 @@ class Engine(ABC):
             model: the model, compiled or not.
             structures: start structures by name.
             settings: the fields of :class:`~nequip_decorr.md.spec.RunSpec` that all runs share, as
-                in ``Campaign.run``.
+                in ``Campaign.run``; ``temperature_K`` (the lowest of the campaign) may stand there.
 
         Returns:
             Errors (no run can be made) and warnings, each with its remedy; empty if all is well.
         """
-        spec = RunSpec("check", model, "", "", 300.0, 1, **settings)
+        given = {"temperature_K": 300.0, "seed": 1, **settings}
+        spec = RunSpec("check", model, "", "", **given)
         found = self._check_spec(spec)
-        found += self.refuses_program(spec) if not found else []
+        if not errors(found):
+            found += self.refuses_program(spec)
         for name, atoms in structures.items():
-            found += unknown_elements(model, name, atoms)
+            if not check_model(model):
+                found += unknown_elements(model, name, atoms)
             found += self._check_masses(f"structure {name!r}", atoms)
         return found
 
@@ -107,13 +108,14 @@ class Engine(ABC):
         """
         started = time.monotonic()
         atoms = read_start(spec.structure_file)
-        found = self._check_spec(spec) + unknown_elements(spec.model, spec.structure, atoms)
-        found += self._check_masses(f"structure {spec.structure!r}", atoms)
-        if refused := [str(finding) for finding in found if finding.severity == "error"]:
-            raise UserError("\n".join(refused))
+        found = errors(self._check_spec(spec))
+        found = found or unknown_elements(spec.model, spec.structure, atoms)
+        found += errors(self._check_masses(f"structure {spec.structure!r}", atoms))
+        if found:
+            raise UserError("\n".join(map(str, found)))
         types = model_types(spec.model, atoms)
         folder.mkdir(parents=True, exist_ok=True)
-        with StopSignal() as stop:
+        with StopRequest("SIGTERM") as stop:
             result = self.integrate(spec, folder, atoms, types, stop, progress)
         if stop.requested and result.status == "interrupted":
             result = replace(result, message="stopped by SIGTERM")
@@ -121,7 +123,7 @@ class Engine(ABC):
 
     def _check_spec(self, spec: RunSpec) -> list[Finding]:
         found = check_model(spec.model) + check_settings(spec)
-        return found or self.refusals(spec)
+        return found if errors(found) else found + self.refusals(spec)
 
     def _check_masses(self, what: str, atoms: Atoms) -> list[Finding]:
         """LAMMPS has one mass per atom type; ASE one per atom."""
@@ -145,33 +147,15 @@ class Engine(ABC):
         return found
 
 
+def errors(findings: list[Finding]) -> list[Finding]:
+    """Select the findings that no run can be made with."""
+    return [finding for finding in findings if finding.severity == "error"]
+
+
 def model_types(model: ModelSpec, atoms: Atoms) -> tuple[str, ...]:
     """Elements of the model's atom types, in its order; the structure's own where it has none."""
     known = type_names(model) if model.kind != "ase" else None
     return tuple(sorted(set(atoms.symbols))) if known is None else known
-
-
-class StopSignal:
-    """Notes SIGTERM while it is entered, so that a run can end at a step and keep its record.
-
-    Does nothing outside the main thread, where Python has no signals.
-    """
-
-    def __init__(self) -> None:
-        self.requested = False
-        self._previous: Any = None
-
-    def __enter__(self) -> StopSignal:
-        if threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGTERM, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._previous is not None:
-            signal.signal(signal.SIGTERM, self._previous)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.requested = True
 
 
 @contextmanager

@@ -24,11 +24,12 @@ from ..lammps.run_output import (
     parse_log,
 )
 from ..record import THERMO
+from ..signals import StopRequest
 from ..spec import (
     RunResult,
     RunSpec,
 )
-from .base import Engine, Progress, StopSignal
+from .base import Engine, Progress
 from .lammps_command import lammps_command
 from .pair_checks import missing_pair_style, without_pair_style
 
@@ -61,7 +62,7 @@ class LammpsEngine(Engine):
         folder: Path,
         atoms: Atoms,
         types: tuple[str, ...],
-        stop: StopSignal,
+        stop: StopRequest,
         progress: Progress | None,
     ) -> RunResult:
         """Integrate a run; see :class:`~nequip_decorr.md.engines.base.Engine`."""
@@ -81,7 +82,7 @@ def _execute(
     command: list[str],
     environment: Mapping[str, str],
     folder: Path,
-    stop: StopSignal,
+    stop: StopRequest,
     progress: Progress | None,
 ) -> int:
     with (folder / "screen.txt").open("wb") as screen:

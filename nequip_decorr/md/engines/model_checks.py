@@ -5,58 +5,36 @@ from __future__ import annotations
 import importlib
 from typing import Any, Final
 
-from ase import Atoms
-from ase.data import atomic_numbers
+from ase import Atoms, units
 
 from ...errors import Finding, UserError
-from ...models.compiling import compiled_metadata, is_compiled, type_names
+from ...models.metadata import PERIODIC_INPUTS, check_elements, read_info, type_names
 from ..spec import ModelSpec, RunSpec
 
-_INPUTS: Final = frozenset({"pos", "edge_index", "atom_types", "cell", "edge_cell_shift"})
 _FIELDS_OF_BATCHES: Final = frozenset({"batch", "num_atoms", "ptr"})
-_REMEDY: Final = "compile it with `nequip-compile CKPT OUT.nequip.pt2 --mode aotinductor --device "
-
-
-def model_fields(model: ModelSpec) -> tuple[frozenset[str], frozenset[str]]:
-    """Input and output fields of a compiled model; empty where its file does not list them."""
-    if model.path is None or not is_compiled(model.path):
-        return frozenset(), frozenset()
-    notes = compiled_metadata(model.path)
-    inputs = notes.get("nequip_aoti_inputs", "")
-    outputs = notes.get("nequip_aoti_outputs", "")
-    return frozenset(inputs.split()), frozenset(outputs.split())
-
-
-def recompile(target: str, device: str = "cpu") -> str:
-    """Say how to make a compiled model for another target."""
-    return f"{_REMEDY}{device} --target {target}`"
+# 3 (volume per atom) (bulk modulus) of a hard solid, 12 A^3 and 100 GPa.
+_STIFFNESS_EV: Final = 22.0
 
 
 def check_model(model: ModelSpec) -> list[Finding]:
     """Find why no engine can run a model: its types, what it needs, what it lacks."""
     what = f"model {model.name!r}"
     try:
-        types = (type_names(model) if model.kind != "ase" else None) or ()
-        inputs, outputs = model_fields(model)
+        check_elements(what, type_names(model), ())
+        info = None if model.kind != "nequip" else read_info(str(model.path))
     except (ValueError, OSError) as err:
-        return [Finding(f"{what}: {err}")]
-    found = []
-    if strange := [name for name in types if name not in atomic_numbers]:
-        found.append(
-            Finding(
-                f"{what} has atom types that are not chemical symbols ({', '.join(strange)}), so "
-                f"that elements cannot be matched to its types ({', '.join(types)})",
-                remedy="train it with chemical symbols as type names",
-            )
-        )
+        return [Finding(str(err))]
+    if info is None:
+        return []
+    found, inputs, outputs = [], set(info.inputs), set(info.outputs)
+    recompile = (
+        "compile it with `nequip-compile CKPT OUT.nequip.pt2 --mode aotinductor --device "
+        f"{info.device or 'cpu'} --target ase`"
+    )
     if batches := inputs & _FIELDS_OF_BATCHES:
-        found.append(
-            Finding(
-                f"{what} is compiled for batches of frames (inputs {', '.join(sorted(batches))})",
-                remedy=recompile("ase"),
-            )
-        )
-    elif needed := inputs - _INPUTS:
+        fields = ", ".join(sorted(batches))
+        found.append(Finding(f"{what} is compiled for batches (inputs {fields})", remedy=recompile))
+    elif needed := (inputs - PERIODIC_INPUTS) | set(info.needs):
         found.append(
             Finding(
                 f"{what} needs {', '.join(sorted(needed))} as input beside positions, cell and "
@@ -64,36 +42,27 @@ def check_model(model: ModelSpec) -> list[Finding]:
                 remedy="train a model without that input for MD",
             )
         )
+    fields = ", ".join(sorted(outputs))
     if outputs and "forces" not in outputs:
         found.append(
             Finding(
-                f"{what} gives no forces (outputs {', '.join(sorted(outputs))})",
+                f"{what} gives no forces (outputs {fields})",
                 remedy="train and compile a model with forces (nequip's ForceStressOutput)",
             )
         )
     elif outputs and not outputs & {"virial", "stress"}:
-        found.append(
-            Finding(
-                f"{what} gives neither virial nor stress (outputs {', '.join(sorted(outputs))})",
-                remedy=recompile("ase"),
-            )
-        )
+        message = f"{what} gives neither virial nor stress (outputs {fields})"
+        found.append(Finding(message, remedy=recompile))
     return found
 
 
 def unknown_elements(model: ModelSpec, structure: str, atoms: Atoms) -> list[Finding]:
     """Find the elements of a structure that a model does not know."""
     try:
-        known = type_names(model) if model.kind != "ase" else None
-    except (ValueError, OSError):
-        return []  # check_model says so
-    if known is None or any(name not in atomic_numbers for name in known):
-        return []
-    unknown = sorted(set(atoms.symbols) - set(known))
-    if not unknown:
-        return []
-    message = f"model {model.name!r} does not know {', '.join(unknown)}; it knows"
-    return [Finding(f"structure {structure!r}: {message} {', '.join(known)}")]
+        check_elements(f"model {model.name!r}", type_names(model), atoms.symbols, structure)
+    except (ValueError, OSError) as err:
+        return [Finding(str(err))]
+    return []
 
 
 def check_settings(spec: RunSpec) -> list[Finding]:
@@ -107,6 +76,18 @@ def check_settings(spec: RunSpec) -> list[Finding]:
             Finding(
                 f"a thermostat needs a temperature above 0 K, got {lowest_K:g}",
                 remedy="give a small one, such as 0.01, or use ensemble nve",
+            )
+        ]
+    # A barostat's mass is proportional to kT: a cold one is light, and its vibration too fast.
+    cold_K = _STIFFNESS_EV / units.kB * (spec.timestep_fs / spec.barostat_damping_fs) ** 2
+    if spec.ensemble == "npt" and lowest_K < cold_K:
+        return [
+            Finding(
+                f"npt at {lowest_K:g} K: the barostat of a hard solid is unstable below about "
+                f"{cold_K:.2g} K with a time step of {spec.timestep_fs:g} fs and a damping time of "
+                f"{spec.barostat_damping_fs:g} fs; the model may be blamed for it",
+                "warning",
+                "start warmer, or raise barostat_damping_fs",
             )
         ]
     return []

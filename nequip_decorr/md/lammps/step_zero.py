@@ -15,13 +15,13 @@ from ...models.potential import (
     CompiledPotential,
     Evaluation,
 )
-from ..engines.base import StopSignal
-from ..engines.lammps_library import _Callback
+from ..signals import StopRequest
 from ..spec import (
     ModelSpec,
     RunSpec,
 )
 from .build import run_lammps
+from .external import Callback
 from .run_input import lammps_cell, write_data
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def evaluate_in_library(potential: CompiledPotential, atoms: Atoms) -> Evaluatio
     with tempfile.TemporaryDirectory() as name:
         data = Path(name) / "structure.data"
         write_data(data, atoms, potential.type_names)
-        callback = _Callback(spec, potential.type_names, atoms.pbc, potential, StopSignal(), None)
+        callback = Callback(spec, potential.type_names, atoms.pbc, potential, StopRequest(), None)
         lmp = open_lammps()
         try:
             lmp.commands_string(_SETUP.format(data=f'"{data}"', **_NO_PAIR))
