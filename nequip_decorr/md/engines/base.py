@@ -7,7 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,8 +19,30 @@ from ..signals import StopRequest
 from ..spec import ModelSpec, RunResult, RunSpec
 from ..start import engine_frame, mass_spread_amu, read_start
 from .model_checks import check_model, check_settings, unknown_elements
+from .pair_checks import missing_pair_style
 
 Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Hold what an engine needs for one run.
+
+    Attributes:
+        spec: the run.
+        folder: where the record goes; it exists.
+        atoms: the start frame.
+        types: element of each atom type of the model.
+        stop: says when to end early.
+        progress: called with the step now and then.
+    """
+
+    spec: RunSpec
+    folder: Path
+    atoms: Atoms
+    types: tuple[str, ...]
+    stop: StopRequest
+    progress: Progress | None
 
 
 class Engine(ABC):
@@ -41,29 +63,8 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def integrate(
-        self,
-        spec: RunSpec,
-        folder: Path,
-        atoms: Atoms,
-        types: tuple[str, ...],
-        stop: StopRequest,
-        progress: Progress | None,
-    ) -> RunResult:
-        """Integrate a run that has passed the checks.
-
-        Args:
-            spec: the run.
-            folder: where the record goes; it exists.
-            atoms: the start frame.
-            types: element of each atom type of the model.
-            stop: says when to end early.
-            progress: called with the step now and then.
-        """
-
-    def refuses_program(self, spec: RunSpec) -> list[Finding]:
-        """Find what the program behind the engine lacks; may start it to ask, not for MD."""
-        return []
+    def integrate(self, job: Job) -> RunResult:
+        """Integrate a run that has passed the checks."""
 
     def check(
         self, model: ModelSpec, structures: Mapping[str, Atoms], settings: Mapping[str, Any]
@@ -86,10 +87,10 @@ class Engine(ABC):
         spec = RunSpec("check", model, "", "", **given)
         found = self._check_spec(spec)
         if not errors(found):
-            found += self.refuses_program(spec)
+            found += missing_pair_style(spec, wheel=self.name != "lammps")
+        readable = not check_model(model)
         for name, atoms in structures.items():
-            if not check_model(model):
-                found += unknown_elements(model, name, atoms)
+            found += unknown_elements(model, name, atoms) if readable else []
             found += self._check_masses(f"structure {name!r}", atoms)
         return found
 
@@ -116,7 +117,7 @@ class Engine(ABC):
         types = model_types(spec.model, atoms)
         folder.mkdir(parents=True, exist_ok=True)
         with StopRequest("SIGTERM") as stop:
-            result = self.integrate(spec, folder, atoms, types, stop, progress)
+            result = self.integrate(Job(spec, folder, atoms, types, stop, progress))
         if stop.requested and result.status == "interrupted":
             result = replace(result, message="stopped by SIGTERM")
         return replace(result, wall_s=time.monotonic() - started)

