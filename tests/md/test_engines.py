@@ -451,7 +451,7 @@ def test_a_compiled_model_far_apart_or_not_finite(compiled_model):
     assert not found.forces_eV_per_A.any()
     far[1, 2] = np.nan
     assert np.isnan(potential.evaluate(far, types, 100 * np.eye(3), [False] * 3).energy_eV)
-    with pytest.raises(ValueError, match="has Hf, which .* does not know; it knows Si, O"):
+    with pytest.raises(ValueError, match=r"has Hf, which .* does not know; it knows Si, O"):
         potential.types_of(Atoms("SiHf"))
 
 

@@ -324,10 +324,13 @@ def test_a_cold_barostat_is_warned_of():
         (600.0, 60.0, {}),
         (10.0, 1000.0, {"ensemble": "npt"}),
         (300.0, 300.0, {"ensemble": "npt", "pressure_end_GPa": 10.0}),
+        (0.1, 1000.0, {"ensemble": "npt", "thermostat": "langevin"}),
     ],
 )
 def test_a_reference_potential_follows_every_ramp(tmp_path, engine, start_K, end_K, given):
     """Means over windows follow the target: a thermostat's fault must not be the model's."""
+    if engine == "ase" and given.get("thermostat") == "langevin" and "ensemble" in given:
+        pytest.skip("ASE has no Langevin dynamics at constant pressure; `check` refuses it")
     atoms = bulk("Cu", cubic=True, a=3.6) * 2
     atoms.rattle(0.02, seed=5)
     model = ModelSpec("lj", "lammps", pair_style="lj/cut 5.0", pair_coeff="* * 0.4 2.3")

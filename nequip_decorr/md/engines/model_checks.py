@@ -80,7 +80,8 @@ def check_settings(spec: RunSpec) -> list[Finding]:
         ]
     # A barostat's mass is proportional to kT: a cold one is light, and its vibration too fast.
     cold_K = _STIFFNESS_EV / units.kB * (spec.timestep_fs / spec.barostat_damping_fs) ** 2
-    if spec.ensemble == "npt" and lowest_K < cold_K:
+    follows = spec.thermostat == "nose-hoover" or not ramp
+    if spec.ensemble == "npt" and follows and lowest_K < cold_K:
         return [
             Finding(
                 f"npt at {lowest_K:g} K: the barostat of a hard solid is unstable below about "
