@@ -45,7 +45,7 @@ def missing_pair_style(spec: RunSpec, wheel: bool = False) -> list[Finding]:
         build = _inspected(tuple(command), plugin_from_environment())
     except FileNotFoundError as err:
         return [Finding(str(err), remedy="install LAMMPS or correct the path")]
-    except RuntimeError as err:  # perhaps a program for compute nodes only
+    except (RuntimeError, UserError) as err:  # perhaps a program for compute nodes only
         message = f"LAMMPS cannot be asked for pair style {style!r}: {err}"
         return [Finding(message, "warning", "try a short run first")]
     if style in build.pair_styles:
