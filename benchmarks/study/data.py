@@ -22,7 +22,7 @@ from nequip_decorr.datasets.siox import (
     sample,
 )
 from nequip_decorr.md.lammps.folder import read_structure
-from nequip_decorr.report.evidence import load_runs
+from nequip_decorr.report.loading import load_runs
 
 from . import hfo2
 from .declared import HFO2, Half, Regime, Study

@@ -1,10 +1,11 @@
-"""Everything a report shows, gathered once; the page and the data files are made from it."""
+"""Everything that a report shows, worked out once; page and data files are made from it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
 
 import numpy as np
@@ -15,8 +16,8 @@ from ..md.dynamics import (
     Drift,
     energy_drift,
 )
+from ..md.judge import first_row
 from ..md.spec import RunSpec, target_temperature_K
-from ..survival.outcomes import Estimate
 from ..survival.sensitivity import (
     Point,
     order_sentence,
@@ -24,10 +25,11 @@ from ..survival.sensitivity import (
     sweep,
 )
 from ..survival.summary import (
-    Summary,
+    SurvivalSummary,
     summarise,
 )
-from .evidence import (
+from .figures_physics import Trace
+from .loading import (
     Key,
     Reference,
     Run,
@@ -36,14 +38,13 @@ from .evidence import (
     mean_displacements,
     structure_errors,
 )
-from .figures_physics import Trace
 
 Groups = Mapping[str, tuple[str, str]]
 
 
 @dataclass(frozen=True)
-class Findings:
-    """What the campaigns show.
+class Analysis:
+    """Everything that a report shows of its campaigns.
 
     Attributes:
         runs: every finished run.
@@ -57,11 +58,12 @@ class Findings:
         sweep: mean stable time by scaled criterion.
         sweep_verdict: what the sweep means for the first comparison.
         unfinished: planned runs that have not ended.
+        findings: warnings of the check before the runs, a sentence each.
     """
 
     runs: list[Run]
     plans: list[dict[str, Any]]
-    summary: Summary
+    summary: SurvivalSummary
     traces: list[Trace]
     structure: list[StructureError]
     structure_missing: list[str]
@@ -70,6 +72,7 @@ class Findings:
     sweep: list[Point]
     sweep_verdict: str
     unfinished: int
+    findings: list[str]
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -82,7 +85,7 @@ class Findings:
         return [run.spec for run in self.runs]
 
 
-def gather(
+def analyse(
     campaign_dirs: Sequence[str | Path],
     *,
     horizon_ps: float | None = None,
@@ -90,7 +93,7 @@ def gather(
     groups: Groups | None = None,
     resamples: int = 4000,
     seed: int = 0,
-) -> Findings:
+) -> Analysis:
     """Read the campaigns and work out everything; arguments as in :func:`.report.write_report`."""
     runs, plans = load_runs(campaign_dirs)
     reference = _reference(reference, plans)
@@ -133,7 +136,7 @@ def gather(
     points = sweep(rows, series, summary.horizon_ps, bounds_as_run(specs))
     first = summary.comparisons[0] if summary.comparisons else None
     planned = sum(len(plan["runs"]) for plan in plans)
-    return Findings(
+    return Analysis(
         runs=runs,
         plans=plans,
         summary=summary,
@@ -145,10 +148,11 @@ def gather(
         sweep=points,
         sweep_verdict=order_sentence(points, first.model_b, first.model_a) if first else "",
         unfinished=planned - len(runs),
+        findings=_findings(plans),
     )
 
 
-def to_dict(found: Findings) -> dict[str, Any]:
+def to_dict(found: Analysis) -> dict[str, Any]:
     """As plain JSON types, without anything that changes from one writing to the next."""
     return {
         "schema": 1,
@@ -190,6 +194,7 @@ def to_dict(found: Findings) -> dict[str, Any]:
         "sweep": [point.to_dict() for point in found.sweep],
         "sweep_verdict": found.sweep_verdict,
         "unfinished": found.unfinished,
+        "findings": found.findings,
         "errors": [
             {"run_id": row["run_id"], "message": row["message"]}
             for row in found.rows
@@ -232,15 +237,6 @@ def bounds_as_run(specs: Sequence[RunSpec]) -> dict[str, float | None]:
     return {name: values.pop() if len(values) == 1 else None for name, values in found.items()}
 
 
-def estimate_text(value: Estimate) -> str:
-    """``1.2 (0.9 to 1.6)``; what can't be told is a dash."""
-    texts = [
-        "–" if np.isnan(x) else "∞" if np.isinf(x) else f"{x:.3g}" if abs(x) > 1e-3 else "0"
-        for x in (value.value, value.low, value.high)
-    ]
-    return f"{texts[0]} ({texts[1]} to {texts[2]})"
-
-
 def _reference(
     given: str | Reference | None, plans: Sequence[dict[str, Any]]
 ) -> str | Reference | None:
@@ -269,14 +265,42 @@ def _group(runs: Sequence[Run], groups: Groups) -> None:
 
 
 def _trace(run: Run, record: Mapping[str, np.ndarray]) -> Trace:
-    spec, time = run.spec, record["time_ps"]
+    spec = run.spec
     target_K = np.array([target_temperature_K(spec, int(step)) for step in record["step"]])
-    potential, contact = record["potential_eV_per_atom"], record["min_contact"]
+    now, start = SimpleNamespace(**record), first_row(record)
+    values = {
+        c.name: c.value(now, start) / (target_K if c.per_target else 1.0)
+        for c in CRITERIA
+        if c.trace
+    }
     return Trace(
         model=run.row["model"],
         cause=run.row["cause"] if run.row["status"] == "failed" else None,
-        time_ps=time,
-        heat=record["temperature_K"] / target_K,
-        energy=potential - potential[0],
-        contact=contact if np.isfinite(contact).any() else None,
+        time_ps=record["time_ps"],
+        values={name: value for name, value in values.items() if np.isfinite(value).any()},
     )
+
+
+def trace_limits(specs: Sequence[RunSpec]) -> dict[str, tuple[float, ...]]:
+    """Limits to draw beside the traces, by criterion, where runs have at most two sets of them."""
+    found: dict[str, set[tuple[float, ...]]] = {}
+    for spec in specs:
+        target_K = spec.temperature_K
+        for c in CRITERIA:
+            if c.trace and not (c.per_target and target_K <= 0):
+                limits = [limit for _, limit in c.limits(spec.criteria, target_K)]
+                scale = target_K if c.per_target else 1.0
+                found.setdefault(c.name, set()).add(tuple(float(x / scale) for x in limits))
+    return {
+        name: tuple(sorted({x for limits in sets for x in limits}))
+        for name, sets in found.items()
+        if len(sets) <= 2
+    }
+
+
+def _findings(plans: Sequence[dict[str, Any]]) -> list[str]:
+    """Warnings that the plans keep of their check, each once."""
+    found = [item for plan in plans for item in plan.get("findings", [])]
+    texts = [f"{item['message']}; {item.get('remedy')}" if item.get("remedy") else item["message"]
+             for item in found]  # fmt: skip
+    return list(dict.fromkeys(texts))

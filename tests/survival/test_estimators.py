@@ -16,7 +16,7 @@ from nequip_decorr.survival import (
 from nequip_decorr.survival import (
     estimators as survival,
 )
-from nequip_decorr.survival.outcomes import (
+from nequip_decorr.survival.arrays import (
     km_influence,
     risk_sets,
 )
@@ -226,12 +226,12 @@ def test_outcomes_excludes_errors_and_censors_the_rest():
         row("interrupted", 1.0),
         row("error", None),
     ]
-    runs = survival.outcomes(rows)
+    runs = survival.run_arrays(rows)
     np.testing.assert_array_equal(runs.time_ps, [5.0, 2.0, 1.0])
     np.testing.assert_array_equal(runs.failed, [False, True, False])
     assert runs.cause.tolist() == [None, "contact", None]
     assert runs.counts == {"survived": 1, "failed": 1, "interrupted": 1, "error": 1}
-    assert survival.outcomes([row("error", None)]).time_ps.size == 0
+    assert survival.run_arrays([row("error", None)]).time_ps.size == 0
 
 
 @pytest.mark.parametrize(
@@ -246,7 +246,7 @@ def test_outcomes_excludes_errors_and_censors_the_rest():
 )
 def test_outcomes_refuses(bad, message):
     with pytest.raises(ValueError, match=message):
-        survival.outcomes([bad])
+        survival.run_arrays([bad])
 
 
 @pytest.mark.parametrize(
@@ -286,6 +286,6 @@ def test_results_are_json():
     assert len(incidence["time_ps"]) == len(incidence["incidence"])
     alive = survival.kaplan_meier([1.0] * 10, np.full(10, False)).median_ps().to_dict()
     assert alive == {"value": None, "low": None, "high": None}
-    runs = survival.outcomes([row("survived", 5.0)]).to_dict()
+    runs = survival.run_arrays([row("survived", 5.0)]).to_dict()
     rmst = survival.rmst(time, failed, 5.0).to_dict()
     json.dumps([curve, incidence, alive, runs, rmst], allow_nan=False)
