@@ -13,11 +13,9 @@ import pytest
 from scipy import stats
 
 from nequip_decorr.survival import resampling
+from nequip_decorr.survival.arrays import run_arrays
 from nequip_decorr.survival.comparison import compare
-from nequip_decorr.survival.estimators import (
-    rmst,
-    run_arrays,
-)
+from nequip_decorr.survival.estimators import rmst
 
 LENGTH_PS = 10.0
 
