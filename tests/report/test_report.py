@@ -45,6 +45,9 @@ class Text(HTMLParser):
             self._inside and tag in ("b", "span")
         )
 
+    def handle_endtag(self, tag):
+        self._inside = self._inside and tag != "p"
+
     def handle_data(self, data):
         self.all += data
         self.headline += data if self._inside else ""
