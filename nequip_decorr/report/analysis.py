@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, Final
-
-import numpy as np
+from typing import Any
 
 from ..md.criteria import CRITERIA
 from ..md.dynamics import (
@@ -16,8 +13,7 @@ from ..md.dynamics import (
     Drift,
     energy_drift,
 )
-from ..md.judge import first_row
-from ..md.spec import RunSpec, target_temperature_K
+from ..md.spec import RunSpec
 from ..survival.sensitivity import (
     Point,
     order_sentence,
@@ -28,7 +24,6 @@ from ..survival.summary import (
     SurvivalSummary,
     summarise,
 )
-from .figures_physics import Trace
 from .loading import (
     Key,
     Reference,
@@ -38,6 +33,7 @@ from .loading import (
     mean_displacements,
     structure_errors,
 )
+from .traces import Trace, trace_of
 
 Groups = Mapping[str, tuple[str, str]]
 
@@ -122,7 +118,7 @@ def analyse(
         record = run.record()
         if record is None or not len(record["step"]):
             continue
-        traces.append(_trace(run, record))
+        traces.append(trace_of(run, record))
         series[run.row["run_id"]] = run_series(run.spec, record, stable)
         if run.spec.ensemble == "nve":
             time = record["time_ps"]
@@ -150,80 +146,6 @@ def analyse(
         unfinished=planned - len(runs),
         findings=_findings(plans),
     )
-
-
-def to_dict(found: Analysis) -> dict[str, Any]:
-    """As plain JSON types, without anything that changes from one writing to the next."""
-    return {
-        "schema": 1,
-        "campaigns": [plan["name"] for plan in found.plans],
-        "settings": settings(found.specs),
-        "survival": found.summary.to_dict(),
-        "structure": [
-            {
-                "model": e.key[0],
-                "structure": e.key[1],
-                "temperature_K": e.key[2],
-                "kind": e.got.kind,
-                "mean_absolute_difference": e.errors,
-                "frames": e.got.frames,
-                "too_few_frames": e.got.too_few,
-                "window_ps": list(e.window_ps),
-                "images": e.images,
-                "runs": e.runs,
-            }
-            for e in found.structure
-        ],
-        "structure_missing": found.structure_missing,
-        "displacement": [
-            {
-                "model": key[0],
-                "structure": key[1],
-                "temperature_K": key[2],
-                "element": part.element,
-                "last_lag_ps": float(part.lag_ps[-1]),
-                "last_msd_A2": float(part.msd_A2[-1]),
-                "exponent": part.exponent,
-                "diffusion_A2_per_ps": part.diffusion_A2_per_ps,
-                "verdict": part.verdict,
-            }
-            for key, parts in found.displacement.items()
-            for part in parts
-        ],
-        "drift": {model: [asdict(d) for d in drifts] for model, drifts in found.drifts.items()},
-        "sweep": [point.to_dict() for point in found.sweep],
-        "sweep_verdict": found.sweep_verdict,
-        "unfinished": found.unfinished,
-        "findings": found.findings,
-        "errors": [
-            {"run_id": row["run_id"], "message": row["message"]}
-            for row in found.rows
-            if row["status"] == "error"
-        ],
-    }
-
-
-_SETTINGS: Final = (
-    *("ensemble", "thermostat", "thermostat_damping_fs", "barostat_damping_fs", "pressure_GPa"),
-    *("timestep_fs", "steps", "temperature_end_K", "pressure_end_GPa", "engine", "walltime_s"),
-    *("record_every", "trajectory_every", "ring_frames"),
-)
-
-
-def settings(specs: Sequence[RunSpec]) -> dict[str, list[Any]]:
-    """Every setting of the runs, and every value it has in them."""
-    found: dict[str, list[Any]] = {}
-    for spec in specs:
-        values = {name: getattr(spec, name) for name in _SETTINGS}
-        if spec.ensemble == "nve":
-            values |= {"thermostat": None, "thermostat_damping_fs": None}
-        if spec.ensemble != "npt":
-            values |= {"barostat_damping_fs": None, "pressure_GPa": None}
-        values |= {f"criteria.{name}": value for name, value in asdict(spec.criteria).items()}
-        for name, value in values.items():
-            if value not in found.setdefault(name, []):
-                found[name].append(value)
-    return {name: values for name, values in found.items() if values != [None]}
 
 
 def bounds_as_run(specs: Sequence[RunSpec]) -> dict[str, float | None]:
@@ -262,40 +184,6 @@ def _group(runs: Sequence[Run], groups: Groups) -> None:
         model = run.row["model"]
         condition, train_seed = groups.get(model, (model, ""))
         run.row.update(model=condition, train_seed=str(train_seed))
-
-
-def _trace(run: Run, record: Mapping[str, np.ndarray]) -> Trace:
-    spec = run.spec
-    target_K = np.array([target_temperature_K(spec, int(step)) for step in record["step"]])
-    now, start = SimpleNamespace(**record), first_row(record)
-    values = {
-        c.name: c.value(now, start) / (target_K if c.per_target else 1.0)
-        for c in CRITERIA
-        if c.trace
-    }
-    return Trace(
-        model=run.row["model"],
-        cause=run.row["cause"] if run.row["status"] == "failed" else None,
-        time_ps=record["time_ps"],
-        values={name: value for name, value in values.items() if np.isfinite(value).any()},
-    )
-
-
-def trace_limits(specs: Sequence[RunSpec]) -> dict[str, tuple[float, ...]]:
-    """Limits to draw beside the traces, by criterion, where runs have at most two sets of them."""
-    found: dict[str, set[tuple[float, ...]]] = {}
-    for spec in specs:
-        target_K = spec.temperature_K
-        for c in CRITERIA:
-            if c.trace and not (c.per_target and target_K <= 0):
-                limits = [limit for _, limit in c.limits(spec.criteria, target_K)]
-                scale = target_K if c.per_target else 1.0
-                found.setdefault(c.name, set()).add(tuple(float(x / scale) for x in limits))
-    return {
-        name: tuple(sorted({x for limits in sets for x in limits}))
-        for name, sets in found.items()
-        if len(sets) <= 2
-    }
 
 
 def _findings(plans: Sequence[dict[str, Any]]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -26,28 +25,12 @@ from .loading import (
     Key,
     StructureError,
 )
+from .traces import Trace
 
 Looks = Mapping[str, Mapping[str, Any]]
 _MAX_COLUMNS: Final = 4
 _MAX_OVERLAYS: Final = 4
 _MAX_LINES: Final = 60
-
-
-@dataclass(frozen=True)
-class Trace:
-    """A run's course.
-
-    Attributes:
-        model: its model.
-        cause: of failure, ``None`` where it did not fail.
-        time_ps: ``[num_rows]``.
-        values: quantity ``[num_rows]`` of each criterion that is drawn and was recorded.
-    """
-
-    model: str
-    cause: str | None
-    time_ps: np.ndarray
-    values: dict[str, np.ndarray]
 
 
 def trace_figure(

@@ -10,7 +10,8 @@ from ..html import render
 from ..md.criteria import CRITERIA, criterion
 from ..style import CUT, STABLE, model_styles
 from ..survival.summary import ModelSummary
-from .analysis import Analysis, settings
+from .analysis import Analysis
+from .export import settings
 from .tables import tables_of
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,11 +9,9 @@ from typing import Final
 
 from matplotlib.figure import Figure
 
-from ..campaign.table import COLUMNS
 from ..files import write_atomic
 from ..html import png_bytes
 from ..style import model_styles
-from ..survival.arrays import plain
 from ..survival.summary import (
     spans_decades,
     view_ps,
@@ -30,11 +26,11 @@ from .analysis import (
     Analysis,
     Groups,
     analyse,
-    to_dict,
-    trace_limits,
 )
+from .export import runs_csv, to_dict
 from .loading import Reference
 from .page import page_of
+from .traces import trace_limits
 
 PAGE: Final = "index.html"
 
@@ -88,10 +84,8 @@ def write_report(
     for name, draw in _figures(found).items():
         pictures[name] = png_bytes(draw())
         (out / f"{name}.png").write_bytes(pictures[name])
-    write_atomic(out / "runs.csv", _runs_csv(found))
-    write_atomic(
-        out / "summary.json", json.dumps(plain(to_dict(found)), indent=1, allow_nan=False) + "\n"
-    )
+    write_atomic(out / "runs.csv", runs_csv(found))
+    write_atomic(out / "summary.json", json.dumps(to_dict(found), indent=1, allow_nan=False) + "\n")
     name = title or " + ".join(dict.fromkeys(plan["name"] for plan in found.plans))
     write_atomic(out / PAGE, page_of(name, found, pictures))
     return out / PAGE
@@ -127,14 +121,3 @@ def _figures(found: Analysis) -> dict[str, Callable[[], Figure]]:
             found.sweep, names, looks, spans_decades(summary)
         )
     return draw
-
-
-def _runs_csv(found: Analysis) -> str:
-    """The run table, with what the statistics took for model and structure."""
-    grouped = any("train_seed" in row for row in found.rows)
-    columns = [*COLUMNS, *(["train_seed"] if grouped else [])]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
-    writer.writerows({**run.row, "run_id": run.spec.run_id} for run in found.runs)
-    return text.getvalue()

@@ -11,7 +11,8 @@ from ..md.criteria import criterion
 from ..md.distribution import AVERAGE
 from ..survival.arrays import Estimate
 from ..survival.sensitivity import Point
-from .analysis import Analysis, settings
+from .analysis import Analysis
+from .export import settings
 
 Table = tuple[list[str], list[list[Any]]]
 SHOWN_RUNS: Final = 2000
