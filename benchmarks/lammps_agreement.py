@@ -43,7 +43,7 @@ from hardware import describe, write
 
 from nequip_decorr.md.criteria import Criteria
 from nequip_decorr.md.engines import get_engine
-from nequip_decorr.md.engines.lammps import COMMAND_VARIABLE, lammps_command
+from nequip_decorr.md.engines.lammps_command import COMMAND_VARIABLE, lammps_command
 from nequip_decorr.md.lammps.build import inspect_lammps, run_lammps
 from nequip_decorr.md.lammps.check import check_model
 from nequip_decorr.md.lammps.run_input import PLUGIN_VARIABLE, write_data

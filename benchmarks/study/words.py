@@ -8,8 +8,8 @@ from typing import Any, Final
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from nequip_decorr.survival.comparison import Comparison
-from nequip_decorr.survival.outcomes import Estimate
+from nequip_decorr.survival.arrays import Estimate
+from nequip_decorr.survival.verdict import Comparison
 
 from .analysis import Relation, Tables
 from .declared import HERE, STOCK
