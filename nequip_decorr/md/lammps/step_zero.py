@@ -17,12 +17,10 @@ from ...models.potential import (
     CompiledPotential,
     Evaluation,
 )
+from ...models.spec import ModelSpec
 from ..engines.base import StopSignal
 from ..engines.lammps_library import _Callback
-from ..spec import (
-    ModelSpec,
-    RunSpec,
-)
+from ..spec import RunSpec
 from .build import run_lammps
 from .run_input import write_data
 
