@@ -35,6 +35,12 @@ class Labelled(NamedTuple):
     labels: Tensor
     moments: Moments
 
+    @classmethod
+    def whole(cls, m: Moments) -> Labelled:
+        """Give all samples label 0."""
+        label = torch.zeros(1, dtype=torch.long, device=m.count.device)
+        return cls(label, Moments(*(t.unsqueeze(0) for t in m)))
+
 
 class _Gram(torch.autograd.Function):
     """``(X - s)^T (X - s)`` and the column sums of ``X - s``, with ``s`` held constant.
@@ -117,8 +123,9 @@ def merge_moments(parts: Iterable[Moments]) -> Moments:
 def merge_labelled(parts: Iterable[Labelled]) -> Labelled:
     """Merge parts that may hold different labels, in any order; differentiable."""
     parts = list(parts)
+    parts = [part for part in parts if len(part.labels)] or parts[:1]
     labels = torch.cat([part.labels for part in parts]).unique()
-    return Labelled(labels, merge_moments(_spread(part, labels) for part in parts if len(part[0])))
+    return Labelled(labels, merge_moments(_spread(part, labels) for part in parts))
 
 
 def _spread(part: Labelled, labels: Tensor) -> Moments:

@@ -132,7 +132,6 @@ PENALTIES: Final[dict[str, Callable[[Moments], Tensor]]] = {
 }
 
 
-
 def _measured(function: Callable[[Moments], Tensor], least: int) -> Callable[[Moments], Tensor]:
     """``function``, NaN where fewer than ``least`` channels vary or samples are fewer than two."""
 

@@ -167,9 +167,7 @@ def scalar_width(irreps: Any, width: int | None = None) -> int:
     return sum(multiplicity for multiplicity, irrep in irreps if irrep.l == 0)
 
 
-def usable_fields(
-    data: Mapping[str, Tensor], irreps: Mapping[str, Any] | None = None
-) -> list[str]:
+def usable_fields(data: Mapping[str, Tensor], irreps: Mapping[str, Any] | None = None) -> list[str]:
     """List the fields with scalar channels, and two channels or more, per edge or per atom."""
     graph = EDGE_INDEX in data and ATOM_TYPE in data
     rows = {data[EDGE_INDEX].shape[1], data[ATOM_TYPE].numel()} if graph else None
@@ -257,7 +255,9 @@ def resolve_blocks(width: int, block_size: int | None, num_blocks: int | None) -
                 f"but the field has {width} channels; give one of `block_size` and `num_blocks`"
             )
         return num_blocks, block_size
-    name, divisor = ("num_blocks", num_blocks or 1) if block_size is None else ("block_size", block_size)
+    name, divisor = (
+        ("num_blocks", num_blocks or 1) if block_size is None else ("block_size", block_size)
+    )
     if width % divisor:
         raise UserError(
             f"`{name}` {divisor} does not divide the field's {width} channels; "

@@ -25,6 +25,7 @@ from .loss_config import (
     loss_names,
     type_names,
 )
+from .metric import bind_irreps
 from .scheduler import (
     DecorrelationScheduler,
     schedulers,
@@ -48,6 +49,7 @@ class LossGuard(Callback):
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Check and attach before anything long begins."""
+        bind_irreps(pl_module)
         if stage != "fit" or not loss_names(pl_module):
             return
         terms = decorrelation_terms(pl_module)

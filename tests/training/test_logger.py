@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import CSVLogger
 from PIL import Image
 
 from nequip_decorr import CorrelationLogger
-from nequip_decorr.inspection.reading import read_features
+from nequip_decorr.features.fields import read_features
 from tests.helpers.training import (
     BLOCK,
     DECORRELATION,
@@ -237,7 +237,7 @@ def test_the_block_size_of_a_compiled_model_is_found():
     (model,) = build(config).model.values()
     features = read_features(model, output(3 * BLOCK), None, None)
     assert features.names == ("two_body", "layer_1", "layer_2")
-    assert features.blocks.shape == (3, 500, BLOCK)
+    assert features.values.shape == (3, 500, BLOCK)
 
 
 WRONG = [
@@ -256,5 +256,5 @@ def test_wrong_arguments(arguments, message):
 
 
 def test_a_wrong_field_is_an_error_in_the_first_validation(tmp_path):
-    with pytest.raises(ValueError, match=r"field 'x' .* cannot be inspected; .*'edge_features'"):
+    with pytest.raises(ValueError, match=r"field `x` is not in .*'edge_features'"):
         train(tmp_path, [CorrelationLogger(field="x")])
