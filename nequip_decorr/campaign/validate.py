@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from ..errors import Finding, UserError, did_you_mean
-from ..md.spec import Criteria
+from ..md.criteria import RENAMED, Criteria
 
 
 class CampaignError(UserError):
@@ -211,6 +211,7 @@ def read_criteria(data: Any, mistakes: Mistakes) -> Criteria:
         mistakes.add("criteria", data, "a mapping of criterion to value, or null to switch it off")
         return Criteria()
     known = {item.name: item for item in fields(Criteria)}
+    data = {RENAMED.get(name, name): value for name, value in data.items()}
     check_keys("criteria", data, known, mistakes)
     chosen: dict[str, Any] = {}
     for name, value in data.items():
@@ -222,12 +223,8 @@ def read_criteria(data: Any, mistakes: Mistakes) -> Criteria:
                 chosen[name] = None
             else:
                 mistakes.add(what, value, "a number; this one cannot be switched off")
-        elif name == "check_every":
-            chosen[name] = number(what, value, mistakes, least=1, whole=True)
-        elif name == "temperature_factor":
-            chosen[name] = number(what, value, mistakes, above=1)
-        elif name == "temperature_floor_K":
-            chosen[name] = number(what, value, mistakes, least=0)
         else:
-            chosen[name] = number(what, value, mistakes, above=0)
+            limits = {k: v for k, v in known[name].metadata.items() if k != "help"}
+            whole = isinstance(known[name].default, int)
+            chosen[name] = number(what, value, mistakes, whole=whole, **limits)
     return Criteria(**{k: v for k, v in chosen.items() if v is not None or data[k] is None})
