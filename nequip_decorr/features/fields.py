@@ -134,7 +134,7 @@ def read_field(
         UserError: the field is not in the output, is not a floating-point table, or has no scalar
             channels.
     """
-    known = (irreps or {}).get(field)
+    known: Any = (irreps or {}).get(field)
     if field not in data:
         fault = f"field `{field}` is not in the model's output"
     elif not _is_table(features := data[field]) or not features.is_floating_point():
