@@ -166,7 +166,7 @@ def _status(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from ..campaign.progress import count_text
-    from ..campaign.table import (
+    from ..campaign.store import (
         count,
         read_runs,
     )
@@ -185,7 +185,7 @@ def _model_table(rows: list[dict[str, Any]]) -> Any:
     from rich.table import Table
 
     from ..campaign.progress import count_text
-    from ..campaign.table import count
+    from ..campaign.store import count
 
     table = Table("model", "runs", "survived", "failed", "why", "other")
     for model in dict.fromkeys(row["model"] for row in rows):
@@ -249,8 +249,7 @@ def _example(args: argparse.Namespace) -> int:
 def _compare(args: argparse.Namespace) -> int:
     from itertools import combinations
 
-    from ..campaign.plan import read_plan
-    from ..campaign.table import read_runs
+    from ..campaign.store import read_plan, read_runs
     from ..survival.comparison import compare
 
     try:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from matplotlib.figure import Figure
 
-from ..campaign.table import COLUMNS
+from ..campaign.store import COLUMNS
 from ..files import write_atomic
 from ..html import png_bytes
 from ..style import model_styles

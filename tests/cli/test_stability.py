@@ -18,7 +18,7 @@ import pytest
 import yaml
 from ase.build import bulk
 
-from nequip_decorr.campaign.table import read_runs
+from nequip_decorr.campaign.store import read_runs
 from nequip_decorr.cli.main import main
 from nequip_decorr.datasets.siox import quartz
 from nequip_decorr.md.engines import available_engines
