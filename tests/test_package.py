@@ -29,16 +29,25 @@ def test_import_loads_nothing_heavy():
     assert not loaded & {"torch", "torchmetrics", "lightning", "ase", "numpy", "matplotlib"}
 
 
-def test_import_costs_less_than_20_ms():
+def test_import_costs_less_than_that_of_argparse():
+    """A ratio, so that a busy machine does not matter; `argparse` takes about 5 ms."""
     code = (
-        "import time; t = time.perf_counter(); import nequip_decorr; "
-        "print(1e3 * (time.perf_counter() - t))"
+        "import sys, time\n"
+        "import importlib, collections\n"
+        "times = []\n"
+        "for name in ('nequip_decorr', 'argparse'):\n"
+        "    start = time.process_time()\n"
+        "    __import__(name)\n"
+        "    times.append(time.process_time() - start)\n"
+        "print(times[0] / times[1])"
     )
-    costs = [
-        float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout)
+    command = [sys.executable, "-S", "-c", code]
+    env = {"PYTHONPATH": str(ROOT), "PATH": ""}
+    ratios = [
+        float(subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout)
         for _ in range(5)
     ]
-    assert min(costs) < 20
+    assert min(ratios) < 0.5
 
 
 def test_registered_as_a_nequip_extension():

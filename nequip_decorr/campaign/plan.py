@@ -24,6 +24,7 @@ from ..files import (
     write_atomic,
     write_json,
 )
+from ..md.criteria import RENAMED
 from ..md.spec import (
     ModelSpec,
     RunSpec,
@@ -154,6 +155,8 @@ def plan_campaign(
 def run_id(spec: RunSpec, model_hash: str, structure_hash: str) -> str:
     """A name people can read and file systems can hold, with a hash of all that matters."""
     data = {key: value for key, value in spec.to_dict().items() if key not in _NOT_IDENTITY}
+    old = {new: name for name, new in RENAMED.items()}
+    data["criteria"] = {old.get(name, name): x for name, x in data["criteria"].items()}
     data["model"] = [spec.model.name, model_hash]
     data["structure_hash"] = structure_hash
     parts = f"{slug(spec.model.name)}-{slug(spec.structure)}-{spec.temperature_K:g}K-s{spec.seed}"

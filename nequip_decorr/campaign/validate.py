@@ -6,7 +6,6 @@ is refused once, with the whole list.
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -16,10 +15,11 @@ from typing import Any
 
 import yaml
 
-from ..md.spec import Criteria
+from ..errors import Finding, UserError, did_you_mean
+from ..md.criteria import RENAMED, Criteria
 
 
-class CampaignError(ValueError):
+class CampaignError(UserError):
     """A campaign that cannot be run; the text lists every mistake found.
 
     Attributes:
@@ -51,6 +51,10 @@ class Mistakes:
     def warn(self, line: str) -> None:
         """Note something that is odd but allowed."""
         self.warnings.append(line)
+
+    def note(self, finding: Finding) -> None:
+        """Note a finding of a check."""
+        (self.lines if finding.severity == "error" else self.warnings).append(str(finding))
 
     def raise_if_any(self, source: str) -> None:
         """Raise :class:`CampaignError` if a mistake was noted."""
@@ -100,12 +104,6 @@ def load_yaml(path: Path, mistakes: Mistakes) -> dict[str, Any] | None:
         mistakes.add("campaign file", data, "a mapping with `models:`, `structures:`, ...")
         return None
     return data
-
-
-def did_you_mean(word: Any, allowed: Iterable[str]) -> str:
-    """`` (did you mean X?)``, or nothing when no name comes near."""
-    near = difflib.get_close_matches(str(word).lower(), list(allowed), n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def check_keys(
@@ -213,6 +211,7 @@ def read_criteria(data: Any, mistakes: Mistakes) -> Criteria:
         mistakes.add("criteria", data, "a mapping of criterion to value, or null to switch it off")
         return Criteria()
     known = {item.name: item for item in fields(Criteria)}
+    data = {RENAMED.get(name, name): value for name, value in data.items()}
     check_keys("criteria", data, known, mistakes)
     chosen: dict[str, Any] = {}
     for name, value in data.items():
@@ -224,12 +223,8 @@ def read_criteria(data: Any, mistakes: Mistakes) -> Criteria:
                 chosen[name] = None
             else:
                 mistakes.add(what, value, "a number; this one cannot be switched off")
-        elif name == "check_every":
-            chosen[name] = number(what, value, mistakes, least=1, whole=True)
-        elif name == "temperature_factor":
-            chosen[name] = number(what, value, mistakes, above=1)
-        elif name == "temperature_floor_K":
-            chosen[name] = number(what, value, mistakes, least=0)
         else:
-            chosen[name] = number(what, value, mistakes, above=0)
+            limits = {k: v for k, v in known[name].metadata.items() if k != "help"}
+            whole = isinstance(known[name].default, int)
+            chosen[name] = number(what, value, mistakes, whole=whole, **limits)
     return Criteria(**{k: v for k, v in chosen.items() if v is not None or data[k] is None})
