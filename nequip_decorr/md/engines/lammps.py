@@ -160,7 +160,11 @@ def _execute(
                     pass
                 if stop.requested:
                     process.terminate()
-                    process.wait(timeout=_PATIENCE_S)
+                    try:
+                        return process.wait(timeout=_PATIENCE_S)
+                    except subprocess.TimeoutExpired:
+                        process.kill()
+                        return process.wait()
                 if progress is not None and (step := _step(folder)) is not None:
                     progress(step)
         except BaseException:
