@@ -11,11 +11,7 @@ from types import TracebackType
 
 from filelock import FileLock, Timeout
 
-from ..files import (
-    is_disk_full,
-    read_json,
-    write_json,
-)
+from ..files import is_disk_full, read_json, write_json
 from .store import now
 
 

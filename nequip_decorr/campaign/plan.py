@@ -17,37 +17,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..errors import UserError
-from ..files import (
-    read_json,
-    sha256_file,
-    sha256_json,
-    write_atomic,
-    write_json,
-)
+from ..files import read_json, sha256_file, sha256_json, write_atomic, write_json
 from ..md.criteria import RENAMED
-from ..md.spec import (
-    ModelSpec,
-    RunSpec,
-)
-from ..md.start import (
-    extxyz_text,
-    start_frame,
-)
-from ..models.compiling import (
-    compile_model,
-    compile_target,
-    content_hash,
-    is_compiled,
-)
-from .schema import (
-    Campaign,
-    check_elements,
-)
-from .store import (
-    PLAN,
-    SCHEMA,
-    SPEC,
-)
+from ..md.spec import ModelSpec, RunSpec
+from ..md.start import extxyz_text, start_frame
+from ..models.compiling import compile_model, compile_target, content_hash, is_compiled
+from .schema import Campaign, check_elements
+from .store import PLAN, SCHEMA, SPEC
 from .validate import Mistakes
 
 # Where files lie, and how long one may wait, do not change what a run is.

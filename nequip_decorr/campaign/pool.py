@@ -27,28 +27,18 @@ Outcome = dict[str, Any]
 
 
 class WorkerDied(Exception):
-    """The process of a slot is gone.
-
-    Attributes:
-        exit_code: negative for a signal, ``None`` where it is not known.
-    """
+    """The process of a slot is gone; the text is how, or empty."""
 
     def __init__(self, exit_code: int | None) -> None:
-        self.exit_code = exit_code
         how = "" if exit_code is None else f" (exit code {exit_code})"
-        if exit_code is not None and exit_code < 0:
-            known = -exit_code in {int(number) for number in signal.Signals}
-            name = signal.Signals(-exit_code).name if known else "unknown"
-            how = f" (signal {-exit_code}, {name})"
+        with suppress(ValueError):
+            if exit_code is not None and exit_code < 0:
+                how = f" (signal {-exit_code}, {signal.Signals(-exit_code).name})"
         super().__init__(how)
 
 
 class WorkerHung(Exception):
-    """The process of a slot had not answered by its deadline, and was ended.
-
-    Attributes:
-        wall_s: how long it had worked.
-    """
+    """The process of a slot had not answered by its deadline, and was ended."""
 
     def __init__(self, wall_s: float) -> None:
         self.wall_s = wall_s

@@ -16,27 +16,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from ..files import (
-    is_disk_full,
-    read_json,
-    says_disk_full,
-    sha256_file,
-    write_json,
-)
-from ..md.spec import (
-    RunResult,
-    RunSpec,
-)
-from .store import (
-    MANIFEST,
-    SPEC,
-    decide,
-    file_sizes,
-    finished_manifest,
-    running_manifest,
-)
+from ..files import is_disk_full, read_json, says_disk_full, sha256_file, write_json
+from ..md.spec import RunResult, RunSpec
+from .store import MANIFEST, SPEC, decide, file_sizes, finished_manifest, running_manifest
+
+if TYPE_CHECKING:
+    from ..md.engines import Engine
 
 _RESERVE_BYTES: Final = 1 << 16
 _PROGRESS_S: Final = 1.0
@@ -44,16 +31,7 @@ _PROGRESS_S: Final = 1.0
 logger = logging.getLogger(__name__)
 
 
-class Engine(Protocol):
-    """What the runner needs of an engine."""
-
-    def run(
-        self, spec: RunSpec, folder: Path, progress: Callable[[int], None] | None = None
-    ) -> RunResult:
-        """Do the run, leave its record in ``folder`` and say how it ended."""
-
-
-EngineLookup = Callable[[str], Engine]
+EngineLookup = Callable[[str], "Engine"]
 
 
 def default_engine(name: str) -> Engine:
@@ -116,7 +94,8 @@ def execute_run(
         _probe(folder)
         _check_record(spec, folder, result)
     except BaseException as err:  # a calculator may call sys.exit, or raise what it likes
-        if isinstance(err, KeyboardInterrupt) and not _ctrl_c_is_ignored():
+        ctrl_c_is_ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        if isinstance(err, KeyboardInterrupt) and not ctrl_c_is_ignored:
             raise
         logger.debug("run %s", spec.run_id, exc_info=True)
         result = RunResult(
@@ -141,17 +120,8 @@ def end_run(
 ) -> dict[str, Any]:
     """Note how a run ended whose process is gone; it counts up to its last recorded step.
 
-    A run that is ``interrupted`` before its walltime is done again.
-
-    Args:
-        run_folder: folder of the run.
-        spec: the run.
-        status: how it ended.
-        message: why, in one line.
-        wall_s: how long the run took.
-
-    Returns:
-        As :func:`execute_run`.
+    One that is ``interrupted`` before its walltime is done again. Arguments are those of a
+    ``RunResult``, the return value is that of :func:`execute_run`.
     """
     last_step = _recorded_step(run_folder) if status == "interrupted" else 0
     result = RunResult(status, last_step, spec.criteria.check_every, message=message, wall_s=wall_s)
@@ -175,10 +145,6 @@ def _recorded_step(folder: Path) -> int:
         return int(read_record(folder)["step"][-1])
     except (OSError, ValueError, IndexError):
         return 0
-
-
-def _ctrl_c_is_ignored() -> bool:
-    return signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 def _begin(
@@ -247,7 +213,9 @@ def _finish(
         return outcome_of(result, disk_full)
     try:
         files = file_sizes(folder)
-        _sync(folder, files)
+        for name in files:
+            with (folder / name).open("rb") as file:
+                os.fsync(file.fileno())
         redo = result.status == "interrupted" and not _by_walltime(
             RunSpec.from_dict(manifest["spec"]), result
         )
@@ -266,15 +234,6 @@ def _by_walltime(spec: RunSpec, result: RunResult) -> bool:
     """Whether the walltime ended a run; a signal may end it too, sooner."""
     allowed_s = spec.walltime_s
     return result.status == "interrupted" and allowed_s is not None and result.wall_s >= allowed_s
-
-
-def _sync(folder: Path, files: dict[str, int]) -> None:
-    for name in files:
-        descriptor = os.open(folder / name, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def outcome_of(result: RunResult, disk_full: bool = False) -> dict[str, Any]:

@@ -18,37 +18,14 @@ from typing import Any, Final, Literal
 
 from ..files import read_json
 from ..md.signals import StopRequest
-from ..md.spec import (
-    RunResult,
-    RunSpec,
-)
+from ..md.spec import RunResult, RunSpec
 from .lock import CampaignLock
-from .plan import (
-    Shard,
-    plan_campaign,
-)
-from .pool import (
-    LocalPool,
-    WorkerDied,
-    WorkerHung,
-    available_cores,
-)
+from .plan import Shard, plan_campaign
+from .pool import LocalPool, WorkerDied, WorkerHung, available_cores
 from .progress import Watcher
-from .run import (
-    EngineLookup,
-    default_engine,
-    end_run,
-    execute_run,
-    outcome_of,
-)
+from .run import EngineLookup, default_engine, end_run, execute_run, outcome_of
 from .schema import Campaign
-from .store import (
-    MANIFEST,
-    damage,
-    decide,
-    read_runs,
-    write_runs,
-)
+from .store import MANIFEST, damage, decide, read_runs, write_runs
 
 POLL_S: Final = 0.5
 # Beyond the walltime, which the engine itself looks at between two steps.
@@ -138,10 +115,12 @@ def _default_workers(specs: list[RunSpec]) -> int:
 
 
 def _todo(runs: Path, specs: list[RunSpec], retry_errors: bool) -> list[RunSpec]:
+    mine = {spec.run_id for spec in specs}
+    for leftover in runs.glob(".old-*"):
+        if leftover.name.removeprefix(".old-").rpartition("-")[0] in mine:
+            shutil.rmtree(leftover, ignore_errors=True)
     found = []
     for spec in specs:
-        for leftover in runs.glob(f".old-{spec.run_id}-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
         folder = runs / spec.run_id
         manifest = read_json(folder / MANIFEST)
         damaged = manifest is not None and damage(manifest, folder) is not None
@@ -279,12 +258,13 @@ class _Session:
                     end_run(folder, spec, "interrupted", why)
             note = f"{len(lost)} runs under way were ended and will be done again."
             self.active.clear()
-        self._halt("signal", "")
-        if self.active:
-            note = f"{len(self.active)} runs may still be under way in the executor."
-        self.summary.message = (
+        else:
+            left = sum(not future.cancel() and not future.done() for future in self.active)
+            note = f"{left} runs may still be under way in the executor."
+        self._halt(
+            "signal",
             f"Stopped by {self.stop.name}; finished runs are kept. {note} Start the same command "
-            "again to go on."
+            "again to go on.",
         )
 
 

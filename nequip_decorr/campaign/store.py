@@ -20,14 +20,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from ..files import (
-    read_json,
-    write_atomic,
-)
-from ..md.spec import (
-    RunResult,
-    RunSpec,
-)
+from ..files import read_json, write_atomic
+from ..md.spec import RunResult, RunSpec
 
 SCHEMA: Final = 1
 PLAN: Final = "campaign.json"
