@@ -25,7 +25,7 @@ other stopped. A small campaign, two classical potentials on four copper atoms:
 >>> sorted({row["status"] for row in rows})
 ['survived']
 >>> stability.compare("copper", "emt", "soft").verdict
-'none'
+'inconclusive'
 >>> stability.report("copper").name
 'index.html'
 """
