@@ -26,15 +26,15 @@ MOVED = {
     "stability.campaign": "campaign.schema",
     "stability.criteria": "md.criteria",
     "stability.engines": "md.engines",
-    "stability.evidence": "report.evidence",
-    "stability.outcomes": "survival.outcomes",
+    "stability.evidence": "report.loading",
+    "stability.outcomes": "survival.arrays",
     "stability.plan": "campaign.plan",
     "stability.runner": "campaign.runner",
     "stability.spec": "md.spec",
     "stability.structure": "md.structure",
     "stability.survival": "survival.estimators",
-    "stability.table": "campaign.table",
-    "stability.worker": "campaign.worker",
+    "stability.table": "campaign.store",
+    "stability.worker": "campaign.run",
 }
 # Former modules whose names are packages now: their names are found in a module below.
 WITHIN = {"datasets": "datasets.siox", "features": "features.fields"}

@@ -114,7 +114,7 @@ def run_input(arguments: argparse.Namespace) -> int:
 
 def run_check(arguments: argparse.Namespace) -> int:
     """Print the comparison; the status says whether it agrees."""
-    from ..md.engines.lammps import lammps_command
+    from ..md.engines.lammps_command import lammps_command
     from ..md.lammps.build import command_words
     from ..md.lammps.check import check_model, render
     from ..md.lammps.run_input import plugin_from_environment

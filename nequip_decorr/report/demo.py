@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .. import html
-from ..campaign.table import read_runs
+from ..campaign.store import read_runs
 
 COLOURS: Final = {"stock": "#D55E00", "decorrelated": "#0072B2", "reference": "#555555"}
 SETS: Final = {

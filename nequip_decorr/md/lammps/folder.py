@@ -17,9 +17,8 @@ from ...errors import UserError
 from ...models.metadata import ModelInfo, read_metadata
 from ...structures import Structure, check_structure, read_structure
 from ..criteria import Criteria
-from ..engines.base import read_start
 from ..spec import RunSpec
-from ..start import extxyz_text, start_frame
+from ..start import extxyz_text, read_start, start_frame
 from .run_input import INCLUDES, Pair
 from .run_input import write_input as write_run_input
 from .scripts import run_script, slurm_script
@@ -172,7 +171,7 @@ def _write(
 
 def _write_templates(folder: Path, spec: RunSpec, elements: tuple[str, ...], pair: Pair) -> None:
     """The template with this run's values, and the data file: the engines' own input."""
-    write_run_input(spec, folder, read_start(spec), elements, pair)
+    write_run_input(spec, folder, read_start(spec.structure_file), elements, pair)
 
 
 def _plain(name: str) -> str:
