@@ -27,12 +27,9 @@ from ase.io import read
 from ase.md.nose_hoover_chain import NoseHooverChainNVT
 from ase.spacegroup import crystal
 
+from nequip_decorr.md.criteria import Criteria
 from nequip_decorr.md.engines import get_engine
-from nequip_decorr.md.spec import (
-    Criteria,
-    ModelSpec,
-    RunSpec,
-)
+from nequip_decorr.md.spec import ModelSpec, RunSpec
 from nequip_decorr.md.start import (
     extxyz_text,
     start_frame,
@@ -42,8 +39,8 @@ TEMPERATURE_K = 300.0
 OFF = Criteria(
     temperature_factor=None,
     contact_fraction=0.6,
-    energy_below_eV=1e6,
-    energy_above_eV=1e6,
+    energy_drop_eV_per_atom=1e6,
+    energy_rise_eV_per_atom=1e6,
     max_force_eV_per_A=1e6,
 )
 

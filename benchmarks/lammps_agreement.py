@@ -42,6 +42,7 @@ import numpy as np
 from ase.build import make_supercell
 from hardware import describe
 
+from nequip_decorr.md.criteria import Criteria
 from nequip_decorr.md.engines import get_engine
 from nequip_decorr.md.engines.lammps import (
     COMMAND_VARIABLE,
@@ -58,11 +59,7 @@ from nequip_decorr.md.lammps.run_input import (
     write_data,
 )
 from nequip_decorr.md.record import read_record
-from nequip_decorr.md.spec import (
-    Criteria,
-    ModelSpec,
-    RunSpec,
-)
+from nequip_decorr.md.spec import ModelSpec, RunSpec
 from nequip_decorr.md.start import (
     extxyz_text,
     start_frame,

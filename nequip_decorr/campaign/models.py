@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 from pydantic import BeforeValidator, Field
 
 from ..errors import UserError
+from ..md.spec import ModelSpec
 from ..models.compiling import (
     COMPILED,
     REFERENCES,
@@ -16,7 +17,6 @@ from ..models.compiling import (
     check_calculator,
     resolve_pair_coeff,
 )
-from ..md.spec import ModelSpec
 from .validate import Mistakes, NotAllowed, Strict, of_kind, one_of, validate
 
 FORMS: Final = (

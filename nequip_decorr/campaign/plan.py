@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from ..files import (
     write_atomic,
     write_json,
 )
+from ..md.criteria import RENAMED
 from ..md.spec import (
     ModelSpec,
     RunSpec,
@@ -37,7 +38,7 @@ from ..models.compiling import (
 )
 from .schema import (
     Campaign,
-    check_elements,
+    check_engine,
 )
 from .store import SCHEMA
 from .validate import Mistakes
@@ -69,7 +70,7 @@ def plan_campaign(
     hashes = {model.name: content_hash(model) for model in campaign.models}
     models = [_compiled(model, campaign, say) for model in campaign.models]
     mistakes = Mistakes()
-    check_elements(tuple(models), campaign.structures, mistakes)
+    mistakes.note(check_engine(models, campaign.structures, campaign.run))
     mistakes.raise_if_any(campaign.name)
 
     runs: list[dict[str, Any]] = []
@@ -105,6 +106,8 @@ def plan_campaign(
 def run_id(spec: RunSpec, model_hash: str, structure_hash: str) -> str:
     """A name people can read and file systems can hold, with a hash of all that matters."""
     data = {key: value for key, value in spec.to_dict().items() if key not in _NOT_IDENTITY}
+    old = {new: name for name, new in RENAMED.items()}
+    data["criteria"] = {old.get(name, name): x for name, x in data["criteria"].items()}
     data["model"] = [spec.model.name, model_hash]
     data["structure_hash"] = structure_hash
     parts = f"{slug(spec.model.name)}-{slug(spec.structure)}-{spec.temperature_K:g}K-s{spec.seed}"
@@ -152,12 +155,17 @@ def _resolved(campaign: Campaign) -> dict[str, Any]:
         "name": campaign.name,
         "models": [model.name for model in campaign.models],
         "structures": [
-            {"name": s.name, "source": s.source, "formula": str(s.atoms.symbols)}
+            {
+                "name": s.name,
+                "source": s.source,
+                "format": s.format,
+                "formula": str(s.atoms.symbols),
+            }
             for s in campaign.structures
         ],
         "temperatures_K": list(campaign.temperatures_K),
         "seeds": list(campaign.seeds),
         "device": campaign.device,
         "reference": campaign.reference,
-        "warnings": list(campaign.warnings),
+        "findings": [asdict(finding) for finding in campaign.findings],
     }

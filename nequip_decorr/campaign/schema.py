@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, cast
 
 from pydantic import BeforeValidator, ValidationInfo, create_model, model_validator
 
@@ -67,7 +67,7 @@ class _Criteria(Strict):
         for old in sorted(set(data) & set(RENAMED)):
             if RENAMED[old] in data:
                 raise UserError(f"{old} and {RENAMED[old]} are one; allowed: the second")
-            info.context.warn(
+            cast(Mistakes, info.context).warn(
                 f"criteria.{old} is now {RENAMED[old]}; the old name will go with the next release"
             )
         return {RENAMED.get(name, name): value for name, value in data.items()}
@@ -299,7 +299,9 @@ def _parse(
 def _run_fields(
     file: CampaignFile, models: Sequence[ModelSpec], mistakes: Mistakes
 ) -> dict[str, Any]:
-    run = {key: getattr(file, key) for key in _RUN_KEYS if key in file.model_fields_set}
+    run: dict[str, Any] = {
+        key: getattr(file, key) for key in _RUN_KEYS if key in file.model_fields_set
+    }
     run["criteria"] = Criteria(**file.criteria.model_dump())
     all_ase = bool(models) and all(model.kind == "ase" for model in models)
     run["engine"] = file.engine or ("ase" if all_ase else "lammps-library")

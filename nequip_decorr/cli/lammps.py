@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from ..md.criteria import RENAMED, Criteria
 from ..md.lammps.settings import (
     ENSEMBLES,
     PAIRS,
     RunSettings,
 )
-from ..md.spec import (
-    THERMOSTATS,
-    Criteria,
-)
-
-_BOUNDS = {
-    "temperature_factor": "multiple of the target temperature",
-    "contact_fraction": "fraction of the sum of the covalent radii",
-    "energy_below_eV": "eV per atom below the start",
-    "energy_above_eV": "eV per atom above the start",
-    "max_force_eV_per_A": "largest force component, eV/A",
-    "drift_eV_per_atom": "drift of the total energy (nve), eV per atom",
-}
+from ..md.spec import THERMOSTATS
 
 
 def add_parsers(subparsers: Any) -> None:
@@ -62,15 +51,14 @@ def _add_input(subparsers: Any) -> None:
     add("--lmp", default=default.lammps, help="LAMMPS executable")
     add("--plugin", type=Path, help="LAMMPS plugin that brings the pair style")
     bounds = parser.add_argument_group("when a run stops as failed (`off` switches one off)")
-    for name, what in _BOUNDS.items():
-        option = f"--{name.replace('_', '-')}"
-        value = getattr(default.criteria, name)
-        bounds.add_argument(option, dest=name, type=_bound, default=value, help=what)
-    bounds.add_argument("--temperature-floor-K", dest="temperature_floor_K", type=float,
-                        default=default.criteria.temperature_floor_K,
-                        help="the temperature bound is never below this, K")  # fmt: skip
-    bounds.add_argument("--check-every", type=int, default=default.criteria.check_every,
-                        help="steps between two checks")  # fmt: skip
+    old = {new: name for name, new in RENAMED.items()}
+    for item in fields(Criteria):
+        names = [item.name, old[item.name]] if item.name in old else [item.name]
+        text = item.metadata["help"] + (f" (old name: {names[1]})" if names[1:] else "")
+        kind = _bound if "None" in str(item.type) else type(item.default)
+        options = [f"--{name.replace('_', '-')}" for name in names]
+        value = getattr(default.criteria, item.name)
+        bounds.add_argument(*options, dest=item.name, type=kind, default=value, help=text)
     parser.set_defaults(run=run_input)
 
 
@@ -103,13 +91,7 @@ def _bound(text: str) -> float | None:
 
 def settings_from(arguments: argparse.Namespace) -> RunSettings:
     """The run that the command line asks for."""
-    bounds = {name: getattr(arguments, name) for name in _BOUNDS}
-    criteria = replace(
-        Criteria(),
-        **bounds,
-        temperature_floor_K=arguments.temperature_floor_K,
-        check_every=arguments.check_every,
-    )
+    criteria = Criteria(**{item.name: getattr(arguments, item.name) for item in fields(Criteria)})
     return RunSettings(
         ensemble=arguments.ensemble,
         pair=arguments.pair,

@@ -9,13 +9,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from ..md.criteria import target_temperature_K
+from ..md.criteria import CRITERIA
 from ..md.dynamics import (
     Displacement,
     Drift,
     energy_drift,
 )
-from ..md.spec import RunSpec
+from ..md.spec import RunSpec, target_temperature_K
 from ..survival.outcomes import Estimate
 from ..survival.sensitivity import (
     Point,
@@ -225,17 +225,10 @@ def bounds_as_run(specs: Sequence[RunSpec]) -> dict[str, float | None]:
     """Bound of each criterion that is on somewhere; ``None`` where runs differ."""
     found: dict[str, set[float]] = {}
     for spec in specs:
-        c = spec.criteria
-        bounds = {
-            "temperature": c.temperature_factor,
-            "contact": c.contact_fraction,
-            "energy": c.energy_below_eV if c.energy_below_eV is not None else c.energy_above_eV,
-            "force": c.max_force_eV_per_A,
-            "drift": c.drift_eV_per_atom if spec.ensemble == "nve" else None,
-        }
-        for name, bound in bounds.items():
-            if bound is not None:
-                found.setdefault(name, set()).add(bound)
+        for c in CRITERIA:
+            setting = c.setting(spec.criteria, spec.ensemble)
+            if setting is not None:
+                found.setdefault(c.name, set()).add(setting)
     return {name: values.pop() if len(values) == 1 else None for name, values in found.items()}
 
 

@@ -15,9 +15,9 @@ from ..html import (
     table,
     tag,
 )
+from ..md.criteria import criterion
 from ..md.distribution import AVERAGE
 from ..survival.sensitivity import Point
-from ..survival.summary import WORDS
 from .analysis import (
     Findings,
     bounds_as_run,
@@ -115,8 +115,8 @@ def sweep(found: Findings, pictures: Pictures) -> Html | None:
         "fail, so the band runs from failing there all the same to lasting to the end."
     )
     rows = [
-        [WORDS[p.criterion], f"x {p.scale:g}", "–" if p.bound is None else f"{p.bound:.3g}",
-         p.model, _range(p), p.failed, p.open, p.runs]
+        [criterion(p.criterion).label, f"x {p.scale:g}",
+         "–" if p.bound is None else f"{p.bound:.3g}", p.model, _range(p), p.failed, p.open, p.runs]
         for p in found.sweep
     ]  # fmt: skip
     header = ["criterion", "scale", "bound", "model", "mean stable time / ps", "failed", "unknown",
@@ -141,7 +141,7 @@ def runs(found: Findings) -> Html:
     """The run table."""
     rows = [
         [r["model"], r["structure"], f"{r['temperature_K']:g}", r["seed"],
-         WORDS[r["cause"]] if r["status"] == "failed" else r["status"],
+         criterion(r["cause"]).label if r["status"] == "failed" else r["status"],
          "–" if r["stable_time_ps"] is None else f"{r['stable_time_ps']:.4g}",
          f"{r['length_ps']:g}", r["message"]]
         for r in found.rows[:_SHOWN_RUNS]

@@ -11,9 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from ..md.spec import CAUSES
+from ..md.criteria import CAUSES, criterion
 from ..style import (
-    CAUSE_COLOURS,
     CUT,
     INK,
     SOFT,
@@ -25,7 +24,6 @@ from ..style import (
     style,
 )
 from ..survival.summary import (
-    WORDS,
     ModelSummary,
     Summary,
     spans_decades,
@@ -129,7 +127,7 @@ def cause_figure(summary: Summary) -> Figure:
             ax.set_ylabel("fraction of runs")
         for ax in axes[-1]:
             ax.set_xlabel(_time_label(summary))
-        keys = [Patch(color=CAUSE_COLOURS[c], label=WORDS[c]) for c in causes]
+        keys = [Patch(color=criterion(c).colour, label=criterion(c).label) for c in causes]
         keys.append(Patch(color=STABLE, label="still stable"))
         fig.legend(handles=keys, loc="outside lower center", ncols=min(4, len(keys)))
     return fig
@@ -220,7 +218,7 @@ def _stack(ax: Any, model: ModelSummary, horizon_ps: float) -> None:
         part = model.incidence[cause]
         row = np.searchsorted(part.time_ps, time, side="right") - 1
         top = base + np.where(row >= 0, part.incidence[np.maximum(row, 0)], 0.0)
-        ax.fill_between(time, base, top, step="post", color=CAUSE_COLOURS[cause], lw=0)
+        ax.fill_between(time, base, top, step="post", color=criterion(cause).colour, lw=0)
         if top[-1] - base[-1] > 0.07:
             middle = (top[-1] + base[-1]) / 2
             ax.text(

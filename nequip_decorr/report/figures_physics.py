@@ -10,10 +10,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ..md.criteria import CAUSES, criterion
 from ..md.distribution import AVERAGE
 from ..md.dynamics import Displacement
 from ..style import (
-    CAUSE_COLOURS,
     CUT,
     SOFT,
     figure,
@@ -22,7 +22,6 @@ from ..style import (
     style,
 )
 from ..survival.sensitivity import Point
-from ..survival.summary import WORDS
 from .evidence import (
     Key,
     StructureError,
@@ -32,13 +31,6 @@ Looks = Mapping[str, Mapping[str, Any]]
 _MAX_COLUMNS: Final = 4
 _MAX_OVERLAYS: Final = 4
 _MAX_LINES: Final = 60
-_UNITS: Final = {
-    "temperature": "x target",
-    "contact": "of covalent sum",
-    "energy": "eV/atom, below",
-    "force": "eV/A",
-    "drift": "eV/atom",
-}
 
 
 @dataclass(frozen=True)
@@ -106,8 +98,11 @@ def trace_figure(
         for name, ax in zip(rows, axes[:, 0], strict=True):
             ax.set_ylabel(titles[name])
             _view(ax, name, traces, limits.get(name, ()))
-        causes = [c for c in CAUSE_COLOURS if any(t.cause == c for t in traces)]
-        keys = [Line2D([], [], color=CAUSE_COLOURS[c], marker="X", label=WORDS[c]) for c in causes]
+        causes = [c for c in CAUSES if any(t.cause == c for t in traces)]
+        keys = [
+            Line2D([], [], color=criterion(c).colour, marker="X", label=criterion(c).label)
+            for c in causes
+        ]
         keys.append(Line2D([], [], color=CUT, label="did not fail"))
         keys.append(Line2D([], [], color=SOFT, ls=(0, (4, 3)), label="bound"))
         fig.legend(handles=keys, loc="outside lower center", ncols=min(5, len(keys)))
@@ -204,8 +199,8 @@ def sweep_figure(
         fig, axes = figure(9.6, 0.7 + 2.5 * rows, rows, columns, sharey=True)
         for ax in axes.flat[len(criteria) :]:
             ax.set_visible(False)
-        for ax, criterion in zip(axes.flat, criteria, strict=False):
-            mine = [p for p in points if p.criterion == criterion]
+        for ax, name in zip(axes.flat, criteria, strict=False):
+            mine = [p for p in points if p.criterion == name]
             for model in models:
                 line = [p for p in mine if p.model == model and p.rmst_low_ps is not None]
                 scale = [p.scale for p in line]
@@ -223,8 +218,8 @@ def sweep_figure(
                 )  # fmt: skip
             ax.axvline(1, color=SOFT, lw=1)
             ax.axvspan(1, 1.03 * max(p.scale for p in mine), color="#f3f5f7", lw=0, zorder=0)
-            _scale_axis(ax, criterion, mine)
-            ax.set_title(WORDS[criterion])
+            _scale_axis(ax, name, mine)
+            ax.set_title(criterion(name).label)
             if log:
                 ax.set_yscale("log")
                 ax.yaxis.set_major_formatter("{x:g}")
@@ -237,7 +232,7 @@ def sweep_figure(
     return fig
 
 
-def _scale_axis(ax: Any, criterion: str, points: Sequence[Point]) -> None:
+def _scale_axis(ax: Any, name: str, points: Sequence[Point]) -> None:
     ax.set_xscale("log")
     ax.minorticks_off()
     bounds = {p.scale: p.bound for p in points}
@@ -245,13 +240,13 @@ def _scale_axis(ax: Any, criterion: str, points: Sequence[Point]) -> None:
     texts = [f"x {s:g}" if bounds[s] is None else f"{bounds[s]:.3g}" for s in ticks]
     ax.set_xticks(ticks, texts)
     ax.set_xlim(min(bounds) / 1.03, max(bounds) * 1.03)
-    ax.set_xlabel(f"← stricter    bound ({_UNITS[criterion]})    looser →", fontsize=8.5)
+    ax.set_xlabel(f"← stricter    bound ({criterion(name).axis})    looser →", fontsize=8.5)
 
 
 def _trace(ax: Any, trace: Trace, values: np.ndarray | None) -> None:
     if values is None or not len(values):
         return
-    color = CAUSE_COLOURS.get(trace.cause or "", CUT)
+    color = criterion(trace.cause).colour if trace.cause else CUT
     ax.plot(trace.time_ps, values, color=color, lw=0.9, alpha=0.85, zorder=3 if trace.cause else 2)
     finite = np.flatnonzero(np.isfinite(values))
     if trace.cause and len(finite):

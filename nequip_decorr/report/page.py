@@ -14,8 +14,8 @@ from ..html import (
     table,
     tag,
 )
+from ..md.criteria import criterion
 from ..style import (
-    CAUSE_COLOURS,
     CUT,
     STABLE,
     model_styles,
@@ -23,7 +23,6 @@ from ..style import (
 from ..survival.comparison import Comparison
 from ..survival.outcomes import Estimate
 from ..survival.summary import (
-    WORDS,
     ModelSummary,
     deaths,
 )
@@ -120,7 +119,7 @@ def _claim(c: Comparison) -> tuple[str, str]:
 def _card(model: ModelSummary, color: str, is_reference: bool) -> Html:
     mean = model.rmst
     pieces = [("survived", model.counts["survived"], STABLE, "survived")]
-    pieces += [(c, n, CAUSE_COLOURS[c], WORDS[c]) for c, n in model.causes.items()]
+    pieces += [(c, n, criterion(c).colour, criterion(c).label) for c, n in model.causes.items()]
     pieces.append(("interrupted", model.counts["interrupted"], CUT, "cut short"))
     pieces = [piece for piece in pieces if piece[1]]
     bar = [tag("div", style=f"flex:{n};background:{c}", title=f"{w}: {n}") for _, n, c, w in pieces]
@@ -206,7 +205,7 @@ def _causes(found: Findings, pictures: Pictures) -> Html:
                 mine = [r for r in found.rows if r["model"] == m.name and r["cause"] == cause]
                 times = [r["stable_time_ps"] for r in mine]
                 at_end = m.incidence[cause].at(found.summary.horizon_ps)
-                rows.append([m.name, WORDS[cause], len(mine), f"{np.median(times):.3g}",
+                rows.append([m.name, criterion(cause).label, len(mine), f"{np.median(times):.3g}",
                              f"{min(times):.3g}", _percent(at_end)])  # fmt: skip
         header = ["model", "cause", "runs", "median time / ps", "first / ps",
                   f"incidence at {found.summary.horizon_ps:g} ps"]  # fmt: skip

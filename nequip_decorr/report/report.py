@@ -139,7 +139,10 @@ def trace_limits(found: Findings) -> dict[str, tuple[float, ...]]:
     }
     if 0 < len(heats) <= 2:
         limits["heat"] = tuple(sorted(heats))
-    windows = {(s.criteria.energy_below_eV, s.criteria.energy_above_eV) for s in found.specs}
+    windows = {
+        (s.criteria.energy_drop_eV_per_atom, s.criteria.energy_rise_eV_per_atom)
+        for s in found.specs
+    }
     if len(windows) == 1:
         below, above = windows.pop()
         ends = (None if below is None else -below, above)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ..md.spec import CAUSES
+from ..md.criteria import CAUSES, criterion
 from .comparison import (
     Comparison,
     compare,
@@ -42,7 +42,7 @@ class ModelSummary(Result):
     Attributes:
         name: of the model.
         counts: runs by status.
-        causes: failed runs by cause, in the order of :data:`~.spec.CAUSES`.
+        causes: failed runs by cause, in the order of :data:`~nequip_decorr.md.criteria.CAUSES`.
         rmst: mean stable time to the common horizon.
         median_ps: median stable time.
         survival_at: probability to be stable beyond a quarter, half and all of the horizon.
@@ -231,19 +231,8 @@ def deaths(model: ModelSummary) -> str:
     parts = [f"{model.counts['survived']} of {total} runs survived"]
     if failed:
         causes = sorted(model.causes.items(), key=lambda item: -item[1])
-        why = ", ".join(f"{count} {WORDS[cause]}" for cause, count in causes)
+        why = ", ".join(f"{count} {criterion(cause).label}" for cause, count in causes)
         parts.append(f"{failed} failed ({why})")
     if model.counts["interrupted"]:
         parts.append(f"{model.counts['interrupted']} cut short")
     return ", ".join(parts)
-
-
-WORDS: Final = {
-    "temperature": "overheated",
-    "contact": "atoms too close",
-    "energy": "energy out of range",
-    "force": "force too large",
-    "drift": "energy not conserved",
-    "nonfinite": "not a number",
-    "lost": "atoms lost",
-}

@@ -29,12 +29,9 @@ from nequip_decorr.campaign.schema import (
     load_campaign,
     parse_campaign,
 )
+from nequip_decorr.md.criteria import Criteria
 from nequip_decorr.md.engines import available_engines
-from nequip_decorr.md.spec import (
-    Criteria,
-    ModelSpec,
-    RunSpec,
-)
+from nequip_decorr.md.spec import ModelSpec, RunSpec
 from nequip_decorr.models.compiling import (
     compiled_metadata,
     content_hash,

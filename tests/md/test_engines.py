@@ -15,7 +15,7 @@ import pytest
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 
-from nequip_decorr.md.criteria import temperature_limit_K
+from nequip_decorr.md.criteria import Criteria, temperature_limit_K
 from nequip_decorr.md.engines import (
     available_engines,
     get_engine,
@@ -31,11 +31,7 @@ from nequip_decorr.md.record import (
     read_ring,
     read_trajectory,
 )
-from nequip_decorr.md.spec import (
-    Criteria,
-    ModelSpec,
-    RunSpec,
-)
+from nequip_decorr.md.spec import ModelSpec, RunSpec
 from nequip_decorr.md.start import (
     extxyz_text,
     start_frame,
@@ -52,8 +48,8 @@ DEFAULT = Criteria()
 ALONE = Criteria(
     temperature_factor=None,
     contact_fraction=None,
-    energy_below_eV=None,
-    energy_above_eV=None,
+    energy_drop_eV_per_atom=None,
+    energy_rise_eV_per_atom=None,
     max_force_eV_per_A=None,
     drift_eV_per_atom=None,
 )
@@ -189,7 +185,13 @@ def test_a_well_that_collapses_is_a_contact_of_its_pair(tmp_path, still, engine)
 def test_sinking_energy_at_a_normal_temperature_is_caught(tmp_path, still, engine):
     model = planted("sink", strength=0.013)
     spec = spec_of(
-        tmp_path, still, model, engine, 1.0, steps=200, criteria=replace(ALONE, energy_below_eV=1.0)
+        tmp_path,
+        still,
+        model,
+        engine,
+        1.0,
+        steps=200,
+        criteria=replace(ALONE, energy_drop_eV_per_atom=1.0),
     )
     result = run(spec, tmp_path)
     assert (result.cause, result.last_step, result.threshold) == ("energy", 77, -1.0)
@@ -200,7 +202,13 @@ def test_sinking_energy_at_a_normal_temperature_is_caught(tmp_path, still, engin
 def test_rising_energy_is_caught(tmp_path, still, engine):
     model = planted("sink", strength=-0.03)
     spec = spec_of(
-        tmp_path, still, model, engine, 1.0, steps=200, criteria=replace(ALONE, energy_above_eV=2.0)
+        tmp_path,
+        still,
+        model,
+        engine,
+        1.0,
+        steps=200,
+        criteria=replace(ALONE, energy_rise_eV_per_atom=2.0),
     )
     result = run(spec, tmp_path)
     assert (result.cause, result.last_step, result.threshold) == ("energy", 67, 2.0)

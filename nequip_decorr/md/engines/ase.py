@@ -18,18 +18,10 @@ from ...models.potential import (
     CompiledCalculator,
     CompiledPotential,
 )
-from ..criteria import (
-    CONTACT_CAP,
-    Contact,
-    State,
-    Violation,
-    closest_contact,
-    contact_violation,
-    evaluate,
-    num_outside,
-    target_temperature_K,
-)
+from ..contact import CONTACT_CAP, Contact, closest_contact, num_outside
+from ..criteria import Violation
 from ..findings import Finding
+from ..judge import State, contact_violation, evaluate
 from ..lammps.run_input import (
     pair_of,
     plugin_from_environment,
@@ -45,6 +37,7 @@ from ..spec import (
     ModelSpec,
     RunResult,
     RunSpec,
+    target_temperature_K,
 )
 from .ase_dynamics import (
     degrees_of_freedom,

@@ -12,9 +12,8 @@ from ase.md.md import MolecularDynamics
 from ase.md.nose_hoover_chain import IsotropicMTKNPT, NoseHooverChainNVT
 from ase.md.verlet import VelocityVerlet
 
-from ..criteria import target_temperature_K
 from ..lammps.run_input import template_name
-from ..spec import RunSpec
+from ..spec import RunSpec, target_temperature_K
 
 
 def degrees_of_freedom(spec: RunSpec, num_atoms: int) -> int:

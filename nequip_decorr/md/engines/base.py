@@ -117,12 +117,18 @@ def import_calculator(model: ModelSpec) -> Any:
 
 def check_elements(model: ModelSpec, structures: Mapping[str, Atoms]) -> list[Finding]:
     """Find structures with an element that the model does not know."""
+    known = type_names(model) if model.kind != "ase" else None
+    if known is None:
+        return []
     found = []
     for name, atoms in structures.items():
-        try:
-            model_types(model, atoms)
-        except ValueError as err:
-            found.append(Finding(f"structure {name!r}: {err}"))
+        if unknown := sorted(set(atoms.symbols) - set(known)):
+            found.append(
+                Finding(
+                    f"models.{model.name}: does not know {', '.join(unknown)} of structure "
+                    f"{name!r}; it knows {', '.join(known)}"
+                )
+            )
     return found
 
 

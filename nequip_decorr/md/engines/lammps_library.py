@@ -23,7 +23,7 @@ from ...models.potential import (
     CalculatorPotential,
     CompiledPotential,
 )
-from ..criteria import (
+from ..contact import (
     closest_contact,
     contact_radii_A,
 )

@@ -16,10 +16,7 @@ from ase.data import atomic_masses, atomic_numbers
 
 from ...models.compiling import compiled_metadata
 from ...resources import templates_dir
-from ..criteria import (
-    bounds,
-    contact_radii_A,
-)
+from ..judge import lammps_variables
 from ..spec import (
     ModelSpec,
     RunSpec,
@@ -83,8 +80,6 @@ def pair_of(model: ModelSpec, plugin: str | None = None) -> Pair:
 def variables(spec: RunSpec, atoms: Atoms, types: tuple[str, ...], pair: Pair) -> dict[str, str]:
     """Values of the templates' variables for a run, in their units."""
     criteria = spec.criteria
-    limit = {name: _number(bound) for name, bound in bounds(criteria, spec.ensemble).items()}
-    factor = criteria.temperature_factor
     given = {
         "data": "structure.data",
         "boundary": " ".join("p" if periodic else "f" for periodic in atoms.pbc),
@@ -101,21 +96,14 @@ def variables(spec: RunSpec, atoms: Atoms, types: tuple[str, ...], pair: Pair) -
         "thermostat_damping": _number(spec.thermostat_damping_fs),
         "barostat_damping": _number(spec.barostat_damping_fs),
         "check_every": str(criteria.check_every),
-        "temperature_factor": _number(OFF if factor is None else factor),
-        "temperature_floor": _number(criteria.temperature_floor_K),
-        "energy_below_max": limit["energy_below"],
-        "energy_above_max": limit["energy_above"],
-        "force_max": limit["force"],
-        "drift_max": limit["drift"],
         "record_every": str(spec.record_every),
         "trajectory_every": str(spec.trajectory_every),
         "ring_frames": str(spec.ring_frames),
     }
     if template_name(spec) == "in.ramp":
         given["ensemble"] = spec.ensemble
-    if criteria.contact_fraction is not None:
-        radii = contact_radii_A(types, criteria.contact_fraction)
-        given["radii"] = " ".join(map(_number, radii))
+    for name, numbers in lammps_variables(criteria, spec.ensemble, types).items():
+        given[name] = " ".join(map(_number, numbers))
     if spec.temperature_end_K is not None:
         given["temperature_end"] = _number(spec.temperature_end_K)
     if spec.pressure_end_GPa is not None:

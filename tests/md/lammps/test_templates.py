@@ -11,10 +11,8 @@ import numpy as np
 import pytest
 from ase import Atoms, units
 
-from nequip_decorr.md.criteria import (
-    contact_radii_A,
-    temperature_limit_K,
-)
+from nequip_decorr.md.contact import contact_radii_A
+from nequip_decorr.md.criteria import Criteria, temperature_limit_K
 from nequip_decorr.md.engines import (
     available_engines,
     get_engine,
@@ -31,11 +29,7 @@ from nequip_decorr.md.record import (
     read_ring,
     read_trajectory,
 )
-from nequip_decorr.md.spec import (
-    Criteria,
-    ModelSpec,
-    RunSpec,
-)
+from nequip_decorr.md.spec import ModelSpec, RunSpec
 from nequip_decorr.md.start import (
     extxyz_text,
     start_frame,
@@ -51,8 +45,8 @@ needs_pair_allegro = pytest.mark.skipif(
 OFF = Criteria(
     temperature_factor=None,
     contact_fraction=None,
-    energy_below_eV=None,
-    energy_above_eV=None,
+    energy_drop_eV_per_atom=None,
+    energy_rise_eV_per_atom=None,
     max_force_eV_per_A=None,
     drift_eV_per_atom=None,
 )
@@ -156,8 +150,8 @@ def test_the_templates_defaults_are_the_criterias(data, tersoff):
     assert default == {
         "temperature_factor": criteria.temperature_factor,
         "temperature_floor": criteria.temperature_floor_K,
-        "energy_below_max": criteria.energy_below_eV,
-        "energy_above_max": criteria.energy_above_eV,
+        "energy_below_max": criteria.energy_drop_eV_per_atom,
+        "energy_above_max": criteria.energy_rise_eV_per_atom,
         "force_max": criteria.max_force_eV_per_A,
         "drift_max": criteria.drift_eV_per_atom,
     }
@@ -225,7 +219,9 @@ def test_halt_by_contact_names_the_pair(tmp_path, quartz, sio_reference):
     assert shortest[-1] < bound <= shortest[-2]
 
 
-@pytest.mark.parametrize(("sign", "name"), [(1, "energy_above_eV"), (-1, "energy_below_eV")])
+@pytest.mark.parametrize(
+    ("sign", "name"), [(1, "energy_rise_eV_per_atom"), (-1, "energy_drop_eV_per_atom")]
+)
 def test_halt_by_energy(tmp_path, quartz, sio_reference, sign, name):
     if sign < 0:
         quartz.rattle(0.15, seed=1)
