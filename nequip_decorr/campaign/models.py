@@ -63,7 +63,7 @@ def _file(value: Any) -> str:
     return value
 
 
-_Arguments = Annotated[dict[Any, Any], of_kind(dict, "a mapping of argument to value")]
+_Arguments = Annotated[dict[Any, Any], of_kind(dict, "a mapping of argument to value", empty=True)]
 
 
 class _Lammps(Strict):

@@ -197,11 +197,11 @@ def one_of(allowed: Iterable[str]) -> Any:
     return BeforeValidator(read)
 
 
-def of_kind(kinds: type | tuple[type, ...], allowed: str) -> Any:
-    """A value of these types that is not empty."""
+def of_kind(kinds: type | tuple[type, ...], allowed: str, empty: bool = False) -> Any:
+    """A value of these types; an empty one only where that is said."""
 
     def read(value: Any) -> Any:
-        if not isinstance(value, kinds) or not value:
+        if not isinstance(value, kinds) or not (value or empty):
             raise NotAllowed(allowed)
         return value
 
