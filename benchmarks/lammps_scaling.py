@@ -65,7 +65,7 @@ from nequip_decorr.md.lammps.build import (
 from nequip_decorr.md.lammps.folder import read_structure
 from nequip_decorr.md.lammps.run_input import write_data
 from nequip_decorr.models.metadata import (
-    ModelMetadata,
+    ModelInfo,
     read_metadata,
 )
 
@@ -131,7 +131,7 @@ class Case:
 
     scaling: str
     name: str
-    model: ModelMetadata
+    model: ModelInfo
     ranks: int
     cells: tuple[int, int, int]
     steps: int
@@ -174,9 +174,7 @@ def cells_for(atoms: Atoms, wanted: int) -> tuple[int, int, int]:
     return a, b, c
 
 
-def cases(
-    models: dict[str, ModelMetadata], atoms: Atoms, options: argparse.Namespace
-) -> list[Case]:
+def cases(models: dict[str, ModelInfo], atoms: Atoms, options: argparse.Namespace) -> list[Case]:
     """Every run of the benchmark, without repeats."""
 
     def each(values: list[int]) -> dict[str, int]:

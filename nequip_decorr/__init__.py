@@ -6,9 +6,13 @@ NequIP imports this package whenever it is imported itself (entry point ``nequip
 
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING
 
+from . import _moved
 from ._version import __version__
+
+TYPE_CHECKING = False  # as type checkers read it; importing `typing` costs more than all the rest
+
+_moved.install()
 
 # Hydra looks for plugins in `hydra_plugins`, which an editable install hides from it; so the group
 # is registered by hand, and only where a command line names it, since Hydra is slow to import.

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Final
 from pydantic import BeforeValidator, Field
 
 from ..errors import UserError
-from ..md.spec import ModelSpec
 from ..models.compiling import (
     COMPILED,
     REFERENCES,
@@ -17,6 +16,7 @@ from ..models.compiling import (
     check_calculator,
     resolve_pair_coeff,
 )
+from ..models.spec import ModelSpec
 from .validate import Mistakes, NotAllowed, Strict, of_kind, one_of, validate
 
 FORMS: Final = (

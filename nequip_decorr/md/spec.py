@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
+from ..models.spec import ModelSpec
 from .criteria import Criteria
 
 Status = Literal["survived", "failed", "interrupted", "error"]
@@ -18,24 +19,6 @@ STATUSES: Final = ("survived", "failed", "interrupted", "error")
 ENSEMBLES: Final = ("nve", "nvt", "npt")
 THERMOSTATS: Final = ("nose-hoover", "langevin")
 ENGINES: Final = ("lammps", "lammps-library", "ase")
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """A potential to judge.
-
-    ``kind`` is ``nequip`` (a compiled ``.nequip.pt2``/``.nequip.pth``, a ``.ckpt`` or a package,
-    ``path``), ``lammps`` (a classical potential, ``pair_style`` and ``pair_coeff``), or ``ase``
-    (``calculator``, an importable ``module.Class``, with ``arguments``).
-    """
-
-    name: str
-    kind: Literal["nequip", "lammps", "ase"]
-    path: str | None = None
-    pair_style: str | None = None
-    pair_coeff: str | None = None
-    calculator: str | None = None
-    arguments: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

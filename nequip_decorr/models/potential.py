@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,8 +18,7 @@ from ase.geometry import complete_cell
 from ase.stress import full_3x3_to_voigt_6_stress
 from matscipy.neighbours import neighbour_list
 
-_PERIODIC: Final = frozenset({"pos", "edge_index", "atom_types", "cell", "edge_cell_shift"})
-_LOCAL: Final = frozenset({"pos", "edge_index", "atom_types"})
+from .metadata import LOCAL_INPUTS, PERIODIC_INPUTS, check_elements, read_info
 
 
 @dataclass(frozen=True)
@@ -69,34 +68,27 @@ class CompiledPotential:
         self.device = torch.device(device)
         self.type_names: tuple[str, ...] = tuple(self.metadata["type_names"])
         self.r_max_A = float(self.metadata["r_max"])
-        inputs = frozenset(str(self.metadata.get("nequip_aoti_inputs", "")).split()) or _PERIODIC
-        if inputs not in (_PERIODIC, _LOCAL):
+        inputs = (
+            frozenset(str(self.metadata.get("nequip_aoti_inputs", "")).split()) or PERIODIC_INPUTS
+        )
+        if inputs not in (PERIODIC_INPUTS, LOCAL_INPUTS):
             raise ValueError(
                 f"{path}: compiled for the inputs {sorted(inputs)}; allowed: compile targets "
                 "ase, pair_nequip or pair_allegro"
             )
-        self._ghosts = inputs == _LOCAL
+        self._ghosts = inputs == LOCAL_INPUTS
 
     def _own_device(self) -> str:
-        if self.path.name.endswith(".nequip.pt2"):
-            from .compiling import compiled_metadata
-
-            return compiled_metadata(self.path).get("AOTI_DEVICE_KEY", "cpu")
-        return "cpu"
+        return read_info(self.path).device or "cpu"
 
     def types_of(self, atoms: Atoms) -> np.ndarray:
         """Type indices ``[num_atoms]``.
 
         Raises:
-            ValueError: an element that the model does not know.
+            UserError: an element that the model does not know.
         """
+        check_elements(self.path.name, self.type_names, atoms.symbols)
         index = {name: i for i, name in enumerate(self.type_names)}
-        unknown = sorted(set(atoms.symbols) - set(index))
-        if unknown:
-            raise ValueError(
-                f"{self.path.name} does not know {', '.join(unknown)}; it knows "
-                f"{', '.join(self.type_names)}"
-            )
         return np.array([index[symbol] for symbol in atoms.symbols], dtype=np.int64)
 
     def evaluate(

@@ -201,7 +201,7 @@ def test_a_model_must_know_the_elements(folder: Path) -> None:
     assert expected in found
     (folder / "broken.nequip.pt2").write_bytes(b"PK not really")
     found = mistakes(folder, models={"m": "broken.nequip.pt2"})
-    assert any("not a compiled NequIP model" in line for line in found)
+    assert any("is a text file; allowed: a compiled model" in line for line in found)
 
 
 @pytest.mark.parametrize(
@@ -349,8 +349,8 @@ def test_type_names_without_running_a_models_code(tmp_path: Path) -> None:
     torch.save(plain, tmp_path / "a.ckpt")
     assert type_names(ModelSpec("m", "nequip", path=str(tmp_path / "a.ckpt"))) == ("Cu",)
     torch.save({**plain, "code": io.StringIO}, tmp_path / "b.ckpt")
-    assert type_names(ModelSpec("m", "nequip", path=str(tmp_path / "b.ckpt"))) is None
-    with pytest.raises(ValueError, match="not a checkpoint"):
+    assert type_names(ModelSpec("m", "nequip", path=str(tmp_path / "b.ckpt"))) == ("Cu",)
+    with pytest.raises(ValueError, match="is a text file; allowed: a compiled model"):
         (tmp_path / "c.ckpt").write_text("text")
         type_names(ModelSpec("m", "nequip", path=str(tmp_path / "c.ckpt")))
     assert type_names(ModelSpec("m", "lammps", pair_style="sw", pair_coeff="* * x.sw Si NULL")) == (

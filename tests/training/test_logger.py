@@ -212,22 +212,30 @@ def test_other_ranks_than_the_first_write_nothing(tmp_path, monkeypatch):
 
 
 def test_a_report_costs_little(tmp_path):
-    """Features of a usual width and the default bound: what one report adds to an epoch."""
+    """Features of a usual width and the default bound: what one report adds to an epoch.
+
+    Measured against one correlation matrix of all rows of a batch, so that a busy machine does not
+    matter.
+    """
     callback = CorrelationLogger(every_n_epochs=1)
     _, trainer = train(tmp_path, [], max_epochs=1)
     module = build({**module_config(), "model": {**model_config(), "num_scalar_features": 64}})
     trainer.state.fn, trainer.validating = "fit", True
     outputs = {"val_0_output": output(192, 30_000)}
     callback.on_validation_start(trainer, module)
-    start = time.perf_counter()
+    start = time.process_time()
     for k in range(50):
         callback.on_validation_batch_end(trainer, module, outputs, None, k)
-    batches = time.perf_counter() - start
+    batches = time.process_time() - start
     callback.on_validation_end(trainer, module)
-    total = time.perf_counter() - start
+    total = time.process_time() - start
     assert (tmp_path / "correlation" / "correlation.csv").is_file()
-    assert batches < 1.0
-    assert total < 5.0
+    start = time.process_time()
+    for _ in range(5):
+        torch.corrcoef(outputs["val_0_output"]["edge_features"].double().T)
+    matrix = (time.process_time() - start) / 5
+    assert batches < 8 * matrix
+    assert total < 40 * matrix
 
 
 def test_the_block_size_of_a_compiled_model_is_found():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from ...models.metadata import (
-    ModelMetadata,
+    ModelInfo,
     read_metadata,
 )
 from ...models.potential import (
@@ -66,7 +66,7 @@ class Agreement:
 class CheckReport:
     """What :func:`check_model` found."""
 
-    model: ModelMetadata
+    model: ModelInfo
     build: LammpsBuild
     num_atoms: int
     agreements: list[Agreement] = field(default_factory=list)
@@ -149,7 +149,7 @@ def evaluate_in_python(potential: CompiledPotential, atoms: Atoms) -> Evaluation
 
 
 def _check_executable(
-    model: ModelMetadata,
+    model: ModelInfo,
     atoms: Atoms,
     elements: Sequence[str],
     build: LammpsBuild,
@@ -178,7 +178,7 @@ def _check_executable(
 
 def _check_library(
     potential: CompiledPotential,
-    model: ModelMetadata,
+    model: ModelInfo,
     atoms: Atoms,
     reference: Evaluation,
 ) -> Agreement:
@@ -197,7 +197,7 @@ def render(report: CheckReport) -> None:
 
     console = Console(soft_wrap=True, highlight=False)
     build, model = report.build, report.model
-    elements = " ".join(model.type_names)
+    elements = " ".join(model.type_names or ())
     console.print(f"[bold]{model.path.name}[/]: {elements}, r_max {model.r_max_A:g} A, "
                   f"{model.dtype}, for {model.device or 'any device'}, "
                   f"pair_style {model.pair or 'none'}")  # fmt: skip

@@ -12,7 +12,7 @@ from ase import Atoms
 from ase.io import read
 
 from ...models.metadata import (
-    ModelMetadata,
+    ModelInfo,
     read_metadata,
 )
 from ..engines.base import read_start
@@ -61,7 +61,7 @@ def read_structure(path: str | Path) -> Atoms:
     return atoms
 
 
-def check_pair(model: ModelMetadata, pair: str) -> None:
+def check_pair(model: ModelInfo, pair: str) -> None:
     """Whether a model was compiled for a way into LAMMPS.
 
     Raises:
@@ -135,7 +135,7 @@ def write_input(
 
 def _write_templates(
     folder: Path,
-    model: ModelMetadata,
+    model: ModelInfo,
     elements: tuple[str, ...],
     spec: RunSpec,
     settings: RunSettings,
@@ -147,7 +147,7 @@ def _write_templates(
     return [path.name, "structure.data", *INCLUDES]
 
 
-def pair_for(model: ModelMetadata, elements: Sequence[str], settings: RunSettings) -> Pair:
+def pair_for(model: ModelInfo, elements: Sequence[str], settings: RunSettings) -> Pair:
     """The potential as the templates' variables, the model beside the input."""
     plugin = str(settings.plugin) if settings.plugin else None
     names = " ".join(elements)
@@ -158,9 +158,7 @@ def pair_for(model: ModelMetadata, elements: Sequence[str], settings: RunSetting
     return Pair(style, f"* * {model.path.name} {names}", plugin, newton)
 
 
-def _write_campaign(
-    folder: Path, model: ModelMetadata, name: str, settings: RunSettings
-) -> list[str]:
+def _write_campaign(folder: Path, model: ModelInfo, name: str, settings: RunSettings) -> list[str]:
     """A campaign of one run for the library engine, with the same physics as a template."""
     default = asdict(Criteria())
     campaign: dict[str, Any] = {

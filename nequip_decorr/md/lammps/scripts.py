@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...models.metadata import ModelMetadata
+from ...models.metadata import ModelInfo
 from .settings import RunSettings
 
 
@@ -18,7 +18,7 @@ def accelerator_flags(pair: str, device: str | None) -> str:
     return f"-k on {where} -sf kk -pk kokkos newton on neigh half"
 
 
-def run_script(settings: RunSettings, model: ModelMetadata) -> str:
+def run_script(settings: RunSettings, model: ModelInfo) -> str:
     """``run.sh``: runs the input, or with ``restart`` goes on from the newest restart file."""
     flags = accelerator_flags(settings.pair, model.device)
     lines = [
@@ -66,7 +66,7 @@ def library_script() -> str:
     )
 
 
-def slurm_script(settings: RunSettings, model: ModelMetadata) -> str:
+def slurm_script(settings: RunSettings, model: ModelInfo) -> str:
     """``slurm.sh``: an example to adapt; one rank per GPU, or per core on CPUs."""
     gpu = model.device == "cuda"
     ranks = settings.ranks

@@ -59,7 +59,7 @@ def test_elements_are_checked_before_anything_is_written(
     compiled_model: Path, tmp_path: Path
 ) -> None:
     write(tmp_path / "hfo2.xyz", Atoms("HfO2", cell=[5, 5, 5], pbc=True))
-    with pytest.raises(ValueError, match=r"the structure has \['Hf'\]"):
+    with pytest.raises(ValueError, match=r"the structure has Hf, which"):
         write_input(compiled_model, tmp_path / "hfo2.xyz", tmp_path / "run", RunSettings())
     assert not (tmp_path / "run").exists()
 
@@ -161,7 +161,7 @@ def test_command_line_says_what_is_wrong(
 ) -> None:
     write(tmp_path / "c.xyz", Atoms("C2", cell=[5, 5, 5], pbc=True))
     arguments = ["lammps-input", str(compiled_model), str(tmp_path / "c.xyz"), "--out", "x"]
-    with pytest.raises(SystemExit, match=r"lammps-input: the structure has \['C'\]"):
+    with pytest.raises(SystemExit, match=r"lammps-input: the structure has C, which"):
         main(arguments)
 
 
