@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from ..errors import InUseError
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -28,7 +30,7 @@ class CampaignLock:
         folder: campaign folder; it must exist.
 
     Raises:
-        RuntimeError: on entering, when another process holds the lock.
+        InUseError: on entering, when another process holds the lock.
 
     Attributes:
         supported: False after entering where the file system knows no locks; the caller should
@@ -49,7 +51,7 @@ class CampaignLock:
                 if err.errno in (errno.EWOULDBLOCK, errno.EACCES):
                     holder = self._holder()
                     self._file.close()
-                    raise RuntimeError(
+                    raise InUseError(
                         f"{self.path.parent}: another `stability run` works on this campaign "
                         f"({holder}). Wait for it, or stop it first."
                     ) from None

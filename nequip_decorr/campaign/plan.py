@@ -70,7 +70,8 @@ def plan_campaign(
     hashes = {model.name: content_hash(model) for model in campaign.models}
     models = [_compiled(model, campaign, say) for model in campaign.models]
     mistakes = Mistakes()
-    mistakes.note(check_engine(models, campaign.structures, campaign.run))
+    settings = {**campaign.run, "temperature_K": min(campaign.temperatures_K)}
+    mistakes.note(check_engine(models, campaign.structures, settings))
     mistakes.raise_if_any(campaign.name)
 
     runs: list[dict[str, Any]] = []

@@ -279,7 +279,8 @@ def _parse(
         mistakes.say("seeds, replicas: both are given; allowed: one of them")
     run = _run_fields(file, models, mistakes)
     reference = _reference(file.reference, models, structures, folder, mistakes)
-    _check(models, structures, run, mistakes)
+    coldest = {"temperature_K": min(file.temperatures_K)} if file.temperatures_K else {}
+    _check(models, structures, {**run, **coldest}, mistakes)
     mistakes.raise_if_any(source)
     chosen = Path(file.out or f"{name}_stability") if out is None else Path(out).absolute()
     return Campaign(
@@ -384,7 +385,8 @@ def check_engine(
     Args:
         models: compiled or not.
         structures: start structures.
-        run: the fields of :class:`~nequip_decorr.md.spec.RunSpec` that all runs share.
+        run: the fields of :class:`~nequip_decorr.md.spec.RunSpec` that all runs share, and the
+            lowest ``temperature_K``.
     """
     engine, frames = get_engine(run["engine"]), {s.name: s.atoms for s in structures}
     found: list[Finding] = []

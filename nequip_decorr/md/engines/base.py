@@ -16,7 +16,9 @@ import ase.io
 import numpy as np
 from ase import Atoms
 
-from ...models.compiling import type_names
+from ...errors import UserError
+from ...models.metadata import check_elements as check_types
+from ...models.metadata import type_names
 from ..findings import Finding
 from ..spec import (
     ModelSpec,
@@ -118,17 +120,12 @@ def import_calculator(model: ModelSpec) -> Any:
 def check_elements(model: ModelSpec, structures: Mapping[str, Atoms]) -> list[Finding]:
     """Find structures with an element that the model does not know."""
     known = type_names(model) if model.kind != "ase" else None
-    if known is None:
-        return []
     found = []
     for name, atoms in structures.items():
-        if unknown := sorted(set(atoms.symbols) - set(known)):
-            found.append(
-                Finding(
-                    f"models.{model.name}: does not know {', '.join(unknown)} of structure "
-                    f"{name!r}; it knows {', '.join(known)}"
-                )
-            )
+        try:
+            check_types(f"model {model.name!r}", known, atoms.symbols, name)
+        except UserError as err:
+            found.append(Finding(str(err)))
     return found
 
 
