@@ -208,7 +208,8 @@ class Campaign:
         """What would run and what the structures were read as, in a few lines."""
         steps = self.run["steps"]
         read = "\n".join(
-            f"  {s.name}: {len(s.atoms)} atoms, {s.atoms.symbols}, read as {s.format}"
+            f"  {s.name}: {s.atoms.get_chemical_formula()}, {len(s.atoms)} atoms, read as "
+            f"{s.format}"
             for s in self.structures
         )
         return (

@@ -70,12 +70,15 @@ def _read(
     entry = validate(_Entry, mapping, mistakes, what)
     if entry is None:
         return []
+    failed: list[str] = []
+    found: list[Structure] = []
     try:
         reading = Reading(entry.format, entry.elements, entry.units)
-        found = read_files(entry.file, folder, reading, name)
+        found = read_files(entry.file, folder, reading, name, failed)
     except UserError as err:
-        mistakes.say(f"{what}: {err}")
-        return []
+        failed.append(str(err))
+    for line in failed:
+        mistakes.say(f"{what}: {line}")
     return [replace(s, atoms=s.atoms.repeat(entry.repeat)) for s in found]
 
 

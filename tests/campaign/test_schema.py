@@ -315,6 +315,18 @@ def test_findings_are_kept_in_the_plan(folder: Path) -> None:
     )
 
 
+def test_every_file_of_a_glob_that_cannot_be_read_is_listed(folder: Path) -> None:
+    for name, text in (
+        ("x_empty", ""),
+        ("x_short", "3\nProperties=species:S:1:pos:R:3\nCu 0 0 0\n"),
+    ):
+        (folder / f"{name}.xyz").write_text(text)
+    found = mistakes(folder, structures="*.xyz")
+    assert len(found) == 2
+    assert "x_empty.xyz cannot be read: the file is empty" in found[0]
+    assert "x_short.xyz cannot be read as extxyz" in found[1]
+
+
 def test_a_lammps_file_takes_format_and_elements(folder: Path) -> None:
     dump = "ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n2\nITEM: BOX BOUNDS pp pp pp\n0 9\n0 9\n0 9\n"
     (folder / "t.dump").write_text(f"{dump}ITEM: ATOMS id type x y z\n1 1 0 0 0\n2 2 0 0 3\n")

@@ -320,6 +320,6 @@ def test_check_shows_what_was_read_and_what_the_engine_refuses(
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(data, sort_keys=False))
     assert main(["stability", "run", str(tmp_path / "c.yaml"), "--check"]) == 0
     said = capsys.readouterr()
-    assert "POSCAR: 32 atoms, Cu32, read as vasp" in said.out
-    assert "Cu1.5: 32 atoms, Cu32, read as extxyz" in said.out
+    assert "POSCAR: Cu32, 32 atoms, read as vasp" in said.out
+    assert "Cu1.5: Cu32, 32 atoms, read as extxyz" in said.out
     assert "criteria.energy_below_eV is now energy_drop_eV_per_atom" in said.err
