@@ -53,7 +53,6 @@ from nequip_decorr.md.lammps.build import (
     run_lammps,
 )
 from nequip_decorr.md.lammps.check import check_model
-from nequip_decorr.md.lammps.folder import read_structure
 from nequip_decorr.md.lammps.run_input import (
     PLUGIN_VARIABLE,
     write_data,
@@ -66,6 +65,7 @@ from nequip_decorr.md.start import (
 )
 from nequip_decorr.models.metadata import read_metadata
 from nequip_decorr.resources import templates_dir
+from nequip_decorr.structures import read_structure
 
 RESULTS = Path(__file__).parent / "results"
 TEMPERATURE_K = 2000.0
@@ -111,7 +111,7 @@ def compare_runs(
     name: str, path: Path, structure: Path, seed: int, every: int, steps: int, folder: Path
 ) -> Row:
     """One run by both engines."""
-    frame = start_frame(read_structure(structure), structure.stem, TEMPERATURE_K, seed)
+    frame = start_frame(read_structure(structure).atoms, structure.stem, TEMPERATURE_K, seed)
     moved = frame.copy()
     moved.positions += np.random.default_rng(seed).normal(0.0, NUDGE_A, moved.positions.shape)
     starts = {"start": frame, "moved": moved}
@@ -167,7 +167,7 @@ def ranks(
     """Energies of every step on one rank and on more, of a cell doubled twice."""
     model = read_metadata(path)
     for structure in structures:
-        atoms = make_supercell(read_structure(structure), np.diag([2, 2, 1]))
+        atoms = make_supercell(read_structure(structure).atoms, np.diag([2, 2, 1]))
         frame = start_frame(atoms, structure.stem, RANKS_TEMPERATURE_K, 1)
         elements = model.lammps_types(atoms)
         energies: dict[int, np.ndarray] = {}

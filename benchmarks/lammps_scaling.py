@@ -62,12 +62,12 @@ from nequip_decorr.md.lammps.build import (
     inspect_lammps,
     run_lammps,
 )
-from nequip_decorr.md.lammps.folder import read_structure
 from nequip_decorr.md.lammps.run_input import write_data
 from nequip_decorr.models.metadata import (
     ModelInfo,
     read_metadata,
 )
+from nequip_decorr.structures import read_structure
 
 RESULTS = Path(__file__).parent / "results" / "lammps_scaling.csv"
 
@@ -343,7 +343,7 @@ def main() -> None:
     for entry in options.model:
         name, _, path = entry.partition("=")
         models[name] = read_metadata(path)
-    atoms = read_structure(options.structure) if options.structure else default_structure()
+    atoms = read_structure(options.structure).atoms if options.structure else default_structure()
     options.elements = next(iter(models.values())).lammps_types(atoms)
     version = inspect_lammps(options.lmp, options.plugin).version
 

@@ -22,7 +22,7 @@ if any(argument.lstrip("+~").startswith("decorr") for argument in sys.argv[1:]):
 _PUBLIC = {
     "FeatureDecorrelation": "training.term",
     "FeatureCorrelation": "training.monitor",
-    "DecorrelationScheduler": "training.scheduler",
+    "DecorrelationScheduler": "training.callbacks",
     "TapFeatures": "features.taps",
     "CorrelationLogger": "training.logger",
     "Inspection": "inspection.result",
@@ -49,9 +49,9 @@ if TYPE_CHECKING:
         inspect_features,
         inspect_model,
     )
+    from .training.callbacks import DecorrelationScheduler
     from .training.logger import CorrelationLogger
     from .training.monitor import FeatureCorrelation
-    from .training.scheduler import DecorrelationScheduler
     from .training.term import FeatureDecorrelation
 
 

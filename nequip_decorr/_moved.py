@@ -22,7 +22,7 @@ MOVED = {
     "metric": "training.metric",
     "model": "features.taps",
     "monitor": "training.monitor",
-    "schedule": "training.scheduler",
+    "schedule": "training.callbacks",
     "stability.campaign": "campaign.schema",
     "stability.criteria": "md.criteria",
     "stability.engines": "md.engines",

@@ -51,12 +51,15 @@ WRONG = [
     ({"start": 0, "end": 1, "shape": "exponential"}, "needs `start` and `end` above 0"),
     ({"start": 0.1, "end": 1, "shape": "constant"}, "shape `constant` holds `start`"),
     ({"start": 0.1, "interval": "batch"}, r"`interval` must be one of \['step', 'epoch'\]"),
-    ({"start": 0.1, "unit": "steps"}, r"`unit` must be one of \['fraction', 'epoch'\]"),
+    (
+        {"start": 0.1, "unit": "steps"},
+        r"`unit` must be one of \['fraction', 'epoch', 'step', 'time'\]",
+    ),
     ({"start": 0.1, "metric": ""}, "`metric` must be the name of a term"),
-    ({"share": 1.0}, "`share` must be between 0 and 1, both excluded, got 1.0"),
-    ({"share": 0.1, "start": 1.0}, r"takes no \['start'\]"),
-    ({"share": 0.1, "bounds": [2.0, 1.0]}, "`bounds` must be"),
-    ({"share": 0.1, "smoothing": 1.0}, r"`smoothing` must be in \[0, 1\), got 1.0"),
+    ({"target_share": 1.0}, "`target_share` must be between 0 and 1, both excluded, got 1.0"),
+    ({"target_share": 0.1, "start": 1.0}, r"takes no \['start'\]"),
+    ({"target_share": 0.1, "coeff_bounds": [2.0, 1.0]}, "`coeff_bounds` must be"),
+    ({"target_share": 0.1, "ema_decay": 1.0}, r"`ema_decay` must be in \[0, 1\), got 1.0"),
 ]
 
 
@@ -69,15 +72,16 @@ def test_wrong_arguments(arguments, message):
 class Module:
     """What the scheduler sees of a training module."""
 
-    def __init__(self, *more):
+    def __init__(self, *more, coeff=1.0):
         terms = ("decorrelation", *more)
+        self.coeff = coeff
         self.config = {
             "_target_": "nequip.train.EnergyForceLoss",
             "coeffs": {"total_energy": 1.0, "forces": 3.0},
             "extra_metrics": [
                 {
                     "name": name,
-                    "coeff": 0.5,
+                    "coeff": coeff,
                     "metric": {"_target_": "nequip_decorr.FeatureDecorrelation"},
                 }
                 for name in terms
@@ -87,7 +91,7 @@ class Module:
         self.loss = EnergyForceLoss(
             coeffs=self.config["coeffs"],
             extra_metrics=[
-                {"name": name, "coeff": 0.5, "metric": FeatureDecorrelation()} for name in terms
+                {"name": name, "coeff": coeff, "metric": FeatureDecorrelation()} for name in terms
             ],
         )
         self.model = {"sole_model": SimpleNamespace(type_names=["Si", "O"])}
@@ -115,7 +119,7 @@ def ratios(module):
 
 
 def test_coefficient_means_what_it_means_in_the_config():
-    module = Module()
+    module = Module(coeff=0.5)
     scheduler = DecorrelationScheduler(start=0.5)
     before = ratios(module)
     scheduler.setup(trainer(), module, "fit")
@@ -167,14 +171,17 @@ def test_two_terms_each_follow_their_own_schedule():
 def test_a_loss_of_scheduled_terms_alone_is_an_error():
     module, only = Module(), trainer()
     scheduler = DecorrelationScheduler(start=0.1)
-    only.callbacks = [scheduler, *(DecorrelationScheduler(n, start=1.0) for n in module.loss)]
+    only.callbacks = [
+        scheduler,
+        *(DecorrelationScheduler(n, start=1.0, shape="constant") for n in module.loss),
+    ]
     with pytest.raises(ValueError, match="every term of the loss has a schedule"):
         scheduler.setup(only, module, "fit")
 
 
 def test_share_is_held():
     module = Module()
-    scheduler = DecorrelationScheduler(share=0.2, bounds=(0.0, 100.0), smoothing=0.0)
+    scheduler = DecorrelationScheduler(target_share=0.2, coeff_bounds=(0.0, 100.0), ema_decay=0.0)
     scheduler.setup(trainer(), module, "fit")
     module.loss.metrics_values_step = {
         "per_atom_energy_mse": 0.5, "forces_mse": 0.1, "decorrelation": 0.3,
@@ -187,7 +194,7 @@ def test_share_is_held():
 
 def test_share_stays_within_bounds_and_survives_a_checkpoint():
     module = Module()
-    scheduler = DecorrelationScheduler(share=0.5, bounds=(0.1, 2.0), smoothing=0.9)
+    scheduler = DecorrelationScheduler(target_share=0.5, coeff_bounds=(0.1, 2.0), ema_decay=0.9)
     scheduler.setup(trainer(), module, "fit")
     scheduler.on_train_batch_start(trainer(0), module, None, 0)
     assert module.logged["decorrelation_coeff/decorrelation"] == 0.1
@@ -196,7 +203,7 @@ def test_share_stays_within_bounds_and_survives_a_checkpoint():
     }  # fmt: skip
     scheduler.on_train_batch_start(trainer(1), module, None, 0)
     assert module.logged["decorrelation_coeff/decorrelation"] == 2.0
-    other = DecorrelationScheduler(share=0.5, bounds=(0.1, 2.0), smoothing=0.9)
+    other = DecorrelationScheduler(target_share=0.5, coeff_bounds=(0.1, 2.0), ema_decay=0.9)
     other.load_state_dict(scheduler.state_dict())
     assert other.state_dict() == scheduler.state_dict()
     assert other.state_key == scheduler.state_key == "DecorrelationScheduler[decorrelation]"

