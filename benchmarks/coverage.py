@@ -25,15 +25,10 @@ import numpy as np
 from rich.progress import track
 from scipy.stats import binomtest
 
-from nequip_decorr.survival.comparison import (
-    Comparison,
-    compare,
-)
-from nequip_decorr.survival.estimators import (
-    Estimate,
-    outcomes,
-    survival_at,
-)
+from nequip_decorr.survival.arrays import Estimate, run_arrays
+from nequip_decorr.survival.comparison import compare
+from nequip_decorr.survival.estimators import survival_at
+from nequip_decorr.survival.verdict import Comparison
 
 LENGTH_PS = 10.0
 AT_PS = 5.0
@@ -166,14 +161,14 @@ def tally(
         holds("rmst", Estimate(c.rmst_a.rmst_ps, c.rmst_a.low_ps, c.rmst_a.high_ps), a)
         holds("difference", c.difference_ps, b - a)
         holds("ratio", c.ratio, b / a)
-        runs = outcomes([row for row in rows if row["model"] == "A"], clusters(scenario))
+        runs = run_arrays([row for row in rows if row["model"] == "A"], clusters(scenario))
         labels = np.column_stack([runs.columns[name] for name in clusters(scenario)])
         at = survival_at(runs.time_ps, runs.failed, AT_PS, cluster=labels)
         if np.isfinite(at.value):
             holds("survival_at_5ps", at, survival_a)
         if scenario.ratio == 1:
             add("test_rejects", c.permutation.p_value < 0.05)
-            add("verdict_for_one", c.verdict in ("a", "b"))
+            add("verdict_for_one", c.verdict in ("a_better", "b_better"))
     return hits
 
 

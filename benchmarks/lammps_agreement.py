@@ -44,7 +44,7 @@ from hardware import describe
 
 from nequip_decorr.md.criteria import Criteria
 from nequip_decorr.md.engines import get_engine
-from nequip_decorr.md.engines.lammps import (
+from nequip_decorr.md.engines.lammps_command import (
     COMMAND_VARIABLE,
     lammps_command,
 )

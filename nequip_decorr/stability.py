@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from .campaign.progress import Watcher
     from .campaign.runner import Summary
     from .campaign.schema import Campaign
-    from .survival.comparison import Comparison
+    from .survival.verdict import Comparison
 
 __all__ = ["compare", "load", "read", "report", "run"]
 # Modules of the former package of this name are found below it: `_moved.py`.

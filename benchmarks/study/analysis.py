@@ -10,20 +10,18 @@ from typing import Any, Final
 import numpy as np
 from scipy import stats
 
-from nequip_decorr.survival.comparison import (
-    Comparison,
-    compare,
+from nequip_decorr.survival.arrays import (
+    Estimate,
+    run_arrays,
 )
+from nequip_decorr.survival.comparison import compare
 from nequip_decorr.survival.estimators import (
     Rmst,
     SurvivalCurve,
     kaplan_meier,
     rmst,
 )
-from nequip_decorr.survival.outcomes import (
-    Estimate,
-    outcomes,
-)
+from nequip_decorr.survival.verdict import Comparison
 
 Row = dict[str, Any]
 CLUSTERS: Final = ("train_seed", "structure")
@@ -103,7 +101,7 @@ def curve(runs: Sequence[Row]) -> SurvivalCurve:
 
 
 def _clustered(runs: Sequence[Row]) -> tuple[Any, np.ndarray]:
-    data = outcomes(runs, CLUSTERS)
+    data = run_arrays(runs, CLUSTERS)
     codes = [np.unique(data.columns[c], return_inverse=True)[1].ravel() for c in CLUSTERS]
     return data, np.stack(codes, axis=1)
 

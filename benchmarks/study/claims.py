@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from nequip_decorr.survival.comparison import Comparison
+from nequip_decorr.survival.verdict import Comparison
 
 from .analysis import CORRELATION, TIME, Relation, Tables, against, error_ratio, over, survivors
 from .declared import HFO2, STOCK, Study

@@ -21,7 +21,7 @@ from nequip_decorr.datasets.siox import (
     remove_oxygens,
     sample,
 )
-from nequip_decorr.report.evidence import load_runs
+from nequip_decorr.report.loading import load_runs
 from nequip_decorr.structures import read_structure
 
 from . import hfo2

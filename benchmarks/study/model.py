@@ -29,7 +29,7 @@ from nequip_decorr.campaign.runner import run_campaign
 from nequip_decorr.campaign.schema import parse_campaign
 from nequip_decorr.files import write_atomic
 from nequip_decorr.inspection.evaluate import evaluate_files
-from nequip_decorr.report.evidence import (
+from nequip_decorr.report.loading import (
     load_runs,
     structure_errors,
 )

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from nequip_decorr.survival.outcomes import Estimate
+from nequip_decorr.survival.arrays import Estimate
 
 from .analysis import (
     BARRIER,

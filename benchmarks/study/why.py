@@ -23,7 +23,7 @@ from nequip_decorr.inspection.evaluate import (
     load_model,
     outputs,
 )
-from nequip_decorr.report.evidence import load_runs
+from nequip_decorr.report.loading import load_runs
 
 from .data import labelled
 

@@ -7,8 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from nequip_decorr.survival.comparison import Comparison
-from nequip_decorr.survival.outcomes import Estimate
+from nequip_decorr.survival.arrays import Estimate
+from nequip_decorr.survival.verdict import Comparison
 
 from .analysis import Relation, Tables
 from .declared import STOCK

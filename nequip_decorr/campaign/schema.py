@@ -7,163 +7,29 @@ relative to the file. The keys are listed in ``docs/stability.md`` and, with com
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final, cast
+from typing import Any, Final
 
-from pydantic import BeforeValidator, ValidationInfo, create_model, model_validator
-
-from ..errors import Finding, UserError, did_you_mean
-from ..md.criteria import RENAMED, Criteria
+from ..errors import Finding, did_you_mean
+from ..md.criteria import Criteria
 from ..md.engines import available_engines, get_engine
-from ..md.spec import ENGINES, ENSEMBLES, THERMOSTATS, ModelSpec
+from ..md.spec import ModelSpec
 from ..structures import Structure, check_structure
-from .models import FORMS, read_models
+from .keys import DEFAULT_MODE, KEYS, MODES, REQUIRED, CampaignFile, Ramp
+from .models import read_models
 from .structures import read_structures
-from .validate import (
-    CampaignError,
-    Count,
-    Finite,
-    Mistakes,
-    NotAllowed,
-    Positive,
-    Strict,
-    check_keys,
-    duration_s,
-    load_yaml,
-    number,
-    of_kind,
-    one_of,
-    one_or_more,
-    validate,
-)
+from .validate import CampaignError, Mistakes, check_keys, validate
+from .yaml_file import load_yaml
 
-__all__ = ["MODES", "Campaign", "CampaignError", "load_campaign", "parse_campaign"]
+__all__ = ["KEYS", "MODES", "Campaign", "CampaignError", "load_campaign", "parse_campaign"]
 
-# What a mode sets; each may be set by its own key as well.
-MODES: Final[dict[str, dict[str, Any]]] = {
-    "quick": {"length_ps": 1.0, "replicas": 1, "record_every": 10, "trajectory_every": 50},
-    "standard": {"length_ps": 10.0, "replicas": 3, "record_every": 10, "trajectory_every": 100},
-    "full": {"length_ps": 100.0, "replicas": 10, "record_every": 50, "trajectory_every": 1000},
-}
-DEFAULT_MODE: Final = "standard"
 # Keys that are fields of a run; RunSpec has the default of one that is not given.
 _RUN_KEYS: Final = (
     *("ensemble", "thermostat", "timestep_fs", "thermostat_damping_fs", "barostat_damping_fs"),
     *("pressure_GPa", "record_every", "trajectory_every", "ring_frames", "lammps_command"),
 )
-
-
-class _Criteria(Strict):
-    """``criteria:``, where ``null`` switches a criterion off."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_null(cls, data: Any, info: ValidationInfo) -> Any:
-        if not isinstance(data, dict):
-            raise NotAllowed("a mapping of criterion to value, or null to switch it off")
-        for old in sorted(set(data) & set(RENAMED)):
-            if RENAMED[old] in data:
-                raise UserError(f"{old} and {RENAMED[old]} are one; allowed: the second")
-            cast(Mistakes, info.context).warn(
-                f"criteria.{old} is now {RENAMED[old]}; the old name will go with the next release"
-            )
-        return {RENAMED.get(name, name): value for name, value in data.items()}
-
-
-def _criterion(item: Any) -> Any:
-    limits = {key: value for key, value in item.metadata.items() if key in ("above", "least")}
-    read = number(**limits, whole=isinstance(item.default, int)).func
-
-    def check(value: Any) -> Any:
-        if value is None and "None" not in str(item.type):
-            raise NotAllowed("a number; this one cannot be switched off")
-        return None if value is None else read(value)
-
-    return (Annotated[Any, BeforeValidator(check)], item.default)
-
-
-CriteriaOverrides: Any = create_model(
-    "CriteriaOverrides", __base__=_Criteria, **{f.name: _criterion(f) for f in fields(Criteria)}
-)
-
-
-class _Ramp(Strict):
-    temperature_end_K: Positive | None = None
-    pressure_end_GPa: Finite | None = None
-
-
-class _Protocol(Strict):
-    ramp: _Ramp | None = None
-
-
-def _protocol(value: Any) -> Any:
-    if value == "constant":
-        return {}
-    if not (isinstance(value, dict) and list(value) == ["ramp"] and value["ramp"]
-            and isinstance(value["ramp"], dict)):  # fmt: skip
-        raise NotAllowed(
-            "constant, or {ramp: {temperature_end_K: T}} or {ramp: {pressure_end_GPa: P}}"
-        )
-    return value
-
-
-def _command(value: Any) -> Any:
-    words = shlex.split(value) if isinstance(value, str) else value
-    if not (isinstance(words, (list, tuple)) and words and all(isinstance(w, str) for w in words)):
-        raise NotAllowed("a command, as a text or a list of words")
-    return tuple(words)
-
-
-def _device(value: Any) -> Any:
-    if not isinstance(value, str) or value.split(":")[0] not in ("cpu", "cuda"):
-        raise NotAllowed("cpu, cuda or cuda:N")
-    return value
-
-
-_REQUIRED: Final = {
-    "models": f"a mapping of name to model; a model is {FORMS}",
-    "structures": "a file, a list of files, or a mapping of name to file",
-    "temperatures_K": "a finite number above 0, or a list of them",
-}
-
-
-class CampaignFile(Strict):
-    """The keys of a campaign file. Models and structures are read one by one after it."""
-
-    name: Annotated[str | None, of_kind(str, "a text")] = None
-    models: Annotated[dict[Any, Any], of_kind(dict, _REQUIRED["models"])] = {}  # noqa: RUF012
-    structures: Annotated[Any, of_kind((str, list, dict), _REQUIRED["structures"])] = None
-    temperatures_K: Annotated[tuple[Positive, ...], one_or_more("a finite number above 0")] = ()
-    mode: Annotated[str, one_of(MODES)] = DEFAULT_MODE
-    replicas: Count = 1
-    seeds: Annotated[
-        tuple[Annotated[int, number(least=0, whole=True)], ...] | None,
-        one_or_more("a whole number"),
-    ] = None
-    length_ps: Positive = 1.0
-    timestep_fs: Positive = 1.0
-    ensemble: Annotated[str, one_of(ENSEMBLES)] = "nvt"
-    thermostat: Annotated[str, one_of(THERMOSTATS)] = "nose-hoover"
-    thermostat_damping_fs: Positive = 100.0
-    barostat_damping_fs: Positive = 1000.0
-    pressure_GPa: Finite = 0.0
-    protocol: Annotated[_Protocol, BeforeValidator(_protocol)] = _Protocol()
-    engine: Annotated[str | None, one_of(ENGINES)] = None
-    lammps_command: Annotated[tuple[str, ...] | None, BeforeValidator(_command)] = None
-    device: Annotated[str, BeforeValidator(_device)] = "cpu"
-    criteria: CriteriaOverrides = CriteriaOverrides()
-    walltime: Annotated[float | None, BeforeValidator(duration_s)] = None
-    record_every: Count = 10
-    trajectory_every: Count = 100
-    ring_frames: Annotated[int, number(least=0, whole=True)] = 50
-    reference: Any = None
-    out: Annotated[str | None, of_kind(str, "a folder name")] = None
-
-
-KEYS: Final = tuple(CampaignFile.model_fields)
 
 
 @dataclass(frozen=True)
@@ -271,7 +137,7 @@ def _parse(
     given = {str(key): value for key, value in data.items() if value is not None}
     file = validate(CampaignFile, {**mode, **given}, mistakes, partial=True)
     assert file is not None
-    for key, allowed in _REQUIRED.items():
+    for key, allowed in REQUIRED.items():
         if data.get(key) is None:
             mistakes.add(key, None, allowed)
     models = read_models(file.models, folder, mistakes)
@@ -311,7 +177,7 @@ def _run_fields(
         mistakes.say(f"engine: {run['engine']} is not available here: {reason}")
     if file.walltime is not None:
         run["walltime_s"] = file.walltime
-    ramp = file.protocol.ramp or _Ramp()
+    ramp = file.protocol.ramp or Ramp()
     if ramp.temperature_end_K is not None and file.ensemble == "nve":
         mistakes.add("ensemble", file.ensemble, "nvt or npt with a temperature ramp")
     if ramp.pressure_end_GPa is not None and file.ensemble != "npt":

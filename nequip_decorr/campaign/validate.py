@@ -1,15 +1,12 @@
-"""Reading a campaign file: YAML, the types of its values, and every mistake in one list."""
+"""Types of the values of a campaign file, and every mistake in one list."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 from inspect import isclass
-from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
 from ..errors import Finding, UserError, did_you_mean
@@ -67,57 +64,6 @@ def _show(value: Any) -> str:
         return "nothing"
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
-
-
-class _Loader(yaml.SafeLoader):
-    """``SafeLoader`` that notes keys given twice, and takes words for words.
-
-    YAML 1.1 reads ``1:30`` as 90 and the key ``NO`` as false; keys are texts here.
-    """
-
-    def __init__(self, stream: Any) -> None:
-        super().__init__(stream)
-        self.twice: list[tuple[str, int]] = []
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
-                continue
-            if key.value in seen:
-                self.twice.append((key.value, key.start_mark.line + 1))
-            seen.add(key.value)
-            if key.tag.startswith("tag:yaml.org,2002:"):
-                key.tag = "tag:yaml.org,2002:str"
-        return super().construct_mapping(node, deep)
-
-
-_PLAIN_WORDS = re.compile(
-    r"^(?:[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?|(?i:yes|no|on|off))$"
-)
-_Loader.yaml_implicit_resolvers = {
-    first: [("tag:yaml.org,2002:str", _PLAIN_WORDS), *rules]
-    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
-def load_yaml(path: Path, mistakes: Mistakes) -> dict[str, Any] | None:
-    """Read a YAML mapping with plain types only; nothing in the file is executed."""
-    try:
-        loader = _Loader(path.read_text(encoding="utf-8"))
-        data = loader.get_single_data()
-    except (OSError, UnicodeDecodeError) as err:
-        mistakes.say(f"campaign file: cannot be read: {err}")
-        return None
-    except yaml.YAMLError as err:
-        mistakes.say("campaign file: not valid YAML: " + " ".join(str(err).split()))
-        return None
-    for key, line in loader.twice:
-        mistakes.say(f"{key}: given twice (again in line {line}); allowed: each name once")
-    if not isinstance(data, dict):
-        mistakes.add("campaign file", data, "a mapping with `models:`, `structures:`, ...")
-        return None
-    return data
 
 
 class NotAllowed(ValueError):
@@ -206,35 +152,6 @@ def of_kind(kinds: type | tuple[type, ...], allowed: str, empty: bool = False) -
         return value
 
     return BeforeValidator(read)
-
-
-_UNITS_S = {
-    "s": 1,
-    "sec": 1,
-    "m": 60,
-    "min": 60,
-    "h": 3600,
-    "hour": 3600,
-    "hours": 3600,
-    "d": 86400,
-}
-
-
-def duration_s(value: Any) -> float:
-    """Seconds from ``90``, ``30 min``, ``2h``, ``1d`` or ``HH:MM:SS``."""
-    seconds: float = 0
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        seconds = value
-    elif isinstance(value, str):
-        text = value.strip().lower()
-        if match := re.fullmatch(r"(\d+):([0-5]?\d):([0-5]?\d)", text):
-            hours, minutes, rest = (int(group) for group in match.groups())
-            seconds = 3600 * hours + 60 * minutes + rest
-        elif match := re.fullmatch(r"(\d+(?:\.\d*)?)\s*([a-z]*)", text):
-            seconds = float(match[1]) * _UNITS_S.get(match[2] or "s", 0)
-    if not (math.isfinite(seconds) and seconds > 0):
-        raise NotAllowed("seconds, or a text such as '90 s', '30 min', '2 h', '1 d' or 'HH:MM:SS'")
-    return float(seconds)
 
 
 def validate(

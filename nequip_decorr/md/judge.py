@@ -120,11 +120,15 @@ def severities(
     Returns:
         By criterion, ``[num_rows]``; NaN where the quantity was not recorded.
     """
-    now = SimpleNamespace(**record)
-    start = SimpleNamespace(**{name: column[0] for name, column in record.items()})
+    now, start = SimpleNamespace(**record), first_row(record)
     found = {}
     for c in CRITERIA:
         if c.setting(criteria, ensemble) is not None:
             sides = [c.ratio(c.value(now, start), x) for _, x in c.limits(criteria, target_K)]
             found[c.name] = np.maximum.reduce(sides)
     return found
+
+
+def first_row(record: Mapping[str, np.ndarray]) -> SimpleNamespace:
+    """The first row of a record, with the names of :class:`State`."""
+    return SimpleNamespace(**{name: column[0] for name, column in record.items()})

@@ -25,7 +25,7 @@ from ..style import (
 )
 from ..survival.summary import (
     ModelSummary,
-    Summary,
+    SurvivalSummary,
     spans_decades,
     view_ps,
 )
@@ -36,7 +36,7 @@ _MAX_PANELS: Final = 6
 _MAX_BANDS: Final = 3
 
 
-def survival_figure(summary: Summary) -> Figure:
+def survival_figure(summary: SurvivalSummary) -> Figure:
     """Kaplan-Meier curves with their 95 % bands, and the number at risk below."""
     models = summary.models
     names, looks = _names(summary), _looks(summary)
@@ -80,7 +80,7 @@ def survival_figure(summary: Summary) -> Figure:
     return fig
 
 
-def rmst_figure(summary: Summary) -> Figure:
+def rmst_figure(summary: SurvivalSummary) -> Figure:
     """Mean stable time of each model with its 95 % interval."""
     models, names, looks = summary.models, _names(summary), _looks(summary)
     with style():
@@ -90,7 +90,7 @@ def rmst_figure(summary: Summary) -> Figure:
             color, mean = looks[model.name]["color"], model.rmst
             ax.plot([mean.low_ps, mean.high_ps], [row, row], color=color, lw=3, alpha=0.45)
             ax.plot(mean.rmst_ps, row, "o", color=color, markersize=9, clip_on=False)
-            text = f"{mean.rmst_ps:.3g}  ({model.rmst_text})"
+            text = f"{mean.rmst_ps:.3g}  ({model.interval_text})"
             ax.text(1.01, row, text, va="center", fontsize=9.5, transform=ax.get_yaxis_transform())
         ax.axvline(summary.horizon_ps, color=SOFT, lw=1, ls=":")
         ax.set_yticks(range(len(models)), [names[m.name] for m in models])
@@ -105,7 +105,7 @@ def rmst_figure(summary: Summary) -> Figure:
     return fig
 
 
-def cause_figure(summary: Summary) -> Figure:
+def cause_figure(summary: SurvivalSummary) -> Figure:
     """What the runs died of and when: cumulative incidence, stacked, a panel per model."""
     models = summary.models[:_MAX_PANELS]
     names = _names(summary, 34)
@@ -133,7 +133,7 @@ def cause_figure(summary: Summary) -> Figure:
     return fig
 
 
-def pairs_figure(summary: Summary, rows: Sequence[Row]) -> Figure:
+def pairs_figure(summary: SurvivalSummary, rows: Sequence[Row]) -> Figure:
     """Every run, its stable time beside those of the other models from the same start."""
     names, looks = _names(summary), _looks(summary)
     order = [m.name for m in summary.models]
@@ -234,16 +234,16 @@ def _stack(ax: Any, model: ModelSummary, horizon_ps: float) -> None:
         ax.text(0.985 * horizon_ps, (1 + base[-1]) / 2, text, ha="right", va="center", fontsize=8.5)
 
 
-def _time_label(summary: Summary) -> str:
+def _time_label(summary: SurvivalSummary) -> str:
     cut = view_ps(summary) < summary.horizon_ps
     return f"time / ps (judged to {summary.horizon_ps:g})" if cut else "time / ps"
 
 
-def _names(summary: Summary, length: int = 30) -> dict[str, str]:
+def _names(summary: SurvivalSummary, length: int = 30) -> dict[str, str]:
     return shorts([m.name for m in summary.models], length)
 
 
-def _looks(summary: Summary) -> dict[str, dict[str, Any]]:
+def _looks(summary: SurvivalSummary) -> dict[str, dict[str, Any]]:
     return model_styles([m.name for m in summary.models], summary.reference)
 
 

@@ -298,5 +298,5 @@ def _set_elements(path: Path, atoms: Atoms, reading: Reading) -> None:
 def _needs_elements(path: Path, what: str) -> str:
     return (
         f"{path}: {what}: LAMMPS' atom types are numbers, not elements; give `elements: "
-        "[Si, O]` with those of the types 1, 2, ..."
+        "[Si, O]` (on the command line `--elements Si,O`) with those of the types 1, 2, ..."
     )

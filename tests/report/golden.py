@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from nequip_decorr.report.analysis import gather, to_dict
-from nequip_decorr.report.report import _plain
+from nequip_decorr.report.analysis import analyse
+from nequip_decorr.report.export import to_dict
 from tests.helpers.synthetic import write_campaign
 
 FOLDER = Path(__file__).parent / "golden"
@@ -41,7 +41,7 @@ def result(name: str, folder: Path) -> dict[str, Any]:
         options["groups"] = {model: tuple(model.split("-")) for model in hazards}
     else:
         campaign = write_campaign(folder / "campaign", {"rock": {}, "stone": {}}, **SMALL)
-    found = json.loads(json.dumps(_plain(to_dict(gather([campaign], **options)))))
+    found = json.loads(json.dumps(to_dict(analyse([campaign], **options))))
     found["sweep"].sort(key=lambda point: (point["criterion"], point["scale"], point["model"]))
     return found
 

@@ -15,9 +15,10 @@ from tests.report.golden import FOLDER, NAMES, result
 def differences(got: Any, wanted: Any, where: str = "") -> list[str]:
     """Every place at which two JSON values differ, numbers beyond rounding."""
     if isinstance(wanted, dict) and isinstance(got, dict):
-        if got.keys() != wanted.keys():
-            return [f"{where}: keys {sorted(got.keys() ^ wanted.keys())}"]
-        return [d for key in wanted for d in differences(got[key], wanted[key], f"{where}.{key}")]
+        found = [f"{where}.{key}: only in one" for key in sorted(got.keys() ^ wanted.keys())]
+        for key in got.keys() & wanted.keys():
+            found += differences(got[key], wanted[key], f"{where}.{key}")
+        return found
     if isinstance(wanted, list) and isinstance(got, list):
         if len(got) != len(wanted):
             return [f"{where}: {len(got)} instead of {len(wanted)}"]

@@ -15,11 +15,10 @@ import yaml
 
 from ...errors import UserError
 from ...models.metadata import ModelInfo, read_metadata
-from ...structures import Structure, check_structure, read_structure
+from ...structures import Reading, Structure, check_structure, read_structure
 from ..criteria import Criteria
-from ..engines.base import read_start
 from ..spec import RunSpec
-from ..start import extxyz_text, start_frame
+from ..start import extxyz_text, read_start, start_frame
 from .run_input import INCLUDES, Pair
 from .run_input import write_input as write_run_input
 from .scripts import run_script, slurm_script
@@ -69,6 +68,7 @@ def write_input(
     out: str | Path,
     settings: RunSettings,
     warn: Callable[[str], None] = lambda line: None,
+    reading: Reading | None = None,
 ) -> list[str]:
     """Write a folder that is ready to run, the model in it.
 
@@ -82,6 +82,7 @@ def write_input(
         out: the folder, made if need be. Input of an earlier call is replaced.
         settings: the run.
         warn: receives a line for each thing that is odd but allowed.
+        reading: format and elements, where they cannot be told from the structure file.
 
     Returns:
         Names of the files written.
@@ -95,7 +96,7 @@ def write_input(
     _check_folder(folder)
     model = read_metadata(model_path)
     check_pair(model, settings.pair)
-    structure = read_structure(str(structure_path))
+    structure = read_structure(structure_path, reading)
     elements = model.lammps_types(structure.atoms)
     _check_structure(structure, model, settings, warn)
 
@@ -172,7 +173,7 @@ def _write(
 
 def _write_templates(folder: Path, spec: RunSpec, elements: tuple[str, ...], pair: Pair) -> None:
     """The template with this run's values, and the data file: the engines' own input."""
-    write_run_input(spec, folder, read_start(spec), elements, pair)
+    write_run_input(spec, folder, read_start(spec.structure_file), elements, pair)
 
 
 def _plain(name: str) -> str:

@@ -13,16 +13,8 @@ from ase import Atoms
 from ..contact import CONTACT_CAP, closest_contact
 from ..criteria import Violation
 from ..judge import contact_violation, from_halt
-from ..record import (
-    RING,
-    parse_dump_frame,
-    read_record,
-)
-from ..spec import (
-    RunResult,
-    RunSpec,
-    target_temperature_K,
-)
+from ..record import RING, parse_dump_frame, read_record
+from ..spec import RunResult, RunSpec, target_temperature_K
 
 _HALT = re.compile(r"^Fix halt condition for fix-id (\S+) met on step (\d+) with value (\S+)", re.M)
 _ENDED = re.compile(r"^Run ended at step (\d+)\s*$", re.M)
@@ -134,7 +126,7 @@ def _ring_frame(folder: Path, step: int) -> Atoms | None:
     path = folder / RING / f"{step}.lammpstrj"
     if not path.is_file():
         return None
-    return parse_dump_frame(path.read_text().split("\n")[1:])
+    return parse_dump_frame(path.read_text().partition("\n")[2])
 
 
 def _step_of_error(folder: Path) -> int:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from ase.calculators.lammps.coordinatetransform import calc_rotated_cell
 
 from ...errors import UserError
 from ...lammps_wheel import open_lammps
@@ -17,14 +16,14 @@ from ...models.potential import (
     CompiledPotential,
     Evaluation,
 )
-from ..engines.base import StopSignal
-from ..engines.lammps_library import _Callback
+from ..signals import StopRequest
 from ..spec import (
     ModelSpec,
     RunSpec,
 )
 from .build import run_lammps
-from .run_input import write_data
+from .external import Callback
+from .run_input import lammps_cell, write_data
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -119,7 +118,7 @@ def evaluate_in_library(potential: CompiledPotential, atoms: Atoms) -> Evaluatio
     with tempfile.TemporaryDirectory() as name:
         data = Path(name) / "structure.data"
         write_data(data, atoms, potential.type_names)
-        callback = _Callback(spec, potential.type_names, atoms.pbc, potential, StopSignal(), None)
+        callback = Callback(spec, potential.type_names, atoms.pbc, potential, StopRequest(), None)
         lmp = open_lammps()
         try:
             lmp.commands_string(_SETUP.format(data=f'"{data}"', **_NO_PAIR))
@@ -146,8 +145,7 @@ def virial_matrix(voigt: np.ndarray) -> np.ndarray:
 
 def rotation_to_lammps(atoms: Atoms) -> np.ndarray:
     """``[3, 3]``; a row vector times it is the vector in LAMMPS's frame."""
-    cell = atoms.cell.array
-    return np.linalg.solve(cell, calc_rotated_cell(cell))
+    return lammps_cell(atoms)[1]
 
 
 def _thermo_row(output: str) -> list[float]:

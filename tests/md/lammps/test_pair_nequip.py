@@ -14,10 +14,8 @@ from ase import Atoms
 
 from nequip_decorr.cli.main import main
 from nequip_decorr.md.criteria import Criteria
-from nequip_decorr.md.engines.lammps import (
-    COMMAND_VARIABLE,
-    LammpsEngine,
-)
+from nequip_decorr.md.engines.lammps import LammpsEngine
+from nequip_decorr.md.engines.lammps_command import COMMAND_VARIABLE
 from nequip_decorr.md.engines.lammps_library import LammpsLibraryEngine
 from nequip_decorr.md.lammps.build import inspect_lammps
 from nequip_decorr.md.lammps.check import check_model

@@ -7,6 +7,7 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import ase.io
 import numpy as np
 import pytest
 from ase import Atoms, units
@@ -17,7 +18,7 @@ from nequip_decorr.md.engines import (
     available_engines,
     get_engine,
 )
-from nequip_decorr.md.engines.lammps import lammps_command
+from nequip_decorr.md.engines.lammps_command import lammps_command
 from nequip_decorr.md.lammps.run_input import (
     pair_of,
     write_data,
@@ -313,10 +314,21 @@ def test_the_data_file_keeps_energy_and_temperature(tmp_path, quartz, sio_refere
     assert distances[0] == pytest.approx(distances[1], abs=1e-5)
 
 
-def test_a_left_handed_cell_is_refused(tmp_path, quartz):
+def test_a_left_handed_cell_becomes_a_right_handed_one_of_the_same_lattice(tmp_path, quartz):
     quartz.cell[2] *= -1
-    with pytest.raises(ValueError, match="LAMMPS needs a right-handed cell"):
-        write_data(tmp_path / "x.data", quartz, ("Si", "O"))
+    write_data(tmp_path / "x.data", quartz, ("Si", "O"))
+    written = ase.io.read(tmp_path / "x.data", format="lammps-data")
+    assert np.linalg.det(written.cell.array) == pytest.approx(-np.linalg.det(quartz.cell.array))
+    distances = written.get_all_distances(mic=True)
+    assert distances == pytest.approx(quartz.get_all_distances(mic=True), abs=1e-9)
+
+
+def test_a_left_handed_cell_that_is_open_or_flat_is_refused(tmp_path, quartz):
+    quartz.cell[2] *= -1
+    for pbc, height in (([True, True, False], 1.0), ([True] * 3, 0.0)):
+        quartz.pbc, quartz.cell[2] = pbc, quartz.cell[2] * height
+        with pytest.raises(ValueError, match="LAMMPS needs a right-handed cell"):
+            write_data(tmp_path / "x.data", quartz, ("Si", "O"))
 
 
 def test_a_model_for_ase_has_no_pair_style(compiled_model_ase):
