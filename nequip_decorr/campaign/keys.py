@@ -71,6 +71,8 @@ CriteriaOverrides: Any = create_model(
 
 
 class Ramp(Strict):
+    """``protocol: {ramp: ...}``."""
+
     temperature_end_K: Positive | None = None
     pressure_end_GPa: Finite | None = None
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from ..errors import Finding, did_you_mean
 from ..md.criteria import Criteria
 from ..md.engines import available_engines, get_engine
-from ..md.spec import ModelSpec
+from ..models.spec import ModelSpec
 from ..structures import Structure, check_structure
 from .keys import DEFAULT_MODE, KEYS, MODES, REQUIRED, CampaignFile, Ramp
 from .models import read_models
