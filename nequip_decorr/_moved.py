@@ -33,8 +33,8 @@ MOVED = {
     "stability.spec": "md.spec",
     "stability.structure": "md.structure",
     "stability.survival": "survival.estimators",
-    "stability.table": "campaign.table",
-    "stability.worker": "campaign.worker",
+    "stability.table": "campaign.store",
+    "stability.worker": "campaign.run",
 }
 # Former modules whose names are packages now: their names are found in a module below.
 WITHIN = {"datasets": "datasets.siox", "features": "features.fields"}

@@ -25,7 +25,7 @@ other stopped. A small campaign, two classical potentials on four copper atoms:
 >>> sorted({row["status"] for row in rows})
 ['survived']
 >>> stability.compare("copper", "emt", "soft").verdict
-'none'
+'inconclusive'
 >>> stability.report("copper").name
 'index.html'
 """
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from .campaign.progress import Watcher
-    from .campaign.runner import Summary
+    from .campaign.runner import RunnerSummary
     from .campaign.schema import Campaign
     from .survival.verdict import Comparison
 
@@ -79,7 +79,8 @@ def run(
     retry_errors: bool = False,
     executor: Executor | None = None,
     watcher: Watcher | None = None,
-) -> Summary:
+    shard: str | None = None,
+) -> RunnerSummary:
     """Do every run of a campaign that is not finished.
 
     Args:
@@ -89,6 +90,7 @@ def run(
         executor: a ``concurrent.futures`` executor whose workers see the same files, instead of
             processes on this machine.
         watcher: gets the progress, e.g. ``nequip_decorr.campaign.progress.Printer()``.
+        shard: ``I/N``: the I-th of N disjoint parts alone; the parts may run at the same time.
 
     Returns:
         The rows of all runs, and what stopped the campaign early, if anything did.
@@ -100,7 +102,12 @@ def run(
     from .campaign.runner import run_campaign
 
     return run_campaign(
-        campaign, executor=executor, workers=workers, retry_errors=retry_errors, watcher=watcher
+        campaign,
+        executor=executor,
+        workers=workers,
+        retry_errors=retry_errors,
+        watcher=watcher,
+        shard=shard,
     )
 
 
@@ -118,7 +125,7 @@ def read(folders: Folders, *, unfinished: bool = False) -> list[dict[str, Any]]:
     Raises:
         ValueError: a folder holds no campaign.
     """
-    from .campaign.table import read_runs
+    from .campaign.store import read_runs
 
     return [row for folder in _listed(folders) for row in read_runs(folder, unfinished=unfinished)]
 

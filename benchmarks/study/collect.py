@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from nequip_decorr.campaign.table import read_runs
+from nequip_decorr.campaign.store import read_runs
 from nequip_decorr.files import write_atomic
 
 from ..hardware import describe

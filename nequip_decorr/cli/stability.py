@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections import Counter
 from pathlib import Path
@@ -22,11 +23,16 @@ examples:
   nequip-decorr stability run campaign.yaml --check       only check the file, list what would run
   nequip-decorr stability run campaign.yaml --workers 4   four runs at a time
   nequip-decorr stability run campaign.yaml --retry-errors
+  nequip-decorr stability run campaign.yaml --shard 2/8   the second of eight disjoint parts
+  #SBATCH --array=1-8                                     ... each task of a Slurm array does one:
+  nequip-decorr stability run campaign.yaml --shard $SLURM_ARRAY_TASK_ID/8
 
 The same command goes on where a stopped or killed one left off: finished runs are kept, half-done
 ones are done again, nothing finished is repeated. Runs that ended in `error` (the engine could not
 run: a crash, a full disk) stay so until --retry-errors. A changed campaign file makes new runs of
-what changed and keeps the rest.
+what changed and keeps the rest. A run that crashes, ends or hangs its process (`walltime` sets a
+deadline) ends alone: the rest goes on. Shards may run at the same time, on any machines that share
+the folder; each can be started again, and the report reads the folder of all.
 
 exit status: 0 all runs have ended, 1 some ended in `error`, 2 the campaign or the command is wrong,
 3 stopped early (full disk, broken executor), 130 stopped by a signal
@@ -60,6 +66,9 @@ def add_parsers(subparsers: Any) -> None:
     )
     run.add_argument(
         "--retry-errors", action="store_true", help="do runs again that ended in `error`"
+    )
+    run.add_argument(
+        "--shard", metavar="I/N", help="only the I-th of N disjoint parts of the runs, I from 1"
     )
     run.add_argument("--check", action="store_true", help="check the campaign and run nothing")
     run.set_defaults(run=_run)
@@ -141,7 +150,11 @@ def _run(args: argparse.Namespace) -> int:
         return 0
     try:
         summary = run_campaign(
-            campaign, workers=args.workers, retry_errors=args.retry_errors, watcher=Printer()
+            campaign,
+            workers=args.workers,
+            retry_errors=args.retry_errors,
+            watcher=Printer(),
+            shard=args.shard,
         )
     except OSError as err:
         if not is_disk_full(err):
@@ -150,7 +163,8 @@ def _run(args: argparse.Namespace) -> int:
         return 3
     if summary.stopped is None:
         errors = sum(row["status"] == "error" for row in summary.rows)
-        print(f"next: nequip-decorr stability report {campaign.out}")
+        after = "report" if args.shard is None else "status"
+        print(f"next: nequip-decorr stability {after} {shlex.quote(str(campaign.out))}")
         return 1 if errors else 0
     return 130 if summary.stopped == "signal" else 3
 
@@ -159,7 +173,7 @@ def _status(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from ..campaign.progress import count_text
-    from ..campaign.table import (
+    from ..campaign.store import (
         count,
         read_runs,
     )
@@ -175,7 +189,7 @@ def _model_table(rows: list[dict[str, Any]]) -> Any:
     from rich.table import Table
 
     from ..campaign.progress import count_text
-    from ..campaign.table import count
+    from ..campaign.store import count
 
     table = Table("model", "runs", "survived", "failed", "why", "other")
     for model in dict.fromkeys(row["model"] for row in rows):
@@ -236,8 +250,7 @@ def _example(args: argparse.Namespace) -> int:
 def _compare(args: argparse.Namespace) -> int:
     from itertools import combinations
 
-    from ..campaign.plan import read_plan
-    from ..campaign.table import read_runs
+    from ..campaign.store import read_plan, read_runs
     from ..survival.comparison import compare
 
     plans = [read_plan(folder) for folder in args.folders]

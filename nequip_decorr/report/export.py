@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from ..campaign.table import COLUMNS
+from ..campaign.store import COLUMNS
 from ..md.spec import RunSpec
 from ..survival.arrays import plain
 from .analysis import Analysis

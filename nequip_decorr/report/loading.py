@@ -12,9 +12,7 @@ import ase.io
 import numpy as np
 from ase import Atoms
 
-from ..campaign.plan import read_plan
-from ..campaign.store import MANIFEST
-from ..campaign.table import read_runs
+from ..campaign.store import MANIFEST, read_plan, read_runs
 from ..files import read_json
 from ..md.distribution import (
     Distribution,

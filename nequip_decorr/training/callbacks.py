@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback, Timer
+from lightning.pytorch.callbacks import Callback
 from nequip.utils import RankedLogger
 
 from ..errors import UserError
+from .horizon import check_length, length_in_steps, progress, span
 from .loss_config import (
     config_coefficient,
     decorrelation_terms,
@@ -154,11 +155,11 @@ class DecorrelationScheduler(Callback):
             say = logger.info if self.schedule.start else logger.warning
             say(f"loss term `{self.metric}`: coefficient {self.schedule.start:g} throughout")
             return
-        self._check_length(trainer)
-        self._length = None if self._by_time(trainer) else self._steps(trainer)
+        check_length(self.schedule, trainer)
+        self._length = length_in_steps(self.schedule, trainer)
         logger.info(
             f"loss term `{self.metric}`: coefficient from {self.schedule.start:g} to "
-            f"{self.schedule.end:g} ({self.schedule.shape}) over {self._span(trainer)}. "
+            f"{self.schedule.end:g} ({self.schedule.shape}) over {span(self.schedule, trainer)}. "
             "If training ends earlier (patience, `max_time`), the coefficient stops on the way; a "
             f"shorter schedule: {_shorter(50)}"
         )
@@ -203,22 +204,6 @@ class DecorrelationScheduler(Callback):
         ):
             self._put(pl_module, self._value)
 
-    def progress(self, trainer: Trainer) -> float:
-        """Return how far training is, in ``unit``, at the resolution of ``interval``."""
-        if self._by_time(trainer):
-            timer = _timer(trainer)
-            assert timer is not None
-            elapsed, left = timer.time_elapsed(), timer.time_remaining()
-            share = min(elapsed / (elapsed + left), 1.0) if left is not None else 0.0
-            return float(trainer.strategy.broadcast(share))
-        by_step = self.schedule.interval == "step"
-        step = trainer.global_step if by_step else trainer.current_epoch * _epoch_steps(trainer)
-        if self.schedule.unit == "step":
-            return float(step)
-        if self.schedule.unit == "epoch":
-            return step / max(_epoch_steps(trainer), 1)
-        return step / trainer.estimated_stepping_batches
-
     def _put(self, pl_module: Any, value: float) -> None:
         stock, others = self._current(pl_module)
         pl_module.loss.set_coeffs({**stock, **others, self.metric: value / self._scale})
@@ -250,7 +235,7 @@ class DecorrelationScheduler(Callback):
         return self._controlled(self.schedule.target_share, self._current(pl_module)[0], values)
 
     def _scheduled(self, trainer: Trainer) -> float:
-        return self.schedule.at(self.progress(trainer) if self.schedule.moves else 0.0)
+        return self.schedule.at(progress(self.schedule, trainer) if self.schedule.moves else 0.0)
 
     def _controlled(
         self, share: float, stock: Mapping[str, float | None], values: Mapping[str, Any]
@@ -270,47 +255,6 @@ class DecorrelationScheduler(Callback):
             return low
         wanted = share / (1 - share) * self._stock_mean / self._term_mean
         return min(max(wanted, low), high)
-
-    def _by_time(self, trainer: Trainer) -> bool:
-        """Whether progress is that of ``max_time``, where steps and epochs are endless."""
-        if self.schedule.unit != "fraction":
-            return self.schedule.unit == "time"
-        total = trainer.estimated_stepping_batches
-        return not (math.isfinite(total) and total >= 1) and _timer(trainer) is not None
-
-    def _check_length(self, trainer: Trainer) -> None:
-        unit, total = self.schedule.unit, trainer.estimated_stepping_batches
-        if unit == "time" and _timer(trainer) is None:
-            raise UserError(
-                "`unit: time` is a fraction of the trainer's `max_time`, which is not set"
-            )
-        endless = not math.isfinite(total) or total < 1
-        if unit == "fraction" and endless and not self._by_time(trainer):
-            raise UserError(
-                "`begin` and `finish` are fractions of training, but its length is "
-                f"{total} steps; set `max_epochs`, `max_steps` or `max_time`, or use "
-                "`unit: epoch` or `unit: step`"
-            )
-        needs_epochs = unit == "epoch" or (self.schedule.interval == "epoch" and unit != "time")
-        if needs_epochs and not math.isfinite(trainer.num_training_batches):
-            raise UserError(
-                "the training data have no length, so that a schedule can't count epochs; use "
-                "`unit: step`, `interval: step` and `max_steps`"
-            )
-
-    def _steps(self, trainer: Trainer) -> float:
-        """Number of optimiser steps after which the schedule is complete."""
-        finish = self.schedule.finish or 0.0
-        length = {"step": 1.0, "fraction": trainer.estimated_stepping_batches}
-        per_unit = length.get(self.schedule.unit)
-        return finish * (_epoch_steps(trainer) if per_unit is None else per_unit)
-
-    def _span(self, trainer: Trainer) -> str:
-        if self._length is None:
-            return f"{self.schedule.finish:g} of `max_time`"
-        per_epoch = trainer.num_training_batches / trainer.accumulate_grad_batches
-        epochs = f" ({self._length / per_epoch:.3g} epochs)" if math.isfinite(per_epoch) else ""
-        return f"{self._length:.0f} steps{epochs}"
 
     def _report(self, trainer: Trainer, pl_module: Any) -> None:
         if self._value is None or self._reported:
@@ -342,17 +286,6 @@ def _scheduled(trainer: Any, pl_module: Any) -> set[str]:
     terms = decorrelation_terms(pl_module)
     attached = {s.metric for s in schedulers(trainer)}
     return attached | {n for n, t in terms.items() if t.schedule is not None}
-
-
-def _timer(trainer: Any) -> Timer | None:
-    """Lightning's own clock, where ``max_time`` is set."""
-    timers = [c for c in trainer.callbacks if isinstance(c, Timer)]
-    return next((timer for timer in timers if timer.time_remaining() is not None), None)
-
-
-def _epoch_steps(trainer: Trainer) -> int:
-    """Optimiser steps in an epoch, gradient accumulation included."""
-    return math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
 
 
 def _shorter(epochs: int) -> str:

@@ -18,10 +18,7 @@ import yaml
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from nequip_decorr.campaign.plan import (
-    plan_campaign,
-    read_plan,
-)
+from nequip_decorr.campaign.plan import plan_campaign
 from nequip_decorr.campaign.schema import (
     KEYS,
     MODES,
@@ -29,6 +26,7 @@ from nequip_decorr.campaign.schema import (
     load_campaign,
     parse_campaign,
 )
+from nequip_decorr.campaign.store import read_plan
 from nequip_decorr.md.criteria import Criteria
 from nequip_decorr.md.engines import available_engines
 from nequip_decorr.md.spec import ModelSpec, RunSpec

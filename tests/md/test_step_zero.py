@@ -324,7 +324,7 @@ def test_a_cold_barostat_is_warned_of():
 # ---- ramps
 
 
-@pytest.mark.parametrize("engine", ALL)
+@pytest.mark.parametrize("engine", [pytest.param("ase", marks=pytest.mark.slow), *ALL[1:]])
 @pytest.mark.parametrize(
     ("start_K", "end_K", "given"),
     [

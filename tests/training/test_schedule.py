@@ -219,3 +219,58 @@ def test_endless_training_has_no_fractions():
     scheduler = DecorrelationScheduler(start=0.0, end=0.1)
     with pytest.raises(ValueError, match="its length is inf steps"):
         scheduler.on_train_start(trainer(total=torch.inf), Module())
+
+
+def test_the_curve_ends_at_the_terms_own_coefficient():
+    module = Module(coeff=0.3)
+    scheduler = DecorrelationScheduler(start=0.0)
+    scheduler.setup(trainer(), module, "fit")
+    for step in (0, 50, 100):
+        scheduler.on_train_batch_start(trainer(step), module, None, 0)
+        assert ratios(module)[1] == pytest.approx(0.3 * step / 100)
+
+
+@pytest.mark.parametrize("coeff", [0.5, 0.0])
+def test_an_end_that_differs_from_the_coefficient_is_an_error(coeff):
+    module = Module(coeff=coeff)
+    with pytest.raises(ValueError, match=f"is {coeff}, but its schedule has `end` 0.05; leave"):
+        DecorrelationScheduler(start=0.0, end=0.05).setup(trainer(), module, "fit")
+
+
+def test_batches_without_a_sample_do_not_drive_the_closed_loop_to_its_bound():
+    module = Module()
+    scheduler = DecorrelationScheduler(target_share=0.5, coeff_bounds=(0.1, 2.0))
+    scheduler.setup(trainer(), module, "fit")
+    none = {"per_atom_energy_mse": 5.0, "forces_mse": 5.0, "decorrelation": 0.0}
+    for step in range(3):
+        scheduler.on_train_batch_start(trainer(step), module, None, 0)
+        assert module.logged["decorrelation_coeff/decorrelation"] == pytest.approx(0.1)
+        module.loss.metrics_values_step = none
+    module.loss.metrics_values_step = {**none, "decorrelation": 20.0}
+    scheduler.on_train_batch_start(trainer(3), module, None, 0)
+    kept = module.logged["decorrelation_coeff/decorrelation"]
+    assert kept == pytest.approx(1.0)
+    module.loss.metrics_values_step = none
+    scheduler.on_train_batch_start(trainer(4), module, None, 0)
+    assert module.logged["decorrelation_coeff/decorrelation"] == pytest.approx(kept)
+
+
+def test_old_names_of_arguments_count_and_say_the_new_ones():
+    with pytest.warns(FutureWarning, match="`share` .* is now called `target_share`"):
+        old = DecorrelationScheduler(share=0.2, bounds=[0.0, 1.0], smoothing=0.5)
+    new = DecorrelationScheduler(target_share=0.2, coeff_bounds=(0.0, 1.0), ema_decay=0.5)
+    assert old.schedule == new.schedule
+    with pytest.raises(ValueError, match="`share` is the old name of `target_share`"):
+        DecorrelationScheduler(share=0.2, target_share=0.2)
+
+
+def test_units_of_progress():
+    for unit, finish, expected in [("step", 50, 0.4), ("epoch", 4, 0.5), ("fraction", 0.4, 0.5)]:
+        module = Module()
+        scheduler = DecorrelationScheduler(start=0.0, unit=unit, finish=finish)
+        scheduler.setup(trainer(), module, "fit")
+        scheduler.on_train_batch_start(trainer(20), module, None, 0)
+        assert ratios(module)[1] == pytest.approx(expected)
+    scheduler = DecorrelationScheduler(start=0.0, end=1.0, unit="time")
+    with pytest.raises(ValueError, match="`max_time`"):
+        scheduler.on_train_start(trainer(), Module())
