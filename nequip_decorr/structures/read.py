@@ -161,8 +161,7 @@ def iter_frames(
         raise UserError(
             f"{path} cannot be read: a file of format {kind} has one frame, not {frames}"
         )
-    indices: Iterator[int] = _indices(path, kind, wanted, options)
-    count = 0
+    indices, count = _indices(path, kind, wanted, options), 0
     try:
         for atoms in iread(str(path), wanted, kind, do_not_split_by_at_sign=True, **options):
             if kind == "lammps-data":
@@ -191,9 +190,7 @@ def recognise_format(path: Path, reading: Reading | None = None) -> str:
         raise UserError(f"{path} cannot be read: the file is empty")
     if re.search(r"^ITEM: (TIMESTEP|UNITS|NUMBER OF ATOMS)", head, re.M):
         return "lammps-dump-text"
-    if re.search(r"^\s*\d+\s+atoms\b", head, re.M) and re.search(
-        r"^\s*\d+\s+atom types\b", head, re.M
-    ):
+    if re.search(r"^\s*\d+\s+atoms\b[\s\S]*?^\s*\d+\s+atom types\b", head, re.M):
         return "lammps-data"
     name, _ = get_compression(str(path))
     ending = Path(name).suffix.lower().lstrip(".")
