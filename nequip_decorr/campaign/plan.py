@@ -19,9 +19,10 @@ from typing import Any, Final
 from ..errors import UserError
 from ..files import read_json, sha256_file, sha256_json, write_atomic, write_json
 from ..md.criteria import RENAMED
-from ..md.spec import ModelSpec, RunSpec
+from ..md.spec import RunSpec
 from ..md.start import extxyz_text, start_frame
 from ..models.compiling import compile_model, compile_target, content_hash, is_compiled
+from ..models.spec import ModelSpec
 from .schema import Campaign, check_engine
 from .store import PLAN, SCHEMA, SPEC
 from .validate import Mistakes

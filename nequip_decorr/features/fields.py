@@ -248,13 +248,11 @@ def resolve_blocks(width: int, block_size: int | None, num_blocks: int | None) -
     Raises:
         UserError: the numbers don't fit, naming both.
     """
-    if block_size is not None and num_blocks is not None:
-        if block_size * num_blocks != width:
-            raise UserError(
-                f"{num_blocks} blocks of {block_size} channels make {block_size * num_blocks}, "
-                f"but the field has {width} channels; give one of `block_size` and `num_blocks`"
-            )
-        return num_blocks, block_size
+    if block_size and num_blocks and block_size * num_blocks != width:
+        raise UserError(
+            f"{num_blocks} blocks of {block_size} channels make {block_size * num_blocks}, "
+            f"but the field has {width} channels; give one of `block_size` and `num_blocks`"
+        )
     name, divisor = (
         ("num_blocks", num_blocks or 1) if block_size is None else ("block_size", block_size)
     )
