@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 from pydantic import BeforeValidator, Field
 
 from ..errors import UserError
+from ..model_files import require
 from ..models.compiling import (
     COMPILED,
     REFERENCES,
@@ -58,7 +59,7 @@ def _calculator(value: Any) -> str:
 
 
 def _file(value: Any) -> str:
-    if not isinstance(value, str) or not value.endswith(_SUFFIXES):
+    if not isinstance(value, str):
         raise NotAllowed(f"a file ending in {', '.join(_SUFFIXES)}")
     return value
 
@@ -105,9 +106,6 @@ def _read(name: str, entry: Any, folder: Path, mistakes: Mistakes) -> ModelSpec 
     if len(kinds) != 1:
         mistakes.add(what, entry, FORMS)
         return None
-    if isinstance(entry, str) and not entry.endswith(_SUFFIXES):
-        mistakes.add(what, entry, f"a file ending in {', '.join(_SUFFIXES)}")
-        return None
     model = validate(_Model, mapping, mistakes, what)
     if model is None:
         return None
@@ -124,8 +122,12 @@ def _read(name: str, entry: Any, folder: Path, mistakes: Mistakes) -> ModelSpec 
 def _spec(name: str, model: _Model, folder: Path) -> ModelSpec:
     if model.path is not None:
         path = (folder / Path(model.path).expanduser()).resolve()
-        if not path.is_file():
+        if not path.exists():
             raise UserError(f": no such file: {path}")
+        try:
+            require(path)
+        except UserError as err:
+            raise UserError(f": {err}") from None
         return ModelSpec(
             name, "nequip", path=str(path), arguments=_arguments(model.arguments, folder)
         )

@@ -9,6 +9,7 @@ from typing import Final
 
 from ..errors import UserError
 from ..structures import shortest_names
+from .options import add_reading, reading_from
 
 DESCRIPTION: Final = """\
 How correlated are the features of a trained model, where, and on which structures? Reads a
@@ -57,6 +58,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--out", type=Path, default=Path("inspection"), help="folder to write (default: inspection)"
     )
+    add_reading(parser)
     parser.set_defaults(run=run)
 
 
@@ -74,6 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise UserError(f"--{option.replace('_', '-')} must be at least 1, got {value}")
     models = name_files([arguments.model, *arguments.compare])
     data = name_files(arguments.data)
+    reading = reading_from(arguments)
     console = Console()
     found = Inspection(())
     with Progress(console=console, transient=True) as bars:
@@ -91,6 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
                     field=arguments.field,
                     block_size=arguments.block_size,
                     max_frames=arguments.max_frames,
+                    reading=reading,
                     progress=show,
                 )
             )

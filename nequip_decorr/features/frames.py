@@ -12,6 +12,7 @@ from ase import Atoms
 from torch import Tensor
 
 from ..errors import UserError
+from ..model_files import recognise, require
 from .fields import (
     ATOM_TYPE,
     EDGE_INDEX,
@@ -26,7 +27,6 @@ from .taps import (
 )
 
 ATOMS_PER_BATCH: Final = 400
-COMPILED: Final = (".pt2", ".pth", ".pt")
 EDGE_LENGTH: Final = "edge_lengths"
 LABELS: Final = (
     "energy", "energies", "free_energy", "forces", "stress", "stresses", "virial", "dipole",
@@ -131,11 +131,12 @@ def open_model(model: Any) -> Model:
 
 
 def _open_file(path: Path) -> Any:
-    if path.name.endswith(COMPILED):
+    if recognise(path).kind == "compiled":
         raise UserError(
             f"{path} is a compiled model: it gives energies and forces, its features are not in "
             "the file. Give the checkpoint (.ckpt) or package (.nequip.zip) it was compiled from"
         )
+    require(path, ("checkpoint", "package"))
     try:
         module = load_model(path)
     except (FileNotFoundError, UserError):

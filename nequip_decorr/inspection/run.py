@@ -23,6 +23,7 @@ from ..features.frames import (
     feature_batches,
     open_model,
 )
+from ..structures import Reading
 from .accumulate import Accumulator
 from .entry import Entry
 from .labels import Labels
@@ -42,6 +43,7 @@ def inspect_model(
     block_size: int | None = None,
     num_bins: int = DEFAULT_BINS,
     max_frames: int | None = None,
+    reading: Reading | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Inspection:
     """How correlated are the features of a model on these structures?
@@ -61,6 +63,7 @@ def inspect_model(
             ``num_scalar_features``), else one block.
         num_bins: bins of edge length between 0 and the cutoff.
         max_frames: of each data set, evenly spaced.
+        reading: format and elements of the files, where they cannot be told from them.
         progress: called with the data set, the frames done and their number.
 
     Raises:
@@ -76,7 +79,7 @@ def inspect_model(
     for key, value in (("num_bins", num_bins), ("max_frames", max_frames)):
         if value is not None and value < 1:
             raise UserError(f"`{key}` must be at least 1, got {value}")
-    sets = {key: open_frames(source, max_frames, key) for key, source in named.items()}
+    sets = {key: open_frames(source, max_frames, key, reading) for key, source in named.items()}
     opened = model if isinstance(model, Model) else open_model(model)
     for key, frames in sets.items():
         unknown = sorted(frames.elements - set(opened.type_names))

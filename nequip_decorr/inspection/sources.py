@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +12,7 @@ import numpy as np
 from ase import Atoms
 
 from ..errors import UserError
-from ..structures import check_structure, iter_frames
+from ..structures import READ_ALL, Reading, check_structure, iter_frames
 
 _LISTED: Final = 5
 
@@ -26,16 +26,18 @@ class FrameSet:
         chosen: which of its frames are used, ascending.
         elements: of all of its frames.
         warnings: what the check of the chosen frames found, one line each.
+        reading: how a file is read.
     """
 
     source: Path | Sequence[Atoms]
     chosen: tuple[int, ...]
     elements: frozenset[str]
     warnings: tuple[str, ...] = ()
+    reading: Reading | None = None
 
     def __iter__(self) -> Iterator[Atoms]:
         wanted = set(self.chosen)
-        return (frame for k, frame in enumerate(_frames(self.source)) if k in wanted)
+        return (frame for k, frame in enumerate(_frames(self.source, self.reading)) if k in wanted)
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -45,6 +47,7 @@ def open_frames(
     source: str | Path | Atoms | Sequence[Atoms],
     max_frames: int | None = None,
     name: str = "the structures",
+    reading: Reading | None = None,
 ) -> FrameSet:
     """Look through a file (any that ASE reads) or structures, without keeping them.
 
@@ -52,6 +55,7 @@ def open_frames(
         source: a file, a structure or a sequence of structures. No labels are needed.
         max_frames: use at most this many, evenly spaced over all.
         name: of the data set.
+        reading: how a file is read, where that cannot be told from the file.
 
     Raises:
         FileNotFoundError: no such file.
@@ -65,7 +69,7 @@ def open_frames(
             raise FileNotFoundError(f"no file of structures at {source}")
     elements: set[str] = set()
     number = 0
-    for frame in _frames(source):
+    for frame in _frames(source, reading):
         elements.update(frame.get_chemical_symbols())
         number += 1
     if not elements:
@@ -74,8 +78,8 @@ def open_frames(
     if max_frames is not None and max_frames < number:
         spaced = np.linspace(0, number - 1, max_frames).round().astype(int)
         chosen = tuple(np.unique(spaced).tolist())
-    found = FrameSet(source, chosen, frozenset(elements))
-    return FrameSet(source, chosen, found.elements, _checked(found, name))
+    found = FrameSet(source, chosen, frozenset(elements), reading=reading)
+    return replace(found, warnings=_checked(found, name))
 
 
 def _checked(frames: FrameSet, name: str) -> tuple[str, ...]:
@@ -100,7 +104,7 @@ def _checked(frames: FrameSet, name: str) -> tuple[str, ...]:
     )
 
 
-def _frames(source: Path | Sequence[Atoms]) -> Iterable[Atoms]:
+def _frames(source: Path | Sequence[Atoms], reading: Reading | None) -> Iterable[Atoms]:
     if not isinstance(source, Path):
         return source
-    return (frame for _, frame in iter_frames(source))
+    return (frame for _, frame in iter_frames(source, READ_ALL, reading))

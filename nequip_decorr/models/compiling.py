@@ -21,8 +21,8 @@ from typing import Final
 
 from ..errors import UserError
 from ..files import read_json, sha256_file, sha256_json, write_json
+from ..model_files import SUFFIXES
 from .classical import REFERENCES, potential_files, resolve_pair_coeff
-from .files import SUFFIXES
 from .metadata import compiled_metadata, contains_allegro, on_gpu, read_info, type_names
 from .spec import ModelSpec
 

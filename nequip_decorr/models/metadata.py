@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 from ase.data import atomic_numbers
 
 from ..errors import UserError
+from ..model_files import Kind, ModelFile, require
 from .classical import pair_coeff_elements
-from .files import Kind, ModelFile, require
 from .spec import ModelSpec
 
 if TYPE_CHECKING:

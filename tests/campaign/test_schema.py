@@ -154,7 +154,10 @@ def test_every_mistake_is_reported_at_once(folder: Path) -> None:
         ({"models": {"x": {"ase": {"calculator": "subprocess.Popen"}}}}, r"not a class of an ASE"),
         ({"models": {"x": {"ase": {"calculator": "no.such"}}}}, r"cannot be imported"),
         ({"models": {"x": {"reference": "sioxx"}}}, r"one of siox \(did you mean 'siox'\?\)"),
-        ({"models": {"x": "a.xyz"}}, r"a file ending in \.nequip\.pt2"),
+        (
+            {"models": {"x": "a.xyz"}},
+            r"models\.x: .*a\.xyz: is a text file; allowed: a compiled model \(\.nequip\.pt2\)",
+        ),
         ({"models": {"x": {"path": "a", "ase": {}}}}, r"models\.x: got .*; allowed: a file name"),
         ({"structures": ["a.xyz", "a.xyz"]}, r"'a' names 2 of them"),
         ({"structures": {"s": {"file": "a.xyz", "repeat": 0}}}, r"repeat: got 0; allowed"),

@@ -11,6 +11,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from nequip_decorr import inspect_model
 from nequip_decorr.cli.main import main
+from nequip_decorr.errors import UserError
 from nequip_decorr.features.frames import load_model, outputs
 from nequip_decorr.inspection.accumulate import Accumulator
 from tests.helpers.checkpoints import trained
@@ -122,9 +123,9 @@ def test_a_checkpoint_whose_builder_is_not_there_names_the_module(stock, tmp_pat
 
 def test_kinds_that_could_occur_cost_nothing():
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(2, 300, 5, generator=generator)
-    kinds = torch.randint(0, 2, (300,), generator=generator)
-    r = 4 * torch.rand(300, generator=generator)
+    x = torch.randn(2, 3000, 5, generator=generator)
+    kinds = torch.randint(0, 2, (3000,), generator=generator)
+    r = 4 * torch.rand(3000, generator=generator)
     few, many = Accumulator(4.0, 8), Accumulator(4.0, 8)
     few.update(x, kinds, r)
     many.update(x, kinds * 5_000_000_000, r)
@@ -134,3 +135,36 @@ def test_kinds_that_could_occur_cost_nothing():
     assert torch.equal(a.by_kind[1].comoment, b.by_kind[5_000_000_000].comoment)
     left, right = a.left_given_length_and_kind, b.left_given_length_and_kind
     assert torch.equal(left.comoment, right.comoment)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("empty.ckpt", b"", "is an empty file; allowed: a NequIP checkpoint"),
+        ("lfs.ckpt", b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer"),
+        ("page.nequip.zip", b"<!DOCTYPE html><html>", "is an HTML page"),
+        ("cut.ckpt", b"PK\x03\x04" + bytes(600), "is a zip archive that was cut off or damaged"),
+    ],
+)
+def test_a_file_that_is_no_model_is_named_for_what_it_is(tmp_path, capsys, name, content, words):
+    (tmp_path / name).write_bytes(content)
+    ase.io.write(tmp_path / "test.xyz", frames(1))
+    assert main(["inspect", str(tmp_path / name), str(tmp_path / "test.xyz")]) == 2
+    shown = capsys.readouterr().err
+    assert f"{name}: {words}" in " ".join(shown.split())
+    assert "Traceback" not in shown
+
+
+def test_a_lammps_file_is_read_with_the_elements_that_are_given(tmp_path):
+    from ase.io.lammpsdata import write_lammps_data
+
+    from nequip_decorr.inspection.sources import open_frames
+    from nequip_decorr.structures import Reading
+
+    path = tmp_path / "cell.data"
+    write_lammps_data(path, frames(1)[0], specorder=["Si", "O"], masses=False)
+    with pytest.raises(UserError, match="elements"):
+        open_frames(path)
+    found = open_frames(path, reading=Reading(elements=("Si", "O")))
+    assert found.elements == {"Si", "O"}
+    assert len(list(found)) == 1

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from nequip_decorr.errors import UserError
-from nequip_decorr.models.files import recognise, require
+from nequip_decorr.model_files import recognise, require
 from nequip_decorr.models.metadata import read_info
 
 

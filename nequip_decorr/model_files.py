@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 import yaml
 
-from ..errors import UserError
+from .errors import UserError
 
 Kind = Literal["compiled", "package", "checkpoint", "mliap"]
 
