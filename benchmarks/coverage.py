@@ -14,7 +14,6 @@ interval of the rate. Bars: 92 to 98 % and 3 to 7 %.
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, partial
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hardware import write
 from rich.progress import track
 from scipy.stats import binomtest
 
@@ -180,16 +180,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results/coverage.csv")
     args = parser.parse_args()
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    with args.out.open("w", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["scenario", "quantity", "n", "covered", "rate", "low", "high"])
-        for scenario in track(SCENARIOS, description="scenarios"):
-            hits = tally(scenario, args.campaigns, args.seed, args.resamples)
-            for quantity, (hit, n) in hits.items():
-                wilson = binomtest(hit, n).proportion_ci(method="wilson")
-                rate, low, high = (f"{x:.4f}" for x in (hit / n, wilson.low, wilson.high))
-                table.writerow([scenario.name, quantity, n, hit, rate, low, high])
+    rows = []
+    for scenario in track(SCENARIOS, description="scenarios"):
+        hits = tally(scenario, args.campaigns, args.seed, args.resamples)
+        for quantity, (hit, n) in hits.items():
+            wilson = binomtest(hit, n).proportion_ci(method="wilson")
+            shares = {"rate": hit / n, "low": wilson.low, "high": wilson.high}
+            row = {"scenario": scenario.name, "quantity": quantity, "n": n, "covered": hit}
+            rows.append(row | {name: f"{value:.4f}" for name, value in shares.items()})
+        write(args.out, rows, None)
 
 
 if __name__ == "__main__":

@@ -42,31 +42,23 @@ is the device's own figure from nvidia-smi while the run lasts, where there is o
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 import re
 import shlex
 import subprocess
 import tempfile
 import threading
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 from ase.spacegroup import crystal
-from hardware import describe
+from hardware import describe, write
 
-from nequip_decorr.md.lammps.build import (
-    inspect_lammps,
-    run_lammps,
-)
+from nequip_decorr.md.lammps.build import inspect_lammps, run_lammps
 from nequip_decorr.md.lammps.run_input import write_data
-from nequip_decorr.models.metadata import (
-    ModelInfo,
-    read_metadata,
-)
+from nequip_decorr.models.metadata import ModelInfo, read_metadata
 from nequip_decorr.structures import read_structure
 
 RESULTS = Path(__file__).parent / "results" / "lammps_scaling.csv"
@@ -306,17 +298,6 @@ def memory_per_atom_kB(table: list[Row], model: str) -> float:
     return float(np.polyfit(atoms, megabytes * 1e3, 1)[0])
 
 
-def write(path: Path, table: list[Row]) -> None:
-    """The CSV, and what it was measured on beside it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Row)])
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in table)
-    about = {"date": date.today().isoformat(), **describe()}
-    path.with_suffix(".json").write_text(json.dumps(about, indent=2) + "\n")
-
-
 def main() -> None:
     """Run the benchmark and write the CSV."""
     parser = argparse.ArgumentParser(
@@ -363,7 +344,8 @@ def main() -> None:
                 )
             # After every round, so that a stop loses no more than one.
             table = rows({case: done[case.run] for case in wanted}, options.hardware, version)
-            write(options.out, table)
+            about = {"date": date.today().isoformat(), **describe()}
+            write(options.out, [asdict(row) for row in table], about)
     for model in models:
         print(f"{model}: {memory_per_atom_kB(table, model):.1f} kB of memory per atom")
     print(f"Wrote {options.out}")

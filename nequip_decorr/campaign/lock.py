@@ -11,6 +11,7 @@ from types import TracebackType
 
 from filelock import FileLock, Timeout
 
+from ..errors import InUseError
 from ..files import is_disk_full, read_json, write_json
 from .store import now
 
@@ -28,7 +29,7 @@ class CampaignLock:
         say: receives a line where the file system has no locks, or another process is waited for.
 
     Raises:
-        RuntimeError: on entering, when another process works on the same runs.
+        InUseError: on entering, when another process works on the same runs.
     """
 
     def __init__(
@@ -84,12 +85,12 @@ class CampaignLock:
             self.say(f"{self.folder}: this file system has no locks; run one at a time")
         return True
 
-    def _taken(self, path: Path) -> RuntimeError:
+    def _taken(self, path: Path) -> InUseError:
         by = read_json(_holder(path)) or {}
         who = f"process {by['pid']} on {by['host']} since {by['since']}" if by else "unknown"
         shard = path.name.removeprefix(".lock-").replace("-of-", "/")
         part = "" if shard == "1/1" else f"shard {shard}, "
-        return RuntimeError(
+        return InUseError(
             f"{self.folder}: another `stability run` works on this campaign ({part}{who}). "
             "Wait for it, or stop it first."
         )

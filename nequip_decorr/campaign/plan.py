@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, Final
@@ -19,10 +19,11 @@ from typing import Any, Final
 from ..errors import UserError
 from ..files import read_json, sha256_file, sha256_json, write_atomic, write_json
 from ..md.criteria import RENAMED
-from ..md.spec import ModelSpec, RunSpec
+from ..md.spec import RunSpec
 from ..md.start import extxyz_text, start_frame
 from ..models.compiling import compile_model, compile_target, content_hash, is_compiled
-from .schema import Campaign, check_elements
+from ..models.spec import ModelSpec
+from .schema import Campaign, check_engine
 from .store import PLAN, SCHEMA, SPEC
 from .validate import Mistakes
 
@@ -92,7 +93,8 @@ def plan_campaign(
     hashes = {model.name: content_hash(model) for model in campaign.models}
     models = [_compiled(model, campaign, say) for model in campaign.models]
     mistakes = Mistakes()
-    check_elements(tuple(models), campaign.structures, mistakes)
+    settings = {**campaign.run, "temperature_K": min(campaign.temperatures_K)}
+    mistakes.note(check_engine(models, campaign.structures, settings))
     mistakes.raise_if_any(campaign.name)
     files = {m.name: sha256_file(m.path) for m in models if m.path is not None}
 
@@ -173,12 +175,17 @@ def _resolved(campaign: Campaign) -> dict[str, Any]:
         "name": campaign.name,
         "models": [model.name for model in campaign.models],
         "structures": [
-            {"name": s.name, "source": s.source, "formula": str(s.atoms.symbols)}
+            {
+                "name": s.name,
+                "source": s.source,
+                "format": s.format,
+                "formula": str(s.atoms.symbols),
+            }
             for s in campaign.structures
         ],
         "temperatures_K": list(campaign.temperatures_K),
         "seeds": list(campaign.seeds),
         "device": campaign.device,
         "reference": campaign.reference,
-        "warnings": list(campaign.warnings),
+        "findings": [asdict(finding) for finding in campaign.findings],
     }

@@ -127,7 +127,8 @@ class _Worker:
             raise WorkerDied(self.kill()) from None
         if kind == "raised":
             raise RuntimeError(value)
-        return value
+        outcome: Outcome = value
+        return outcome
 
     def _receive(self, limit_s: float | None) -> Any:
         started = time.monotonic()

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..md.criteria import RENAMED, Criteria
 from ..md.lammps.settings import RunSettings
+from .options import add_reading, reading_from
 
 
 def add_parsers(subparsers: Any) -> None:
@@ -49,6 +50,7 @@ def _add_input(subparsers: Any) -> None:
         kind = _bound if "None" in str(item.type) else _type(item.type)
         options = [f"--{name.replace('_', '-')}" for name in names]
         bounds.add_argument(*options, dest=item.name, type=kind, default=item.default, help=text)
+    add_reading(parser)
     parser.set_defaults(run=run_input)
 
 
@@ -73,6 +75,7 @@ def _add_check(subparsers: Any) -> None:
     parser.add_argument(
         "--flags", default="", help="more flags for LAMMPS, e.g. '-k on g 1 -sf kk'"
     )
+    add_reading(parser)
     parser.set_defaults(run=run_check)
 
 
@@ -106,6 +109,7 @@ def run_input(arguments: argparse.Namespace) -> int:
     names = write_input(
         arguments.model, arguments.structure, arguments.out, settings,
         lambda line: print(f"warning: {line}", file=sys.stderr),
+        reading_from(arguments),
     )  # fmt: skip
     print(f"{arguments.out}: {', '.join(names)}")
     print(f"Run it with: {shlex.join(['sh', str(arguments.out / 'run.sh')])}")
@@ -123,6 +127,7 @@ def run_check(arguments: argparse.Namespace) -> int:
     command += shlex.split(arguments.flags)
     plugin = arguments.plugin or plugin_from_environment()
     named = bool(arguments.lmp or arguments.plugin)
-    report = check_model(arguments.model, arguments.structure, command, plugin, named)
+    reading = reading_from(arguments)
+    report = check_model(arguments.model, arguments.structure, command, plugin, named, reading)
     render(report)
     return report.status

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 _STABILITY = """\
-Is a model stable in MD, for how long, why does it fail, and is it more stable than another?
+Evaluate and compare the MD stability of models.
 
   nequip-decorr stability example > campaign.yaml   a commented template to fill in
   nequip-decorr stability run campaign.yaml         do the runs; start it again after any stop
   nequip-decorr stability status RESULTS            how far it is
   nequip-decorr stability report RESULTS            one HTML page, pictures, tables
-  nequip-decorr compare RESULTS                     which of the models is more stable
+  nequip-decorr compare RESULTS                     compare stability, with confidence intervals
 """
 _RUN = """\
 examples:
@@ -50,7 +50,7 @@ def add_parsers(subparsers: Any) -> None:
     raw = argparse.RawDescriptionHelpFormatter
     stability = subparsers.add_parser(
         "stability",
-        help="judge how stable models are in MD",
+        help="evaluate and compare MD stability",
         description=_STABILITY,
         formatter_class=raw,
     )
@@ -108,7 +108,7 @@ def add_parsers(subparsers: Any) -> None:
 
     compare = subparsers.add_parser(
         "compare",
-        help="which of two models is more stable, and how sure that is",
+        help="compare stability, with confidence intervals",
         epilog="example:\n  nequip-decorr compare siox_stability --models stock decorrelated",
         formatter_class=raw,
     )
@@ -136,24 +136,19 @@ def _at_least_one(text: str) -> int:
     return value
 
 
-def _fail(err: Exception) -> int:
-    print(err, file=sys.stderr)
-    return 2
-
-
 def _run(args: argparse.Namespace) -> int:
     from ..campaign.progress import Printer
     from ..campaign.runner import run_campaign
     from ..campaign.schema import load_campaign
     from ..files import is_disk_full
 
+    campaign = load_campaign(args.campaign, out=args.out)
+    for warning in campaign.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(campaign.summary())
+    if args.check:
+        return 0
     try:
-        campaign = load_campaign(args.campaign, out=args.out)
-        for warning in campaign.warnings:
-            print(f"warning: {warning}", file=sys.stderr)
-        if args.check:
-            print(campaign.summary())
-            return 0
         summary = run_campaign(
             campaign,
             workers=args.workers,
@@ -161,8 +156,6 @@ def _run(args: argparse.Namespace) -> int:
             watcher=Printer(),
             shard=args.shard,
         )
-    except (ValueError, RuntimeError) as err:
-        return _fail(err)
     except OSError as err:
         if not is_disk_full(err):
             raise
@@ -185,10 +178,7 @@ def _status(args: argparse.Namespace) -> int:
         read_runs,
     )
 
-    try:
-        rows = read_runs(args.folder, unfinished=True)
-    except ValueError as err:
-        return _fail(err)
+    rows = read_runs(args.folder, unfinished=True)
     console = Console(highlight=False, markup=False)
     console.print(_run_table(rows) if args.runs else _model_table(rows))
     print(count_text(count(rows)))
@@ -239,16 +229,13 @@ def _plain(text: str) -> Any:
 def _report(args: argparse.Namespace) -> int:
     from ..report.report import write_report
 
-    try:
-        page = write_report(
-            args.folders,
-            args.out or args.folders[0] / "report",
-            title=args.title,
-            horizon_ps=args.horizon_ps,
-            reference=args.reference,
-        )
-    except ValueError as err:
-        return _fail(err)
+    page = write_report(
+        args.folders,
+        args.out or args.folders[0] / "report",
+        title=args.title,
+        horizon_ps=args.horizon_ps,
+        reference=args.reference,
+    )
     print(f"report: {page}")
     return 0
 
@@ -266,18 +253,15 @@ def _compare(args: argparse.Namespace) -> int:
     from ..campaign.store import read_plan, read_runs
     from ..survival.comparison import compare
 
-    try:
-        plans = [read_plan(folder) for folder in args.folders]
-        rows = [row for folder in args.folders for row in read_runs(folder)]
-        known = list(dict.fromkeys(name for plan in plans for name in plan["models"]))
-        models = args.models or [m for m in known if all(m != p["reference"] for p in plans)]
-        if unknown := [name for name in models if name not in known]:
-            raise ValueError(f"models: got {', '.join(unknown)}; allowed: {', '.join(known)}")
-        if len(models) < 2:
-            raise ValueError(f"compare needs two models, these campaigns have {', '.join(models)}")
-        for a, b in combinations(models, 2):
-            found = compare(rows, a, b, horizon_ps=args.horizon_ps)
-            print("\n  ".join([found.conclusion, *found.notes]))
-    except ValueError as err:
-        return _fail(err)
+    plans = [read_plan(folder) for folder in args.folders]
+    rows = [row for folder in args.folders for row in read_runs(folder)]
+    known = list(dict.fromkeys(name for plan in plans for name in plan["models"]))
+    models = args.models or [m for m in known if all(m != p["reference"] for p in plans)]
+    if unknown := [name for name in models if name not in known]:
+        raise ValueError(f"models: got {', '.join(unknown)}; allowed: {', '.join(known)}")
+    if len(models) < 2:
+        raise ValueError(f"compare needs two models, these campaigns have {', '.join(models)}")
+    for a, b in combinations(models, 2):
+        found = compare(rows, a, b, horizon_ps=args.horizon_ps)
+        print("\n  ".join([found.conclusion, *found.notes]))
     return 0

@@ -81,7 +81,7 @@ def _oriented(frames: list[Atoms], start_file: Path) -> list[Atoms]:
     if not frames or is_box(frames[0]):
         return frames
     try:
-        start = ase.io.read(start_file, index=0)
+        start = ase.io.read(start_file, index=0, format="extxyz")
     except (OSError, ValueError):
         return frames
     assert isinstance(start, Atoms)

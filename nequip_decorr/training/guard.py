@@ -29,6 +29,7 @@ from .loss_config import (
     stock_coefficients,
     type_names,
 )
+from .metric import bind_irreps
 from .request import check_request, differences
 
 logger = RankedLogger(__name__, rank_zero_only=True)
@@ -56,6 +57,7 @@ class LossGuard(Callback):
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Check and attach before anything long begins."""
+        bind_irreps(pl_module)
         if stage != "fit":
             return
         terms = decorrelation_terms(pl_module)

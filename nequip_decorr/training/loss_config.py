@@ -17,6 +17,7 @@ from ..errors import UserError
 from ..features.fields import (
     match_fields,
     resolve_blocks,
+    scalar_width,
 )
 from .term import FeatureDecorrelation
 
@@ -183,7 +184,7 @@ def _check_field(pl_module: Any, name: str, term: FeatureDecorrelation) -> None:
                 f"`field` {term.field!r} of loss term `{name}` is not in the model's output; "
                 f"fields there: {known}"
             )
-        widths = [irreps[field].dim for field in fields if irreps[field] is not None]
+        widths = [scalar_width(irreps[field]) for field in fields if irreps[field] is not None]
         found = [resolve_blocks(width, term.block_size, term.num_blocks) for width in widths]
         if not found:
             continue

@@ -8,21 +8,19 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
-from torchmetrics.utilities.distributed import gather_all_tensors
 
 from ..correlation import (
     DEFAULT_SHRINKAGE,
     PENALTIES,
-    Moments,
+    average,
     log_det,
-    merge_moments,
 )
 from ..errors import UserError
 from ..features.fields import EDGE_FEATURES
 from .metric import (
     FeatureMetric,
     choice,
-    world_size,
+    gather,
 )
 from .schedule import Schedule
 
@@ -105,10 +103,10 @@ class FeatureDecorrelation(FeatureMetric):
 
     def batch_penalty(self, preds: Mapping[str, Tensor]) -> Tensor:
         """The penalty of one batch, a differentiable scalar in the dtype of the features."""
-        m = self.batch_moments(preds)
-        if self.dist_sync_on_step and world_size() > 1:
-            m = _gather(m)
-        return self._average(self._penalty(m), m).to(self._table(preds).dtype)
+        found = self.batch_moments(preds)
+        m = (gather(found) if self.dist_sync_on_step else found).moments
+        values = self._penalty(m)
+        return average(values, m, self.weights(values)).to(self.dtype_of(preds))
 
     def update(self, preds: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
         """Add a batch to the running mean."""
@@ -140,9 +138,3 @@ class FeatureDecorrelation(FeatureMetric):
 
     def __str__(self) -> str:
         return f"decorrelation_{self.penalty}"
-
-
-def _gather(m: Moments) -> Moments:
-    """Moments of the global batch; gradients flow to the samples of this rank."""
-    ranks = zip(*(gather_all_tensors(t.contiguous()) for t in m), strict=True)
-    return merge_moments([Moments(*rank) for rank in ranks])

@@ -303,3 +303,46 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["stability", "example"]) == 0
     example = yaml.safe_load(capsys.readouterr().out)
     assert {"models", "structures", "temperatures_K"} <= example.keys()
+
+
+def test_one_error_path(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["stability", "status", str(tmp_path)]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("nequip-decorr: error: ") and "Traceback" not in said
+    with pytest.raises(ValueError, match="no campaign here"):
+        main(["--debug", *words])
+
+    def break_down(args: object) -> int:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("nequip_decorr.cli.stability._status", break_down)
+    with pytest.raises(RuntimeError, match="a bug"):
+        main(words)
+
+    def interrupt(args: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nequip_decorr.cli.stability._status", interrupt)
+    assert main(words) == 130
+
+
+def test_check_shows_what_was_read_and_what_the_engine_refuses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ase.io.write(tmp_path / "POSCAR", bulk("Cu", cubic=True).repeat(2), format="vasp")
+    ase.io.write(tmp_path / "Cu1.5.xyz", bulk("Cu", cubic=True).repeat(2))
+    data = {
+        "models": {"emt": {"ase": {"calculator": "ase.calculators.emt.EMT"}}},
+        "structures": ["POSCAR", "Cu1.5.xyz"],
+        "temperatures_K": 300,
+        "criteria": {"energy_below_eV": 0.5},
+    }
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(data, sort_keys=False))
+    assert main(["stability", "run", str(tmp_path / "c.yaml"), "--check"]) == 0
+    said = capsys.readouterr()
+    assert "POSCAR: Cu32, 32 atoms, read as vasp" in said.out
+    assert "Cu1.5: Cu32, 32 atoms, read as extxyz" in said.out
+    assert "criteria.energy_below_eV is now energy_drop_eV_per_atom" in said.err

@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import CSVLogger
 from PIL import Image
 
 from nequip_decorr import CorrelationLogger
-from nequip_decorr.inspection.reading import read_features
+from nequip_decorr.features.fields import read_features
 from tests.helpers.training import (
     BLOCK,
     DECORRELATION,
@@ -245,7 +245,7 @@ def test_the_block_size_of_a_compiled_model_is_found():
     (model,) = build(config).model.values()
     features = read_features(model, output(3 * BLOCK), None, None)
     assert features.names == ("two_body", "layer_1", "layer_2")
-    assert features.blocks.shape == (3, 500, BLOCK)
+    assert features.values.shape == (3, 500, BLOCK)
 
 
 WRONG = [
@@ -264,5 +264,22 @@ def test_wrong_arguments(arguments, message):
 
 
 def test_a_wrong_field_is_an_error_in_the_first_validation(tmp_path):
-    with pytest.raises(ValueError, match=r"field 'x' .* cannot be inspected; .*'edge_features'"):
+    with pytest.raises(ValueError, match=r"field `x` is not in .*'edge_features'"):
         train(tmp_path, [CorrelationLogger(field="x")])
+
+
+def test_a_validation_set_without_edges_is_said_in_the_log(tmp_path, caplog):
+    callback = CorrelationLogger(every_n_epochs=1)
+    _, trainer = train(tmp_path, [], max_epochs=1)
+    trainer.state.fn, trainer.validating = "fit", True
+    module = build(module_config())
+    callback.on_validation_start(trainer, module)
+    callback.on_validation_batch_end(trainer, module, {"val_0_output": output(12, 0)}, None, 0)
+    callback.on_validation_end(trainer, module)
+    assert "validation set 0 gave 0 samples (edges or atoms)" in caplog.text
+    assert not (tmp_path / "correlation").exists()
+
+
+def test_a_validation_set_that_is_not_there_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match=r"`dataset` .* the 1 validation sets, from 0 to 0, got 1"):
+        train(tmp_path, [CorrelationLogger(dataset=1)], max_epochs=1)

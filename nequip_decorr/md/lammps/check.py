@@ -13,7 +13,7 @@ from ...errors import UserError
 from ...models.locality import NotStrictlyLocalError
 from ...models.metadata import ModelInfo, read_metadata
 from ...models.potential import CompiledPotential, Evaluation
-from ...structures import check_structure, read_structure
+from ...structures import Reading, check_structure, read_structure
 from .build import LammpsBuild, inspect_lammps
 from .folder import check_pair
 from .step_zero import evaluate_in_lammps, evaluate_in_library
@@ -115,6 +115,7 @@ def check_model(
     command: Sequence[str] = ("lmp",),
     plugin: str | Path | None = None,
     required: bool = False,
+    reading: Reading | None = None,
 ) -> CheckReport:
     """Compare a compiled model in Python with a LAMMPS executable and with the library engine.
 
@@ -127,6 +128,7 @@ def check_model(
         command: the LAMMPS executable and its flags.
         plugin: a LAMMPS plugin that brings the pair style.
         required: whether the check is incomplete without a comparison with ``command``.
+        reading: format and elements, where they cannot be told from the structure file.
 
     Raises:
         UserError: the model does not know an element, or is for ML-IAP, which is not compiled; the
@@ -139,7 +141,7 @@ def check_model(
             f"{model.path.name} is an ML-IAP file, which Python cannot evaluate outside LAMMPS; "
             "check the .nequip.pt2 compiled from the same checkpoint"
         )
-    atoms = read_structure(str(structure_path)).atoms
+    atoms = read_structure(structure_path, reading).atoms
     if not (atoms.cell.rank == 3 and atoms.pbc.all()):
         raise UserError(
             f"{structure_path}: the structure must be periodic in three directions, got pbc "

@@ -48,6 +48,7 @@ class Callback:
     def __call__(
         self, _: Any, step: int, num_atoms: int, tag: np.ndarray, x: np.ndarray, f: np.ndarray
     ) -> None:
+        """Called by LAMMPS at every step."""
         try:
             self._evaluate(step, tag, x, f)
         except BaseException as err:

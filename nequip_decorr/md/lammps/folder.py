@@ -15,7 +15,7 @@ import yaml
 
 from ...errors import UserError
 from ...models.metadata import ModelInfo, read_metadata
-from ...structures import Structure, check_structure, read_structure
+from ...structures import Reading, Structure, check_structure, read_structure
 from ..criteria import Criteria
 from ..spec import RunSpec
 from ..start import extxyz_text, read_start, start_frame
@@ -68,6 +68,7 @@ def write_input(
     out: str | Path,
     settings: RunSettings,
     warn: Callable[[str], None] = lambda line: None,
+    reading: Reading | None = None,
 ) -> list[str]:
     """Write a folder that is ready to run, the model in it.
 
@@ -81,6 +82,7 @@ def write_input(
         out: the folder, made if need be. Input of an earlier call is replaced.
         settings: the run.
         warn: receives a line for each thing that is odd but allowed.
+        reading: format and elements, where they cannot be told from the structure file.
 
     Returns:
         Names of the files written.
@@ -94,7 +96,7 @@ def write_input(
     _check_folder(folder)
     model = read_metadata(model_path)
     check_pair(model, settings.pair)
-    structure = read_structure(str(structure_path))
+    structure = read_structure(structure_path, reading)
     elements = model.lammps_types(structure.atoms)
     _check_structure(structure, model, settings, warn)
 

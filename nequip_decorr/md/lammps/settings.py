@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from ...errors import UserError
+from ...models.spec import ModelSpec
 from ..criteria import Criteria
-from ..spec import THERMOSTATS, ModelSpec, RunSpec
+from ..spec import THERMOSTATS, RunSpec
 
 ENSEMBLES: Final = ("nve", "nvt", "npt", "ramp")
 PAIRS: Final = ("allegro", "allegro/kk", "nequip", "mliap", "library")

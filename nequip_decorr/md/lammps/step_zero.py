@@ -16,11 +16,9 @@ from ...models.potential import (
     CompiledPotential,
     Evaluation,
 )
+from ...models.spec import ModelSpec
 from ..signals import StopRequest
-from ..spec import (
-    ModelSpec,
-    RunSpec,
-)
+from ..spec import RunSpec
 from .build import run_lammps
 from .external import Callback
 from .run_input import lammps_cell, write_data
