@@ -161,7 +161,7 @@ STOPS = {
     "stock_referred": (["-cn", "referred", STOCK, MORE], "comes from the checkpoint"),
     "elsewhere": (["-cn", "stock", "+decorr@x=default"], "write `.decorr=default`"),
     "node": (["-cn", "stock", "+decorr.coeff=0.1"], "choose the group on the command line"),
-    "no_callback": (["-cn", "stock", FLAG, "~hydra.callbacks.decorr"], "`hydra.callbacks.decorr` did not run"),
+    "no_callback": (["-cn", "stock", FLAG, "~hydra.callbacks.decorr"], "decorr` did not run"),
     "step_plain": (["-cn", "plainEveryStep"],
                    r"None at step 1 and should have .*EveryStep.on_train_batch_end \(.*lab.py:8\)"),
     "epoch_plain": (["-cn", "plainEveryEpoch"], r"EveryEpoch.on_train_epoch_start \(.*lab.py:12\)"),
