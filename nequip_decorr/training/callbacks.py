@@ -81,6 +81,7 @@ class DecorrelationScheduler(Callback):
         self._length: float | None = None
         self._length_before: float | None = None
         self._reported = False
+        self._last = 0.0
 
     @property
     def state_key(self) -> str:
@@ -186,15 +187,16 @@ class DecorrelationScheduler(Callback):
             self._value = self._wanted(trainer, pl_module, values)
             self._put(pl_module, self._value)
         self.hold(pl_module)
-        pl_module.log(f"decorrelation_coeff/{self.metric}", self._in_loss(pl_module))
+        self._last = self._in_loss(pl_module) or 0.0
+        pl_module.log(f"decorrelation_coeff/{self.metric}", self._last)
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Say how far the coefficient got."""
-        self._report(trainer, pl_module)
+        self._report(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
         """The same where training was interrupted."""
-        self._report(trainer, pl_module)
+        self._report(trainer)
 
     def hold(self, pl_module: Any) -> None:
         """Put the coefficient back into the loss, unless it is there."""
@@ -256,12 +258,11 @@ class DecorrelationScheduler(Callback):
         wanted = share / (1 - share) * self._stock_mean / self._term_mean
         return min(max(wanted, low), high)
 
-    def _report(self, trainer: Trainer, pl_module: Any) -> None:
+    def _report(self, trainer: Trainer) -> None:
         if self._value is None or self._reported:
             return
         self._reported = True
-        found = self._in_loss(pl_module)
-        text = f"loss term `{self.metric}`: coefficient {found or 0.0:.3g} in the loss at the end"
+        text = f"loss term `{self.metric}`: coefficient {self._last:.3g} in the loss at the end"
         start, end = self.schedule.start, self.schedule.end
         if not self.schedule.moves or start is None or end is None:
             logger.info(text)
