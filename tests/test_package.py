@@ -3,11 +3,14 @@
 import difflib
 import json
 import re
+import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
+import tomllib
 import yaml
 
 import nequip_decorr
@@ -55,6 +58,54 @@ def test_public_names():
 def test_resources_are_there():
     assert (configs_dir() / "siox_allegro.yaml").is_file()
     assert (templates_dir() / "in.nvt").is_file()
+
+
+def tracked(folder):
+    """Files of a folder that git knows, relative to the checkout."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", folder]
+    out = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if out.returncode:
+        pytest.skip("not a git checkout")
+    return [Path(line) for line in out.stdout.splitlines() if (ROOT / line).is_file()]
+
+
+def test_every_package_is_named_in_pyproject():
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    there = {".".join(path.parent.parts) for path in tracked("nequip_decorr")}
+    there = {name for name in there if (ROOT / Path(*name.split(".")) / "__init__.py").exists()}
+    assert set(setuptools["packages"]) == there | {
+        "nequip_decorr._configs",
+        "nequip_decorr._lammps",
+    }
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_every_file(tmp_path):
+    """Built from a copy of what git knows, so that no stray build folder helps or hurts."""
+    files = [
+        Path("pyproject.toml"),
+        Path("README.md"),
+        Path("LICENSE"),
+        *tracked("nequip_decorr"),
+        *tracked("configs"),
+        *tracked("lammps"),
+    ]
+    for path in files:
+        target = tmp_path / "source" / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / path, target)
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path]
+    done = subprocess.run(
+        [*command, tmp_path / "source"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    wheel = next(tmp_path.glob("*.whl"))
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if "dist-info" not in name}
+    moved = {"configs": "nequip_decorr/_configs", "lammps": "nequip_decorr/_lammps"}
+    wanted = {
+        str(Path(moved.get(path.parts[0], path.parts[0]), *path.parts[1:])) for path in files[3:]
+    }
+    assert names == wanted
 
 
 def without_block(config):

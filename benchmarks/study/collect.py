@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from nequip_decorr.campaign.store import write_atomic
 from nequip_decorr.campaign.table import read_runs
+from nequip_decorr.files import write_atomic
 
 from ..hardware import describe
 from .model import REFERENCE, Model

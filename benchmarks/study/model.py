@@ -27,7 +27,7 @@ import yaml
 
 from nequip_decorr.campaign.runner import run_campaign
 from nequip_decorr.campaign.schema import parse_campaign
-from nequip_decorr.campaign.store import write_atomic
+from nequip_decorr.files import write_atomic
 from nequip_decorr.inspection.evaluate import evaluate_files
 from nequip_decorr.report.evidence import (
     load_runs,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from nequip_decorr.campaign.store import write_atomic
+from nequip_decorr.files import write_atomic
 
 from . import why
 from .data import make_cells, make_frames, whole_cells

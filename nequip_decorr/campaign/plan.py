@@ -14,6 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from ..files import (
+    read_json,
+    sha256_file,
+    sha256_json,
+    write_atomic,
+    write_json,
+)
 from ..md.spec import (
     ModelSpec,
     RunSpec,
@@ -32,14 +39,7 @@ from .schema import (
     Campaign,
     check_elements,
 )
-from .store import (
-    SCHEMA,
-    read_json,
-    sha256_file,
-    sha256_json,
-    write_atomic,
-    write_json,
-)
+from .store import SCHEMA
 from .validate import Mistakes
 
 PLAN: Final = "campaign.json"

@@ -12,6 +12,7 @@ from concurrent.futures import Executor
 from contextlib import suppress
 from pathlib import Path
 
+from ..files import read_json
 from ..md.signals import StopRequest
 from ..md.spec import RunSpec
 from ..models.compiling import on_gpu
@@ -34,7 +35,6 @@ from .store import (
     MANIFEST,
     damage,
     decide,
-    read_json,
 )
 from .table import (
     read_runs,

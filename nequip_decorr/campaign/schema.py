@@ -15,6 +15,7 @@ from ase.data import chemical_symbols
 
 from ..md.spec import ModelSpec
 from ..models.compiling import type_names
+from ..structures import Structure, check_structure
 from .models import read_models
 from .settings import (
     PLAIN,
@@ -22,12 +23,7 @@ from .settings import (
     read_run_fields,
     read_seeds,
 )
-from .structures import (
-    Structure,
-    check_structure,
-    longest_timestep_fs,
-    read_structures,
-)
+from .structures import read_structures
 from .validate import (
     CampaignError,
     Mistakes,
@@ -170,10 +166,15 @@ def _parse(
     reference = read_reference(given.get("reference"), models, structures, folder, mistakes)
 
     for structure in structures:
-        check_structure(
-            structure, run.get("ensemble", "nvt"), run["criteria"].contact_fraction, mistakes
-        )
-    _check_timestep(run, structures, mistakes)
+        for finding in check_structure(
+            structure.atoms,
+            f"structure {structure.name!r}",
+            ensemble=run.get("ensemble", "nvt"),
+            contact_fraction=run["criteria"].contact_fraction,
+            timestep_fs=run.get("timestep_fs", 1.0),
+        ):
+            mistakes.note(finding)
+    _check_damping(run, mistakes)
     check_elements(models, structures, mistakes)
     mistakes.raise_if_any(source)
     return Campaign(
@@ -190,23 +191,8 @@ def _parse(
     )
 
 
-def _check_timestep(
-    run: dict[str, Any], structures: tuple[Structure, ...], mistakes: Mistakes
-) -> None:
+def _check_damping(run: dict[str, Any], mistakes: Mistakes) -> None:
     timestep_fs = run.get("timestep_fs", 1.0)
-    for structure in structures:
-        if len(structure.atoms) == 0:
-            continue
-        longest_fs = longest_timestep_fs(structure.atoms)
-        if timestep_fs > 1.01 * longest_fs:
-            lightest = chemical_symbols[
-                structure.atoms.numbers[structure.atoms.get_masses().argmin()]
-            ]
-            mistakes.warn(
-                f"timestep_fs: {timestep_fs:g} fs is long for {lightest} in {structure.name!r} "
-                f"(about {longest_fs:.1f} fs resolves its fastest vibration); a model may be "
-                "blamed for what the time step does"
-            )
     for key in ("thermostat_damping_fs", "barostat_damping_fs"):
         if run.get(key) is not None and run[key] < 10 * timestep_fs:
             mistakes.warn(f"{key}: {run[key]:g} fs is below 10 time steps of {timestep_fs:g} fs")

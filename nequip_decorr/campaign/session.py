@@ -13,6 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from ..files import (
+    is_disk_full,
+    read_json,
+    write_json,
+)
 from ..md.signals import StopRequest
 from ..md.spec import (
     RunResult,
@@ -23,14 +28,11 @@ from .progress import Watcher
 from .store import (
     MANIFEST,
     finished_manifest,
-    read_json,
     running_manifest,
-    write_json,
 )
 from .worker import (
     EngineLookup,
     execute_run,
-    is_disk_full,
     outcome_of,
 )
 

@@ -12,7 +12,7 @@ from ..md.spec import (
     THERMOSTATS,
     ModelSpec,
 )
-from .structures import Structure
+from ..structures import Structure
 from .validate import (
     Mistakes,
     check_keys,

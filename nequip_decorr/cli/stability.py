@@ -136,7 +136,7 @@ def _run(args: argparse.Namespace) -> int:
     from ..campaign.progress import Printer
     from ..campaign.runner import run_campaign
     from ..campaign.schema import load_campaign
-    from ..campaign.worker import is_disk_full
+    from ..files import is_disk_full
 
     try:
         campaign = load_campaign(args.campaign, out=args.out)

@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from ase.data import atomic_numbers
 
-from ..campaign.store import (
+from ..files import (
     read_json,
     sha256_file,
     sha256_json,

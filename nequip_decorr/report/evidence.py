@@ -13,11 +13,9 @@ import numpy as np
 from ase import Atoms
 
 from ..campaign.plan import read_plan
-from ..campaign.store import (
-    MANIFEST,
-    read_json,
-)
+from ..campaign.store import MANIFEST
 from ..campaign.table import read_runs
+from ..files import read_json
 from ..md.distribution import (
     Distribution,
     average,

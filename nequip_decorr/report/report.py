@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from matplotlib.figure import Figure
 
-from ..campaign.store import write_atomic
 from ..campaign.table import COLUMNS
+from ..files import write_atomic
 from ..html import png_bytes
 from ..style import model_styles
 from ..survival.summary import (

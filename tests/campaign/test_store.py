@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from pathlib import Path
@@ -15,12 +14,12 @@ from nequip_decorr.campaign.store import (
     decide,
     file_sizes,
     finished_manifest,
-    read_json,
     running_manifest,
-    sha256_file,
     versions,
-    write_atomic,
-    write_json,
+)
+from nequip_decorr.files import (
+    read_json,
+    sha256_file,
 )
 from nequip_decorr.md.spec import (
     ModelSpec,
@@ -38,31 +37,6 @@ def finished(status: str, walltime_s: float | None = None, redo: bool = False) -
     manifest = running_manifest(SPEC, {})
     manifest["spec"]["walltime_s"] = walltime_s
     return finished_manifest(manifest, RESULTS[status], redo=redo)
-
-
-def test_atomic_write_leaves_the_old_text_when_the_disk_is_full(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "a.json"
-    write_atomic(path, "old")
-
-    def full(descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        write_atomic(path, "new")
-    assert path.read_text() == "old"
-    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
-
-
-def test_json_survives_infinities_and_half_a_file(tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
-    write_json(path, {"value": float("inf"), "list": [float("nan"), 1.5]})
-    assert read_json(path) == {"value": None, "list": [None, 1.5]}
-    path.write_text(path.read_text()[:10])
-    assert read_json(path) is None
-    assert read_json(tmp_path / "missing.json") is None
 
 
 def test_a_manifest_says_what_ran(tmp_path: Path) -> None:

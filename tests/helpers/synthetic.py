@@ -15,8 +15,8 @@ from nequip_decorr.campaign.store import (
     file_sizes,
     finished_manifest,
     running_manifest,
-    write_json,
 )
+from nequip_decorr.files import write_json
 from nequip_decorr.md.record import (
     RecordWriter,
     write_frame,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +29,7 @@ from ..criteria import (
     num_outside,
     target_temperature_K,
 )
+from ..findings import Finding
 from ..lammps.run_input import (
     pair_of,
     plugin_from_environment,
@@ -40,6 +42,7 @@ from ..record import (
     write_frame,
 )
 from ..spec import (
+    ModelSpec,
     RunResult,
     RunSpec,
 )
@@ -50,6 +53,7 @@ from .ase_dynamics import (
 from .base import (
     Progress,
     StopSignal,
+    check_elements,
     import_calculator,
     model_types,
     read_start,
@@ -92,6 +96,12 @@ class ASEEngine:
     """
 
     name = "ase"
+
+    def check(
+        self, model: ModelSpec, structures: Mapping[str, Atoms], settings: Mapping[str, Any]
+    ) -> list[Finding]:
+        """Find what would be refused; see :class:`~nequip_decorr.md.engines.base.Engine`."""
+        return check_elements(model, structures)
 
     def run(self, spec: RunSpec, folder: Path, progress: Progress | None = None) -> RunResult:
         """Do a run; see :class:`~nequip_decorr.md.engines.base.Engine`."""

