@@ -25,6 +25,8 @@ from .statistics import DEFAULT_MAX_DIRECTIONS, DEFAULT_RIDGE, Gaussians
 FIELD: Final = "extrapolation_grade"
 DEFAULT_QUANTILE: Final = 0.999
 FOLDS: Final = 10
+ATOMS_BEYOND: Final = 10
+"""Atoms beyond the quantile that a validation set must have to be used for it."""
 _TAP: Final = "node_invariants"
 
 Progress = Callable[[Iterable[Any], str], Iterable[Any]]
@@ -76,8 +78,9 @@ class ExtrapolationGrade:
         Args:
             model: an eager model, as :func:`~nequip_decorr.features.frames.load_model` gives it.
             training: the structures that the model was trained on; labels are not needed.
-            validation: structures like the training data that it was not trained on. Without
-                them, each tenth of the training data is measured by the other nine.
+            validation: structures like the training data that it was not trained on. Below
+                ``10 / (1 - quantile)`` atoms they cannot tell the quantile, and each tenth of the
+                training data is measured by the other nine instead.
             fields: output fields or patterns (default: ``edge_features``, or the invariants of
                 NequIP's layers).
             quantile: share of unseen atoms below gamma = 1.
@@ -92,46 +95,38 @@ class ExtrapolationGrade:
             raise UserError(f"`quantile` must be at least 0.5 and below 1, got {quantile}")
         show = progress or (lambda frames, _: frames)
         training = list(training)
+        validation = list(validation or [])
         features = find_features(model, fields)
-        num_types = len(model.type_names)
         parts: dict[int, Moments] = {}
         rows = _rows(model, features, show(training, "training data"))
         for number, (x, types) in enumerate(rows):
-            fold = number % FOLDS if validation is None else 0
-            moments = grouped_moments(x, types, num_types)
+            fold = number % FOLDS
+            moments = grouped_moments(x, types, len(model.type_names))
             parts[fold] = merge_moments([parts[fold], moments]) if fold in parts else moments
         if not parts:
             raise UserError("there is no training structure to fit the grade to")
-        total = merge_moments(parts.values())
-        gaussians = Gaussians.of_moments(total, ridge, max_directions)
-        if validation is not None:
-            measured = (
-                gaussians.distance(x, types)
-                for x, types in _rows(model, features, show(validation, "validation data"))
-            )
-            how = "validation"
+
+        def gaussians_without(fold: int | None) -> Gaussians:
+            kept = [m for other, m in parts.items() if other != fold]
+            return Gaussians.of_moments(merge_moments(kept), ridge, max_directions)
+
+        gaussians = gaussians_without(None)
+        enough = ATOMS_BEYOND / (1 - quantile)
+        if len(parts) == 1 or sum(map(len, validation)) >= enough:
+            unseen, how, judges = validation, "validation", {0: gaussians}
         else:
-            if len(parts) < 2:
-                raise UserError(
-                    "one training structure alone has no unseen atoms to set gamma = 1; give "
-                    "validation structures"
-                )
-            others = {
-                fold: Gaussians.of_moments(
-                    merge_moments([m for other, m in parts.items() if other != fold]),
-                    ridge,
-                    max_directions,
-                )
-                for fold in parts
-            }
-            measured = (
-                others[number % FOLDS].distance(x, types)
-                for number, (x, types) in enumerate(
-                    _rows(model, features, show(training, "cross-validation"))
-                )
+            unseen, how = training, f"cross-validation in {len(parts)} parts"
+            judges = {fold: gaussians_without(fold) for fold in parts}
+        if not unseen:
+            raise UserError(
+                "one training structure alone has no unseen atoms to set gamma = 1; give "
+                "validation structures"
             )
-            how = f"cross-validation in {len(parts)} parts"
-        distances = torch.cat(list(measured)).numpy()
+        measured = [
+            judges[number % len(judges)].distance(x, types)
+            for number, (x, types) in enumerate(_rows(model, features, show(unseen, how)))
+        ]
+        distances = torch.cat(measured).numpy()
         finite = distances[np.isfinite(distances)]
         if not len(finite):
             raise UserError(f"{how}: no atom of an element that the training data have")
@@ -142,7 +137,11 @@ class ExtrapolationGrade:
             "calibration_atoms": len(finite),
             "training_frames": len(training),
             "training_atoms": dict(
-                zip(model.type_names, total.count.long().tolist(), strict=True)
+                zip(
+                    model.type_names,
+                    sum(m.count for m in parts.values()).long().tolist(),
+                    strict=True,
+                )
             ),
             "data_sha256": _hash_of_frames(training),
             "model_sha256": hash_of_model(model),
@@ -215,10 +214,11 @@ def find_features(model: Any, fields: Sequence[str] | None = None) -> AtomFeatur
     Raises:
         UserError: the model has none of these fields.
     """
-    if EDGE_FEATURES not in model.irreps_out and next(interaction_layers(model), None) is not None:
-        if not match_fields(model.irreps_out, f"layer*_{_TAP}"):
-            attach_taps(model, [_TAP], type(model).__name__)
-    patterns = fields or [EDGE_FEATURES if EDGE_FEATURES in model.irreps_out else f"layer*_{_TAP}"]
+    layers = f"layer*_{_TAP}"
+    is_nequip = next(interaction_layers(model), None) is not None
+    if is_nequip and not match_fields(model.irreps_out, layers):
+        attach_taps(model, [_TAP], type(model).__name__)
+    patterns = fields or [layers if is_nequip else EDGE_FEATURES]
     names = tuple(name for p in patterns for name in match_fields(model.irreps_out, p))
     if not names:
         known = sorted(k for k, v in model.irreps_out.items() if v is not None)

@@ -1,4 +1,4 @@
-"""The grade inside a compiled model: one more output per atom, in any target of ``nequip-compile``."""
+"""The grade inside a compiled model: one more output per atom."""
 
 from __future__ import annotations
 
@@ -38,9 +38,7 @@ class GradeModule(GraphModuleMixin, torch.nn.Module):
         gaussians = type(self.grade.gaussians)(
             **{name: getattr(self, name) for name in self.grade.gaussians.tensors()}
         )
-        distance = gaussians.distance(
-            self.grade.features(data), data[AtomicDataDict.ATOM_TYPE_KEY]
-        )
+        distance = gaussians.distance(self.grade.features(data), data[AtomicDataDict.ATOM_TYPE_KEY])
         data[FIELD] = (distance / self.grade.threshold).unsqueeze(-1)
         return data
 
@@ -54,9 +52,9 @@ def add_grade(model: Any, grade: ExtrapolationGrade) -> Any:
     Raises:
         UserError: the grade was fitted to another model, or the model has one already.
     """
-    grade.check_model(model)
     if FIELD in model.irreps_out:
         raise UserError(f"the model has the output `{FIELD}` already")
+    grade.check_model(model)
     energy = model.model
     while hasattr(energy, "func") and not isinstance(energy, torch.nn.Sequential):
         energy = energy.func

@@ -2,7 +2,8 @@ r"""The maths of the extrapolation grade, on tensors alone.
 
 Atom features :math:`x_i \in \mathbb{R}^D` of the training set have, per atom type t, a mean
 :math:`\mu_t` and a covariance :math:`C_t` (:class:`~nequip_decorr.correlation.Moments`). With
-channels in units of their standard deviation within types, the distance of an atom is
+channels in units of their standard deviation within types, and :math:`C_t` drawn towards the
+covariance within all types by ``shrinkage`` atoms' worth, the distance of an atom is
 
 .. math::
 
@@ -27,6 +28,7 @@ from ..correlation import Moments, live_channels
 
 DEFAULT_RIDGE: Final = 1e-2
 DEFAULT_MAX_DIRECTIONS: Final = 256
+DEFAULT_SHRINKAGE: Final = 200.0
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Gaussians:
         m: Moments,
         ridge: float = DEFAULT_RIDGE,
         max_directions: int = DEFAULT_MAX_DIRECTIONS,
+        shrinkage: float = DEFAULT_SHRINKAGE,
     ) -> Gaussians:
         """Make the Gaussians from moments per type.
 
@@ -63,6 +66,8 @@ class Gaussians:
             ridge: added to the variance of every direction, in units of the variance of a channel
                 within types.
             max_directions: keep at most this many principal directions.
+            shrinkage: number of atoms that the covariance within all types counts for beside a
+                type's own atoms, so that a rare type has a covariance too.
 
         Raises:
             ValueError: no type has two atoms, or no channel varies.
@@ -86,7 +91,8 @@ class Gaussians:
         else:
             directions = torch.linalg.eigh(within).eigenvectors[:, -max_directions:]
         kept = directions.shape[1]
-        covariance = m.comoment * scale[:, None] * scale / m.count.clamp(min=1)[:, None, None]
+        own = m.comoment * scale[:, None] * scale
+        covariance = (own + shrinkage * within) / (m.count + shrinkage)[:, None, None]
         inside = directions.T @ covariance @ directions
         eye = torch.eye(kept, dtype=scale.dtype)
         factor = torch.linalg.cholesky(inside + ridge * eye)
