@@ -1,21 +1,29 @@
-# `make demo` runs the main job on built-in data, `make test` runs the tests.
+# `make demo` runs the main job on built-in data, `make test` all tests, `make test-fast` those
+# for every save.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint docs docs-build docs-check clean env
+.PHONY: demo test test-fast lint docs docs-build docs-check clean env
 
 demo: $(READY)
 	$(BIN)/nequip-decorr demo --out out/demo
 
+# Two processes; a file's tests stay in one of them, since they share fixtures.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	$(PYTEST) --durations=40
+
+test-fast: $(READY)
+	$(PYTEST) -m "not slow"
 
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 # HTML in out/docs, and docs/api.md from the docstrings; a warning is an error.
 docs: docs-build

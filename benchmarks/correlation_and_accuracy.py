@@ -19,10 +19,7 @@ import numpy as np
 from hardware import describe, write
 
 from nequip_decorr.datasets.siox import make_siox
-from nequip_decorr.demo import (
-    CONFIGS,
-    TEST_SETS,
-)
+from nequip_decorr.demo import CONFIGS, TEST_SETS
 from nequip_decorr.inspection.evaluate import evaluate_files
 from nequip_decorr.resources import configs_dir
 

@@ -14,7 +14,6 @@ interval of the rate. Bars: 92 to 98 % and 3 to 7 %.
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, partial
@@ -22,18 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hardware import write
 from rich.progress import track
 from scipy.stats import binomtest
 
-from nequip_decorr.survival.comparison import (
-    Comparison,
-    compare,
-)
-from nequip_decorr.survival.estimators import (
-    Estimate,
-    outcomes,
-    survival_at,
-)
+from nequip_decorr.survival.arrays import Estimate, run_arrays
+from nequip_decorr.survival.comparison import compare
+from nequip_decorr.survival.estimators import survival_at
+from nequip_decorr.survival.verdict import Comparison
 
 LENGTH_PS = 10.0
 AT_PS = 5.0
@@ -166,14 +161,14 @@ def tally(
         holds("rmst", Estimate(c.rmst_a.rmst_ps, c.rmst_a.low_ps, c.rmst_a.high_ps), a)
         holds("difference", c.difference_ps, b - a)
         holds("ratio", c.ratio, b / a)
-        runs = outcomes([row for row in rows if row["model"] == "A"], clusters(scenario))
+        runs = run_arrays([row for row in rows if row["model"] == "A"], clusters(scenario))
         labels = np.column_stack([runs.columns[name] for name in clusters(scenario)])
         at = survival_at(runs.time_ps, runs.failed, AT_PS, cluster=labels)
         if np.isfinite(at.value):
             holds("survival_at_5ps", at, survival_a)
         if scenario.ratio == 1:
             add("test_rejects", c.permutation.p_value < 0.05)
-            add("verdict_for_one", c.verdict in ("a", "b"))
+            add("verdict_for_one", c.verdict in ("a_better", "b_better"))
     return hits
 
 
@@ -185,16 +180,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results/coverage.csv")
     args = parser.parse_args()
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    with args.out.open("w", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["scenario", "quantity", "n", "covered", "rate", "low", "high"])
-        for scenario in track(SCENARIOS, description="scenarios"):
-            hits = tally(scenario, args.campaigns, args.seed, args.resamples)
-            for quantity, (hit, n) in hits.items():
-                wilson = binomtest(hit, n).proportion_ci(method="wilson")
-                rate, low, high = (f"{x:.4f}" for x in (hit / n, wilson.low, wilson.high))
-                table.writerow([scenario.name, quantity, n, hit, rate, low, high])
+    rows = []
+    for scenario in track(SCENARIOS, description="scenarios"):
+        hits = tally(scenario, args.campaigns, args.seed, args.resamples)
+        for quantity, (hit, n) in hits.items():
+            wilson = binomtest(hit, n).proportion_ci(method="wilson")
+            shares = {"rate": hit / n, "low": wilson.low, "high": wilson.high}
+            row = {"scenario": scenario.name, "quantity": quantity, "n": n, "covered": hit}
+            rows.append(row | {name: f"{value:.4f}" for name, value in shares.items()})
+        write(args.out, rows, None)
 
 
 if __name__ == "__main__":

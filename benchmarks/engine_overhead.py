@@ -12,7 +12,6 @@ calculator and no criteria at all (a model compiled with ``--target ase`` is nee
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import sys
 import tempfile
@@ -26,24 +25,19 @@ from ase import Atoms, units
 from ase.io import read
 from ase.md.nose_hoover_chain import NoseHooverChainNVT
 from ase.spacegroup import crystal
+from hardware import csv_text, write
 
+from nequip_decorr.md.criteria import Criteria
 from nequip_decorr.md.engines import get_engine
-from nequip_decorr.md.spec import (
-    Criteria,
-    ModelSpec,
-    RunSpec,
-)
-from nequip_decorr.md.start import (
-    extxyz_text,
-    start_frame,
-)
+from nequip_decorr.md.spec import ModelSpec, RunSpec
+from nequip_decorr.md.start import extxyz_text, start_frame
 
 TEMPERATURE_K = 300.0
 OFF = Criteria(
     temperature_factor=None,
     contact_fraction=0.6,
-    energy_below_eV=1e6,
-    energy_above_eV=1e6,
+    energy_drop_eV_per_atom=1e6,
+    energy_rise_eV_per_atom=1e6,
     max_force_eV_per_A=1e6,
 )
 
@@ -121,9 +115,10 @@ def main() -> None:
                 took = ways[name](given.steps) - ways[name](few)
                 row[f"{name}_ms_per_step"] = 1e3 * took / (given.steps - few)
             rows.append(row)
-    writer = csv.DictWriter(given.out.open("w") if given.out else sys.stdout, list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
+    if given.out:
+        write(given.out, rows, None)
+    else:
+        print(csv_text(rows), end="")
     library = np.array([row["library_ms_per_step"] for row in rows])
     for name in list(ways)[1:]:
         ratio = library / [row[f"{name}_ms_per_step"] for row in rows]

@@ -1,12 +1,14 @@
-"""What a measurement was made on, and the two files it leaves: raw rows, and a record of it."""
+"""The files that a measurement leaves: raw rows as CSV, and a record of the hardware."""
 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,14 +26,35 @@ def describe() -> dict[str, object]:
     }
 
 
-def write(path: Path, rows: Sequence[dict[str, Any]], record: dict[str, Any]) -> None:
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as CSV; the columns are the keys in the order in which they first come."""
+    columns = dict.fromkeys(name for row in rows for name in row)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def write(path: Path, rows: Sequence[Mapping[str, Any]], record: Mapping[str, Any] | None) -> None:
     """Rows as CSV, the record as JSON beside it."""
-    path.parent.mkdir(exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    path.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(csv_text(rows), encoding="utf-8")
+    if record is not None:
+        path.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Rows of a CSV with numbers as numbers and nothing as ``None``."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{k: _parsed(v) for k, v in row.items()} for row in csv.DictReader(file)]
+
+
+def _parsed(text: str) -> Any:
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text or None
 
 
 def _processor() -> str:

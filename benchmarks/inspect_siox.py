@@ -11,14 +11,12 @@ documentation is the first seed's.
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 from correlation_and_accuracy import CONFIGS, RESULTS, train
-from hardware import describe
+from hardware import describe, write
 
 from nequip_decorr import inspect_model
 from nequip_decorr.datasets.siox import make_siox
@@ -45,12 +43,7 @@ def main() -> None:
             found.to_html(work / "inspection" / "index.html")
             found.to_png(work / "inspection")
             shutil.copy(work / "inspection" / "heat_map_0.png", PICTURE)
-    path = RESULTS / "inspect_siox.csv"
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    path.with_suffix(".json").write_text(json.dumps(describe(), indent=2) + "\n")
+    write(RESULTS / "inspect_siox.csv", rows, describe())
     summarise(rows)
 
 

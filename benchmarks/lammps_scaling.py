@@ -42,32 +42,24 @@ is the device's own figure from nvidia-smi while the run lasts, where there is o
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 import re
 import shlex
 import subprocess
 import tempfile
 import threading
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 from ase.spacegroup import crystal
-from hardware import describe
+from hardware import describe, write
 
-from nequip_decorr.md.lammps.build import (
-    inspect_lammps,
-    run_lammps,
-)
-from nequip_decorr.md.lammps.folder import read_structure
+from nequip_decorr.md.lammps.build import inspect_lammps, run_lammps
 from nequip_decorr.md.lammps.run_input import write_data
-from nequip_decorr.models.metadata import (
-    ModelMetadata,
-    read_metadata,
-)
+from nequip_decorr.models.metadata import ModelInfo, read_metadata
+from nequip_decorr.structures import read_structure
 
 RESULTS = Path(__file__).parent / "results" / "lammps_scaling.csv"
 
@@ -131,7 +123,7 @@ class Case:
 
     scaling: str
     name: str
-    model: ModelMetadata
+    model: ModelInfo
     ranks: int
     cells: tuple[int, int, int]
     steps: int
@@ -174,9 +166,7 @@ def cells_for(atoms: Atoms, wanted: int) -> tuple[int, int, int]:
     return a, b, c
 
 
-def cases(
-    models: dict[str, ModelMetadata], atoms: Atoms, options: argparse.Namespace
-) -> list[Case]:
+def cases(models: dict[str, ModelInfo], atoms: Atoms, options: argparse.Namespace) -> list[Case]:
     """Every run of the benchmark, without repeats."""
 
     def each(values: list[int]) -> dict[str, int]:
@@ -308,17 +298,6 @@ def memory_per_atom_kB(table: list[Row], model: str) -> float:
     return float(np.polyfit(atoms, megabytes * 1e3, 1)[0])
 
 
-def write(path: Path, table: list[Row]) -> None:
-    """The CSV, and what it was measured on beside it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Row)])
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in table)
-    about = {"date": date.today().isoformat(), **describe()}
-    path.with_suffix(".json").write_text(json.dumps(about, indent=2) + "\n")
-
-
 def main() -> None:
     """Run the benchmark and write the CSV."""
     parser = argparse.ArgumentParser(
@@ -345,7 +324,7 @@ def main() -> None:
     for entry in options.model:
         name, _, path = entry.partition("=")
         models[name] = read_metadata(path)
-    atoms = read_structure(options.structure) if options.structure else default_structure()
+    atoms = read_structure(options.structure).atoms if options.structure else default_structure()
     options.elements = next(iter(models.values())).lammps_types(atoms)
     version = inspect_lammps(options.lmp, options.plugin).version
 
@@ -365,7 +344,8 @@ def main() -> None:
                 )
             # After every round, so that a stop loses no more than one.
             table = rows({case: done[case.run] for case in wanted}, options.hardware, version)
-            write(options.out, table)
+            about = {"date": date.today().isoformat(), **describe()}
+            write(options.out, [asdict(row) for row in table], about)
     for model in models:
         print(f"{model}: {memory_per_atom_kB(table, model):.1f} kB of memory per atom")
     print(f"Wrote {options.out}")

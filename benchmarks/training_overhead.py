@@ -37,14 +37,8 @@ from rich.progress import track
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from nequip_decorr.correlation import (
-    moments,
-    pearson_squared,
-)
-from nequip_decorr.features.fields import (
-    EDGE_FEATURES,
-    read_blocks,
-)
+from nequip_decorr.correlation import moments, pearson_squared
+from nequip_decorr.features.fields import EDGE_FEATURES, read_blocks
 from nequip_decorr.resources import configs_dir
 
 RESULTS = Path(__file__).parent / "results"

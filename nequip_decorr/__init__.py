@@ -6,9 +6,13 @@ NequIP imports this package whenever it is imported itself (entry point ``nequip
 
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING
 
+from . import _moved
 from ._version import __version__
+
+TYPE_CHECKING = False  # as type checkers read it; importing `typing` costs more than all the rest
+
+_moved.install()
 
 # Hydra looks for plugins in `hydra_plugins`, which an editable install hides from it; so the group
 # is registered by hand, and only where a command line names it, since Hydra is slow to import.
@@ -18,7 +22,7 @@ if any(argument.lstrip("+~").startswith("decorr") for argument in sys.argv[1:]):
 _PUBLIC = {
     "FeatureDecorrelation": "training.term",
     "FeatureCorrelation": "training.monitor",
-    "DecorrelationScheduler": "training.scheduler",
+    "DecorrelationScheduler": "training.callbacks",
     "TapFeatures": "features.taps",
     "CorrelationLogger": "training.logger",
     "Inspection": "inspection.result",
@@ -45,9 +49,9 @@ if TYPE_CHECKING:
         inspect_features,
         inspect_model,
     )
+    from .training.callbacks import DecorrelationScheduler
     from .training.logger import CorrelationLogger
     from .training.monitor import FeatureCorrelation
-    from .training.scheduler import DecorrelationScheduler
     from .training.term import FeatureDecorrelation
 
 

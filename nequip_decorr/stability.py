@@ -1,0 +1,191 @@
+"""Stability campaigns from Python: load, run, read, compare, report.
+
+The same campaigns as with ``nequip-decorr stability`` on the command line; either goes on where the
+other stopped. A small campaign, two classical potentials on four copper atoms:
+
+>>> import ase.build, ase.io
+>>> from nequip_decorr import stability
+>>> ase.io.write("copper.xyz", ase.build.bulk("Cu", cubic=True).repeat(2))
+>>> campaign = stability.load({
+...     "models": {
+...         "emt": {"ase": {"calculator": "ase.calculators.emt.EMT"}},
+...         "soft": {"ase": {"calculator": "ase.calculators.morse.MorsePotential",
+...                          "arguments": {"epsilon": 0.3, "r0": 2.6}}},
+...     },
+...     "structures": {"copper": "copper.xyz"},
+...     "temperatures_K": [300],
+...     "replicas": 2,
+...     "length_ps": 0.02,
+...     "out": "copper",
+... })
+>>> campaign.num_runs
+4
+>>> summary = stability.run(campaign, workers=1)
+>>> rows = stability.read("copper")
+>>> sorted({row["status"] for row in rows})
+['survived']
+>>> stability.compare("copper", "emt", "soft").verdict
+'inconclusive'
+>>> stability.report("copper").name
+'index.html'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from .campaign.progress import Watcher
+    from .campaign.runner import RunnerSummary
+    from .campaign.schema import Campaign
+    from .survival.verdict import Comparison
+
+__all__ = ["compare", "load", "read", "report", "run"]
+# Modules of the former package of this name are found below it: `_moved.py`.
+__path__: list[str] = []
+
+Folders = str | Path | Sequence[str | Path]
+
+
+def load(campaign: str | Path | Mapping[str, Any], out: str | Path | None = None) -> Campaign:
+    """Read and check a campaign; nothing runs.
+
+    Args:
+        campaign: the YAML file, or a mapping with its keys, whose paths are relative to the
+            working directory.
+        out: results folder, instead of the campaign's own.
+
+    Returns:
+        The checked campaign.
+
+    Raises:
+        ValueError: the campaign has mistakes; the message lists all of them.
+    """
+    from .campaign.schema import load_campaign, parse_campaign
+
+    if isinstance(campaign, Mapping):
+        return parse_campaign(dict(campaign), out=out)
+    return load_campaign(campaign, out=out)
+
+
+def run(
+    campaign: Campaign,
+    *,
+    workers: int | None = None,
+    retry_errors: bool = False,
+    executor: Executor | None = None,
+    watcher: Watcher | None = None,
+    shard: str | None = None,
+) -> RunnerSummary:
+    """Do every run of a campaign that is not finished.
+
+    Args:
+        campaign: from :func:`load`.
+        workers: processes on this machine; by default one per core, and one in all for a GPU.
+        retry_errors: do runs again that ended in ``error``.
+        executor: a ``concurrent.futures`` executor whose workers see the same files, instead of
+            processes on this machine.
+        watcher: gets the progress, e.g. ``nequip_decorr.campaign.progress.Printer()``.
+        shard: ``I/N``: the I-th of N disjoint parts alone; the parts may run at the same time.
+
+    Returns:
+        The rows of all runs, and what stopped the campaign early, if anything did.
+
+    Raises:
+        ValueError: ``workers`` below 1, or a model that does not know an element.
+        RuntimeError: another process runs the campaign, or a checkpoint does not compile.
+    """
+    from .campaign.runner import run_campaign
+
+    return run_campaign(
+        campaign,
+        executor=executor,
+        workers=workers,
+        retry_errors=retry_errors,
+        watcher=watcher,
+        shard=shard,
+    )
+
+
+def read(folders: Folders, *, unfinished: bool = False) -> list[dict[str, Any]]:
+    """Rows of the runs of one or more campaigns.
+
+    Args:
+        folders: results folder, or several.
+        unfinished: also the runs that are pending or running.
+
+    Returns:
+        A row per run: model, structure, temperature, seed, status, cause, stable time (ps) and
+        more; ``pandas.DataFrame`` takes it as it is.
+
+    Raises:
+        ValueError: a folder holds no campaign.
+    """
+    from .campaign.store import read_runs
+
+    return [row for folder in _listed(folders) for row in read_runs(folder, unfinished=unfinished)]
+
+
+def compare(
+    folders: Folders, model_a: str, model_b: str, *, horizon_ps: float | None = None
+) -> Comparison:
+    """Compare the stability of two models over the runs that they share.
+
+    Args:
+        folders: results folder, or several.
+        model_a: the baseline.
+        model_b: the model to compare with it.
+        horizon_ps: compare up to this time; by default as far as both models are known.
+
+    Returns:
+        Verdict, conclusion as a sentence, notes, and the numbers behind them.
+
+    Raises:
+        ValueError: no campaign in a folder, no shared run, or an unknown model.
+    """
+    from .survival.comparison import compare as compare_runs
+
+    return compare_runs(read(folders), model_a, model_b, horizon_ps=horizon_ps)
+
+
+def report(
+    folders: Folders,
+    out: str | Path | None = None,
+    *,
+    title: str | None = None,
+    reference: str | None = None,
+    horizon_ps: float | None = None,
+) -> Path:
+    """Write the report: one HTML page, figures, a table of runs and a summary.
+
+    Args:
+        folders: results folder, or several.
+        out: folder of the report; by default ``report`` in the first results folder.
+        title: of the page; by default the campaigns' names.
+        reference: name of the reference model, instead of the campaigns' own.
+        horizon_ps: judge stability up to this time; by default as far as all models are known.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        ValueError: no campaign in a folder, no finished run, or an unknown model.
+    """
+    from .report.report import write_report
+
+    listed = _listed(folders)
+    return write_report(
+        listed,
+        out if out is not None else listed[0] / "report",
+        title=title,
+        reference=reference,
+        horizon_ps=horizon_ps,
+    )
+
+
+def _listed(folders: Folders) -> list[Path]:
+    return [Path(f) for f in ([folders] if isinstance(folders, str | Path) else folders)]

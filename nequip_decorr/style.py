@@ -18,16 +18,6 @@ CUT: Final = "#aab3bd"
 REFERENCE: Final = "#7a828c"
 # Okabe & Ito, ordered so that the first ones differ most, in lightness too.
 _MODELS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#8A6D00", "#000000")
-# Tol's "vibrant"; a cause is always told by its name as well.
-CAUSE_COLOURS: Final = {
-    "temperature": "#CC3311",
-    "contact": "#0077BB",
-    "energy": "#EE7733",
-    "force": "#009988",
-    "drift": "#EE3377",
-    "nonfinite": "#7A4FB5",
-    "lost": "#33BBEE",
-}
 _DASHES: Final = ("-", "--", ":")
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import stat
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -15,6 +16,7 @@ from nequip_decorr.demo import (
     check_allegro,
     run_demo,
 )
+from nequip_decorr.processes import together
 from nequip_decorr.report import demo as demo_report
 
 
@@ -52,10 +54,23 @@ def test_other_settings_do_not_mix(tmp_path, monkeypatch, quiet):
 
 
 def test_a_failed_step_shows_the_end_of_its_log(tmp_path, quiet):
-    steps = Demo(Settings(out=tmp_path), tmp_path, quiet)
     jobs = {"stock": ["python3", "-c", "print('so it went'); raise SystemExit(3)"]}
     with pytest.raises(demo.DemoError, match=r"(?s)ended with code 3.*so it went"):
-        steps.together(jobs, "x.log", None)
+        together(jobs, tmp_path, "x.log", quiet)
+
+
+def test_logs_are_closed_and_what_still_runs_is_stopped(tmp_path, quiet):
+    started, folder = [], Path("/proc/self/fd")
+
+    def interrupt(name):
+        started.append(name)
+        raise KeyboardInterrupt
+
+    before = len(list(folder.iterdir()))
+    with pytest.raises(KeyboardInterrupt):
+        together({"a": ["sleep", "60"]}, tmp_path, "x.log", quiet, interrupt)
+    assert started == ["a"]
+    assert len(list(folder.iterdir())) == before
 
 
 def test_errors_reach_the_user_without_a_traceback(tmp_path, capsys):

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
 from scipy import stats
 
-from nequip_decorr.survival.comparison import (
-    Comparison,
-    compare,
-)
-from nequip_decorr.survival.estimators import (
-    Rmst,
-    SurvivalCurve,
-    kaplan_meier,
-    rmst,
-)
-from nequip_decorr.survival.outcomes import (
-    Estimate,
-    outcomes,
-)
+from nequip_decorr.survival.arrays import Estimate, run_arrays
+from nequip_decorr.survival.comparison import compare
+from nequip_decorr.survival.estimators import Rmst, SurvivalCurve, kaplan_meier, rmst
+from nequip_decorr.survival.verdict import Comparison
 
 Row = dict[str, Any]
 CLUSTERS: Final = ("train_seed", "structure")
@@ -36,9 +27,9 @@ TIME: Final = "rmst_ps"
 COLUMNS: Final = ("force_mae_test_id", "force_mae_ood", CORRELATION)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tables:
-    """Both tables of one regime."""
+    """Both tables of one regime; not to be changed, since statistics of it are kept."""
 
     regime: str
     models: list[Row]
@@ -90,10 +81,13 @@ class Tables:
         }
 
 
-def mean_time(runs: Sequence[Row], horizon_ps: float) -> Rmst:
-    """RMST with an interval by training seed and structure."""
-    data, labels = _clustered(runs)
-    return rmst(data.time_ps, data.failed, horizon_ps, cluster=labels)
+@cache
+def mean_time(tables: Tables, half: str, condition: str, seeds: tuple[int, ...] = ()) -> Rmst:
+    """RMST with an interval by training seed and structure, of all seeds or of some."""
+    runs = tables.half(half, condition)
+    chosen = [r for r in runs if not seeds or r["train_seed"] in seeds]
+    data, labels = _clustered(chosen)
+    return rmst(data.time_ps, data.failed, horizon(chosen), cluster=labels)
 
 
 def curve(runs: Sequence[Row]) -> SurvivalCurve:
@@ -103,27 +97,24 @@ def curve(runs: Sequence[Row]) -> SurvivalCurve:
 
 
 def _clustered(runs: Sequence[Row]) -> tuple[Any, np.ndarray]:
-    data = outcomes(runs, CLUSTERS)
+    data = run_arrays(runs, CLUSTERS)
     codes = [np.unique(data.columns[c], return_inverse=True)[1].ravel() for c in CLUSTERS]
     return data, np.stack(codes, axis=1)
 
 
+@cache
 def against(tables: Tables, half: str, baseline: str, condition: str) -> Comparison | None:
     """A condition against a baseline over the training seeds that both have."""
     shared = set(tables.seeds(half, baseline)) & set(tables.seeds(half, condition))
     if not shared:
         return None
     rows = [r for r in tables.half(half) if r["train_seed"] in shared]
-    return compare(rows, baseline, condition, cluster=CLUSTERS, horizon_ps=_length(rows))
-
-
-def _length(rows: Sequence[Row]) -> float:
-    return min(float(r["length_ps"]) for r in rows)
+    return compare(rows, baseline, condition, cluster=CLUSTERS, horizon_ps=horizon(rows))
 
 
 def horizon(runs: Sequence[Row]) -> float:
     """Length that was asked for."""
-    return _length(runs)
+    return min(float(r["length_ps"]) for r in runs)
 
 
 def survivors(runs: Sequence[Row]) -> int:
@@ -190,9 +181,8 @@ def log_stable_time(tables: Tables, half: str) -> dict[tuple[str, int], float]:
 
 def times(tables: Tables, half: str, condition: str) -> dict[int, float]:
     """RMST (ps) by training seed."""
-    runs = tables.half(half, condition)
-    by_seed = {s: [r for r in runs if r["train_seed"] == s] for s in tables.seeds(half, condition)}
-    return {s: mean_time(r, horizon(r)).rmst_ps for s, r in by_seed.items()}
+    seeds = tables.seeds(half, condition)
+    return {s: mean_time(tables, half, condition, (s,)).rmst_ps for s in seeds}
 
 
 def over(
@@ -291,31 +281,38 @@ def relation(
     parts = {k: np.array(g) for k, g in groups.items() if len(g) >= MIN_WITHIN}
     if not parts:
         return None
-    value, rng = _stratified(list(parts.values())), np.random.default_rng(seed)
-    by_model = _interval(
-        value, lambda: [p[rng.integers(0, len(p), len(p))] for p in parts.values()]
-    )
-    by_seed = _interval(value, lambda: _whole_seeds(parts, rng))
+    listed, rng = list(parts.values()), np.random.default_rng(seed)
+    value = float(_stratified(listed, [np.ones((1, len(p))) for p in listed])[0])
+    by_model = [[_counts(len(p), rng) for p in listed] for _ in range(RESAMPLES)]
+    by_seed = [_whole_seeds(parts, rng) for _ in range(RESAMPLES)]
     used = len({condition for _, condition in parts}) if within else len(names)
-    return Relation(by_model, by_seed, sum(map(len, parts.values())), used)
+    intervals = (_interval(value, listed, drawn) for drawn in (by_model, by_seed))
+    return Relation(next(intervals), next(intervals), sum(map(len, listed)), used)
 
 
-def _interval(value: float, draw: Callable[[], list[np.ndarray]]) -> Estimate:
-    """Percentile bootstrap of the stratified coefficient."""
-    low, high = np.nanpercentile([_stratified(draw()) for _ in range(RESAMPLES)], [2.5, 97.5])
+def _interval(
+    value: float, parts: Sequence[np.ndarray], drawn: Sequence[Sequence[Any]]
+) -> Estimate:
+    """Percentile bootstrap of the stratified coefficient, from how often each model was drawn."""
+    weights = [np.array(counts, float) for counts in zip(*drawn, strict=True)]
+    low, high = np.nanpercentile(_stratified(parts, weights), [2.5, 97.5])
     return Estimate(value, float(low), float(high))
+
+
+def _counts(number: int, rng: np.random.Generator) -> np.ndarray:
+    """How often each of ``number`` is drawn in as many draws with replacement."""
+    return np.bincount(rng.integers(0, number, number), minlength=number)
 
 
 def _whole_seeds(
     parts: Mapping[tuple[str, str], np.ndarray], rng: np.random.Generator
-) -> list[np.ndarray]:
-    """Strata of seeds drawn with replacement, the same ones in all strata of a half."""
+) -> list[list[int]]:
+    """How often models are drawn if seeds are, the same ones in all strata of a half."""
     drawn: dict[str, Counter[float]] = {}
     for half in sorted({half for half, _ in parts}):
         seeds = np.unique(np.concatenate([p[:, 2] for (h, _), p in parts.items() if h == half]))
         drawn[half] = Counter(rng.choice(seeds, len(seeds)).tolist())
-    found = [np.repeat(p, [drawn[h][s] for s in p[:, 2]], axis=0) for (h, _), p in parts.items()]
-    return [p for p in found if len(p)]
+    return [[drawn[h][s] for s in p[:, 2]] for (h, _), p in parts.items()]
 
 
 def across_and_within(
@@ -325,16 +322,31 @@ def across_and_within(
     return {within: relation(tables, halves, within, column) for within in (False, True)}
 
 
-def _stratified(parts: Sequence[np.ndarray]) -> float:
-    """Pearson's coefficient of the ranks, taken and centred within each stratum."""
-    x, y = (np.concatenate([_ranks(p[:, k]) for p in parts]) for k in (0, 1))
-    norm = np.sqrt((x @ x) * (y @ y))
-    return float(x @ y / norm) if norm > 0 else float("nan")
+def _stratified(parts: Sequence[np.ndarray], weights: Sequence[np.ndarray]) -> np.ndarray:
+    """Pearson's coefficient of the ranks, taken and centred within each stratum.
+
+    Args:
+        parts: of a stratum, both quantities (and more columns) by model, ``[models, 2]``.
+        weights: of a stratum, how often each model counts, ``[draws, models]``.
+
+    Returns:
+        Coefficients, ``[draws]``; not a number where a quantity doesn't vary.
+    """
+    sums = np.zeros((3, len(weights[0])))
+    for part, weight in zip(parts, weights, strict=True):
+        x, y = (_ranks(part[:, k], weight) for k in (0, 1))
+        sums += [(weight * product).sum(1) for product in (x * y, x * x, y * y)]
+    norm = np.sqrt(sums[1] * sums[2])
+    return np.divide(sums[0], norm, out=np.full(len(norm), np.nan), where=norm > 1e-9)
 
 
-def _ranks(values: np.ndarray) -> np.ndarray:
-    ranks = stats.rankdata(values) / len(values)
-    return ranks - ranks.mean()
+def _ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Mean ranks over their number, centred, of values that count several times or not at all."""
+    group = np.unique(values, return_inverse=True)[1].ravel()
+    counts = weights @ np.eye(group.max() + 1)[group]
+    last, total = np.cumsum(counts, axis=1), np.maximum(counts.sum(1, keepdims=True), 1)
+    ranks = ((last - (counts - 1) / 2) / total)[:, group]
+    return ranks - (weights * ranks).sum(1, keepdims=True) / total
 
 
 def select(
@@ -360,6 +372,3 @@ def select(
 def geometric(values: Sequence[float]) -> float:
     """Geometric mean."""
     return float(np.exp(np.mean(np.log(values))))
-
-
-Text = Callable[[Estimate | None], str]

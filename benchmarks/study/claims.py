@@ -7,12 +7,12 @@ from typing import Final
 
 import numpy as np
 
-from nequip_decorr.survival.comparison import Comparison
+from nequip_decorr.survival.verdict import Comparison
 
-from .analysis import CORRELATION, TIME, Relation, Tables, against, error_ratio, over, survivors
+from .analysis import CORRELATION, TIME, Tables, against, error_ratio, over, survivors
 from .declared import HFO2, STOCK, Study
 from .stages import PAPER
-from .text import off_by, over_first
+from .text import ID_ERROR, off_by, over_first
 from .words import (
     CORES,
     MIN_SEEDS,
@@ -24,7 +24,8 @@ from .words import (
     mean_of,
     number,
     over_seeds,
-    table,
+    ranked,
+    section,
 )
 
 ASKED_SEEDS: Final = 8
@@ -66,7 +67,7 @@ def claims(
     rows += [_oxide_claim(t) for t in oxides if PAPER in t.conditions("heldout")]
     if not oxides:
         rows.append([OXIDE_CLAIM, "**not testable here yet**", "not run; see below"])
-    return "## The paper's claims\n\n" + table(["claim", "verdict", "evidence"], rows)
+    return section("claims", rows=rows)
 
 
 def _probe_claim(tables: Tables) -> list[list[str]]:
@@ -99,7 +100,7 @@ def _core_claims(tables: Tables) -> list[list[str]]:
             continue
         runs, seeds = tables.half("heldout", core), tables.seeds("heldout", core)
         alive = survivors(runs)
-        error = error_ratio(tables, STOCK, core, "force_mae_test_id", seeds)
+        error = error_ratio(tables, STOCK, core, ID_ERROR, seeds)
         evidence = f"RMST ratio {effect(found)}; {alive} of {len(runs)} runs survive; ID force "
         evidence += f"error ratio {interval(error)}"
         wrong = mean_of(tables, core, "survived_energy_change_mae_heldout", seeds)
@@ -171,12 +172,12 @@ def _relation_claim(regime: str, relations: Relations, bare: Relations | None) -
     across, within = relations[False], relations[True]
     if across is None:
         return [claim, "not tested yet", "-"]
-    evidence = f"Spearman {_ranked(across)}"
+    evidence = f"Spearman {ranked(across)}"
     if within is not None:
-        evidence += f"; within conditions {_ranked(within)}"
+        evidence += f"; within conditions {ranked(within)}"
     opposite = across.estimate.low > 0
     if bare is not None and (plain := bare[False]) is not None:
-        evidence += f"; without a core {_ranked(plain)}"
+        evidence += f"; without a core {ranked(plain)}"
         opposite = opposite and plain.estimate.low > 0
     if across.estimate.high < 0 and within is not None and within.estimate.high < 0:
         return [claim, "**reproduced**", evidence]
@@ -205,7 +206,7 @@ def _confirmed_claims(tables: Tables, name: str) -> list[list[str]]:
     claim = f"penalising correlation lengthens MD ({where})"
     rows = [[claim, provisional(verdict, found), evidence]]
     shared = tables.seeds("heldout", name)
-    error = error_ratio(tables, STOCK, name, "force_mae_test_id", shared)
+    error = error_ratio(tables, STOCK, name, ID_ERROR, shared)
     if error is not None:
         kept = error.high < 1.02
         lost = error.low > 1.02
@@ -236,36 +237,28 @@ def headline(
     rows = []
     for tables in confirmed:
         for name in tables.conditions("heldout"):
-            if name == STOCK:
-                continue
             base = baseline(name)
-            found = against(tables, "heldout", base, name)
+            found = against(tables, "heldout", base, name) if name != STOCK else None
             if found is None or found.clusters["train_seed"] < MIN_SEEDS:
                 continue
             seeds = tables.seeds("heldout", name)
-            error = error_ratio(tables, base, name, "force_mae_test_id", seeds)
-            correlation = error_ratio(tables, base, name, CORRELATION, seeds)
+            errors = [error_ratio(tables, base, name, c, seeds) for c in (ID_ERROR, CORRELATION)]
             where = [study.regime(tables.regime).title, f"`{name}`", f"`{base}`"]
-            count = str(found.clusters["train_seed"])
-            times = [over_seeds(found), number(found.permutation.p_value)]
-            rows.append([*where, count, *times, interval(error), interval(correlation)])
-    header = ["system", "condition", "against", "seeds", "mean stable time, ratio", "p"]
-    header += ["ID force error, ratio", "correlation, ratio"]
+            times = [over_seeds(found), found.permutation.p_value]
+            rows.append([*where, found.clusters["train_seed"], *times, *errors])
     ranks = []
-    for regime, ranked in relations.items():
-        if (across := ranked[False]) is not None and regime in {t.regime for t in confirmed}:
-            rank = f"{study.regime(regime).title} {_ranked(across)}"
+    for regime, ranks_of in relations.items():
+        if (across := ranks_of[False]) is not None and regime in {t.regime for t in confirmed}:
+            rank = f"{study.regime(regime).title} {ranked(across)}"
             if regime in bare and (plain := bare[regime][False]) is not None:
-                rank += f", without a core {_ranked(plain)}"
+                rank += f", without a core {ranked(plain)}"
             ranks.append(rank)
-    return (
-        table(header, rows)
-        + "\nRank correlation of feature correlation with stable time: "
-        + "; ".join(ranks)
-        + ". Negative would mean that correlated models fail sooner.\n"
-        + "".join(_second_line(study, confirmed, tables) for tables in confirmed)
-        + _wall_line(walls)
-    )
+    across, within = walls.get(False), walls.get(True)
+    return section(
+        "headline", rows=rows, ranks=ranks,
+        second="".join(_second_line(study, confirmed, tables) for tables in confirmed),
+        walls=across and within and {"across": ranked(across), "within": ranked(within)},
+    )  # fmt: skip
 
 
 def _second_line(study: Study, confirmed: Sequence[Tables], second: Tables) -> str:
@@ -276,27 +269,7 @@ def _second_line(study: Study, confirmed: Sequence[Tables], second: Tables) -> s
     if first is None or not said:
         return ""
     core, runs = source["condition"], second.half("heldout", STOCK)
-    alive = survivors(runs)
-    return (
-        f"\nA [second round](docs/results.md#a-second-round), that is, frames of the MD of "
-        f"`{core}` labelled and trained on, `{STOCK}` over `{STOCK}`: {said}. {alive} of "
-        f"{len(runs)} runs survive. The energy that survivors gained is off by, in eV/atom, median "
-        f"and each training seed, {off_by(second, STOCK)}; that of `{core}` by "
-        f"{off_by(first, core)}.\n"
-    )
-
-
-def _ranked(found: Relation) -> str:
-    return f"{interval(found.estimate)} ({found.models} models)"
-
-
-def _wall_line(walls: Relations) -> str:
-    across, within = walls.get(False), walls.get(True)
-    if across is None or within is None:
-        return ""
-    return (
-        "\nLooked at afterwards, so a lead and no test: the energy that a model asks for before "
-        "two atoms touch ([barrier](docs/results.md#why-runs-end), two seconds a model, no MD). "
-        f"Rank correlation with stable time, models without a core: within conditions "
-        f"{_ranked(within)}, over all of them {_ranked(across)}.\n"
-    )
+    return section(
+        "second_line", core=core, said=said, alive=survivors(runs), runs=len(runs),
+        off=off_by(second, STOCK), off_core=off_by(first, core),
+    )  # fmt: skip

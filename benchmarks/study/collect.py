@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import fcntl
-import io
 import json
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from filelock import FileLock
 
-from nequip_decorr.campaign.table import read_runs
+from nequip_decorr.campaign.store import read_runs
 from nequip_decorr.files import write_atomic
 
-from ..hardware import describe
+from ..hardware import csv_text, describe
+from ..hardware import read as read_table
 from .model import REFERENCE, Model
 
 RESULTS: Final = Path(__file__).parent / "results"
@@ -125,18 +121,12 @@ def log_stage(results: Path, row: dict[str, Any]) -> None:
     path = results / "stages.csv"
     with _alone(results):
         rows = read_table(path) if path.is_file() else []
-        write_atomic(path, _csv([*rows, row]))
+        write_atomic(path, csv_text([*rows, row]))
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _alone(folder: Path) -> FileLock:
     """Stages side by side write the same tables, one after the other."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+    return FileLock(folder / ".lock")
 
 
 def _merge(path: Path, rows: list[dict[str, Any]], key: tuple[str, ...]) -> None:
@@ -145,16 +135,8 @@ def _merge(path: Path, rows: list[dict[str, Any]], key: tuple[str, ...]) -> None
     merged = {_key(row, key): row for row in read_table(path)} if path.is_file() else {}
     merged |= {_key(row, key): row for row in rows}
     ordered = sorted(merged.values(), key=lambda row: _key(row, key))
-    write_atomic(path, _csv(ordered))
-
-
-def _csv(rows: list[dict[str, Any]]) -> str:
-    columns = dict.fromkeys(name for row in rows for name in row)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: _short(v) for k, v in row.items()} for row in rows)
-    return text.getvalue()
+    short = [{k: _short(v) for k, v in row.items()} for row in ordered]
+    write_atomic(path, csv_text(short))
 
 
 def _key(row: dict[str, Any], key: tuple[str, ...]) -> tuple[Any, ...]:
@@ -163,22 +145,3 @@ def _key(row: dict[str, Any], key: tuple[str, ...]) -> tuple[Any, ...]:
 
 def _short(value: Any) -> Any:
     return float(f"{value:.6g}") if isinstance(value, float) else value
-
-
-def read_table(path: Path) -> list[dict[str, Any]]:
-    """Rows with numbers as numbers and nothing as ``None``."""
-
-    def parse(text: str) -> Any:
-        if text == "":
-            return None
-        try:
-            return int(text)
-        except ValueError:
-            pass
-        try:
-            return float(text)
-        except ValueError:
-            return text
-
-    with path.open(newline="") as file:
-        return [{k: parse(v) for k, v in row.items()} for row in csv.DictReader(file)]

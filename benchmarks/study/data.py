@@ -21,8 +21,8 @@ from nequip_decorr.datasets.siox import (
     remove_oxygens,
     sample,
 )
-from nequip_decorr.md.lammps.folder import read_structure
-from nequip_decorr.report.evidence import load_runs
+from nequip_decorr.report.loading import load_runs
+from nequip_decorr.structures import read_structure
 
 from . import hfo2
 from .declared import HFO2, Half, Regime, Study
@@ -157,4 +157,6 @@ def make_cells(half: Half, folder: Path) -> dict[str, Path]:
 def whole_cells(half: Half, work: Path) -> dict[str, Atoms]:
     """The crystals that no oxygen was taken from, at rest."""
     cells = make_cells(half, work / "cells" / half.name)
-    return {name: read_structure(path) for name, path in cells.items() if name.endswith("SiO2")}
+    return {
+        name: read_structure(path).atoms for name, path in cells.items() if name.endswith("SiO2")
+    }

@@ -9,14 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from nequip_decorr.style import (
-    INK,
-    SOFT,
-    figure,
-    grid,
-    model_styles,
-    style,
-)
+from nequip_decorr.style import INK, SOFT, figure, grid, model_styles, style
 
 from .analysis import (
     COLUMNS,

@@ -15,17 +15,8 @@ from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
 from nequip_decorr import FeatureDecorrelation
-from nequip_decorr.correlation import (
-    Moments,
-    average,
-    correlation_matrix,
-    moments,
-)
-from nequip_decorr.features.fields import (
-    EDGE_INDEX,
-    read_field,
-    split_blocks,
-)
+from nequip_decorr.correlation import Labelled, Moments, average, correlation_matrix, moments
+from nequip_decorr.features.fields import EDGE_INDEX, read_field, split_blocks
 
 INPUTS = ("pos", "edge_index", "edge_cell_shift", "cell", "atom_types", "batch", "num_atoms", "pbc")
 LENGTHS = ("normed_edge_lengths", "edge_lengths")
@@ -53,12 +44,12 @@ def _find(pl_module: Any, name: str) -> Any:
 class AtomDecorrelation(FeatureDecorrelation):
     """Correlation over atoms: edge features are summed at their centre, as energies are."""
 
-    def batch_moments(self, preds: Mapping[str, Tensor], exact: bool = False) -> Moments:
+    def batch_moments(self, preds: Mapping[str, Tensor], exact: bool = False) -> Labelled:
         """Moments over the atoms of the batch."""
         features, centre = read_field(preds, self.field), preds[EDGE_INDEX][0]
         summed = features.new_zeros(preds["pos"].shape[0], features.shape[1])
         summed = summed.index_add(0, centre, features)
-        return moments(split_blocks(summed, self.block_size, self.num_blocks))
+        return Labelled.whole(moments(split_blocks(summed, self.block_size, self.num_blocks)))
 
 
 class ResidualDecorrelation(FeatureDecorrelation):
@@ -70,7 +61,7 @@ class ResidualDecorrelation(FeatureDecorrelation):
 
     degree = 4
 
-    def batch_moments(self, preds: Mapping[str, Tensor], exact: bool = False) -> Moments:
+    def batch_moments(self, preds: Mapping[str, Tensor], exact: bool = False) -> Labelled:
         """Moments of the residuals."""
         features = read_field(preds, self.field)
         length = next(preds[k] for k in LENGTHS if k in preds).detach().reshape(-1, 1).double()
@@ -84,7 +75,7 @@ class ResidualDecorrelation(FeatureDecorrelation):
             basis = torch.linalg.qr(torch.cat([x**k for k in range(self.degree + 1)], 1))[0]
             part = features[rows].double()
             residual = residual.index_copy(0, rows, part - basis @ (basis.T @ part))
-        return moments(split_blocks(residual, self.block_size, self.num_blocks))
+        return Labelled.whole(moments(split_blocks(residual, self.block_size, self.num_blocks)))
 
 
 class Correlating(FeatureDecorrelation):
@@ -104,7 +95,7 @@ class VarianceFloor(FeatureDecorrelation):
 
     def batch_penalty(self, preds: Mapping[str, Tensor]) -> Tensor:
         """Penalty and mean hinge."""
-        m = self.batch_moments(preds)
+        m = self.batch_moments(preds).moments
         variance = m.comoment.diagonal(dim1=-2, dim2=-1) / m.count.clamp(min=1)[..., None]
         hinge = torch.relu(self.floor - torch.sqrt(variance + 1e-8)).mean()
         return super().batch_penalty(preds) + hinge.to(preds[self.field].dtype)
@@ -123,7 +114,7 @@ class ReadoutDecorrelation(FeatureDecorrelation):
 
     def batch_penalty(self, preds: Mapping[str, Tensor]) -> Tensor:
         """Weighted mean of squared correlations."""
-        m = self.batch_moments(preds)
+        m = Moments(*(t.squeeze(0) for t in self.batch_moments(preds).moments))
         correlation = correlation_matrix(m)[0]
         blocks, channels = correlation.shape[0], correlation.shape[-1]
         weights = self._readout[0].detach()
@@ -174,7 +165,7 @@ class TensorDecorrelation(FeatureDecorrelation):
 
         _find(pl_module, "Allegro_Module").tps[0].register_forward_hook(keep)
 
-    def batch_moments(self, preds: Mapping[str, Tensor], exact: bool = False) -> Moments:
+    def batch_moments(self, preds: Mapping[str, Tensor], exact: bool = False) -> Labelled:
         """Moments of the norms, one block of all tensor channels."""
         tensors = self._tensors[0]
-        return moments((tensors.square().sum(-1) + 1e-12).sqrt().unsqueeze(0))
+        return Labelled.whole(moments((tensors.square().sum(-1) + 1e-12).sqrt().unsqueeze(0)))

@@ -29,10 +29,7 @@ from nequip_decorr.campaign.runner import run_campaign
 from nequip_decorr.campaign.schema import parse_campaign
 from nequip_decorr.files import write_atomic
 from nequip_decorr.inspection.evaluate import evaluate_files
-from nequip_decorr.report.evidence import (
-    load_runs,
-    structure_errors,
-)
+from nequip_decorr.report.loading import load_runs, structure_errors
 from nequip_decorr.resources import configs_dir
 
 from . import hfo2, why

@@ -15,6 +15,7 @@ from .claims import claims, headline
 from .collect import HALVES, RESULTS, read_table
 from .declared import CHOSEN_REGIME, HERE, STOCK, read_study
 from .model import REFERENCE
+from .words import section
 
 DOCS: Final = HERE.parents[1] / "docs"
 RERUN: Final = "rerun"
@@ -63,7 +64,7 @@ def write_report(console: Console, results: Path = RESULTS, docs: Path = DOCS) -
                 bare_relations[t.regime] = across_and_within(t.without(cores), HALVES)
             figures.relation(t, HALVES, pictures / f"relation_{t.regime}.png", groups)
 
-    parts = [text.HEAD]
+    parts = [section("head")]
     terms = list(dict.fromkeys([*study.confirm, *(best for best, _ in picks.values() if best)]))
     # A second round is another way of training than the paper's: PROTOCOL.md, departure 25.
     papers = {r.name for r in study.regimes.values() if not r.collected}

@@ -15,10 +15,7 @@ from typing import Any, Final
 import ase.io
 import numpy as np
 
-from nequip_decorr.inspection.evaluate import (
-    load_model,
-    outputs,
-)
+from nequip_decorr.inspection.evaluate import load_model, outputs
 from nequip_decorr.models.potential import CompiledPotential
 
 FORCE_TOLERANCE: Final = 1e-4  # eV/A in float32, the bar of the agreement test

@@ -18,12 +18,8 @@ import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
 
-from nequip_decorr.inspection.evaluate import (
-    evaluate,
-    load_model,
-    outputs,
-)
-from nequip_decorr.report.evidence import load_runs
+from nequip_decorr.inspection.evaluate import evaluate, load_model, outputs
+from nequip_decorr.report.loading import load_runs
 
 from .data import labelled
 

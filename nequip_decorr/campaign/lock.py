@@ -1,69 +1,69 @@
-"""One runner per campaign folder."""
+"""One runner per run: a lock for each shard of a campaign folder, and a gate for its plan."""
 
 from __future__ import annotations
 
-import errno
-import json
 import os
 import socket
-from datetime import datetime, timezone
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import IO
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from filelock import FileLock, Timeout
+
+from ..errors import InUseError
+from ..files import is_disk_full, read_json, write_json
+from .store import now
 
 
 class CampaignLock:
-    """Exclusive, advisory lock on a campaign folder; a context manager.
+    """Exclusive, advisory lock on a shard of a campaign; a context manager.
 
-    The operating system holds the lock (``flock``) and lets it go when the process ends, however
-    it ends, so a lock is never stale: a file left by a killed process is simply taken over.
-    The file's text (host, process, time) serves the error message alone.
+    The operating system holds the lock and lets it go when the process ends, however it ends, so a
+    lock is never stale: files left by a killed process are simply taken over. Shards of another
+    number share runs with this one, so they exclude it as well.
 
     Args:
         folder: campaign folder; it must exist.
+        shard: ``I/N``; ``1/1`` for all runs.
+        say: receives a line where the file system has no locks, or another process is waited for.
 
     Raises:
-        RuntimeError: on entering, when another process holds the lock.
-
-    Attributes:
-        supported: False after entering where the file system knows no locks; the caller should
-            say so.
+        InUseError: on entering, when another process works on the same runs.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = Path(folder) / ".lock"
-        self.supported = fcntl is not None
-        self._file: IO[str] | None = None
+    def __init__(
+        self, folder: Path, shard: str = "1/1", say: Callable[[str], None] = lambda line: None
+    ) -> None:
+        self.folder = Path(folder)
+        self.path = self.folder / f".lock-{shard.replace('/', '-of-')}"
+        self.say = say
+        self._lock = FileLock(self.path)
+
+    @contextmanager
+    def gate(self) -> Iterator[None]:
+        """Hold the right to write the plan; wait for it where another process has it."""
+        gate = FileLock(self.folder / ".lock")
+        try:
+            if not self._get(gate, timeout_s=5):
+                self.say(f"{self.folder}: waiting for another process that plans this campaign")
+                self._get(gate, timeout_s=-1)
+            yield
+        finally:
+            gate.release()
 
     def __enter__(self) -> CampaignLock:
-        self._file = self.path.open("a+", encoding="utf-8")
-        if fcntl is not None:
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as err:
-                if err.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                    holder = self._holder()
-                    self._file.close()
-                    raise RuntimeError(
-                        f"{self.path.parent}: another `stability run` works on this campaign "
-                        f"({holder}). Wait for it, or stop it first."
-                    ) from None
-                self.supported = False
-        self._file.truncate(0)
-        json.dump(
-            {
-                "host": socket.gethostname(),
-                "pid": os.getpid(),
-                "since": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            },
-            self._file,
-        )
-        self._file.flush()
+        number = self.path.name.rpartition("-")[2]
+        with self.gate():
+            for path in sorted(self.folder.glob(".lock-*-of-*")):
+                other = FileLock(path)
+                if not path.name.endswith(f"-of-{number}") and not self._get(other):
+                    raise self._taken(path)
+                other.release()
+            if not self._get(self._lock):
+                raise self._taken(self.path)
+            holder = {"host": socket.gethostname(), "pid": os.getpid(), "since": now()}
+            write_json(_holder(self.path), holder, sync=False)
         return self
 
     def __exit__(
@@ -72,13 +72,29 @@ class CampaignLock:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self._lock.release()
 
-    def _holder(self) -> str:
+    def _get(self, lock: FileLock, timeout_s: float = 0) -> bool:
         try:
-            data = json.loads(self.path.read_text(encoding="utf-8"))
-            return f"process {data['pid']} on {data['host']} since {data['since']}"
-        except (OSError, ValueError, KeyError, TypeError):
-            return "holder unknown"
+            lock.acquire(timeout=timeout_s)
+        except Timeout:
+            return False
+        except (OSError, NotImplementedError) as err:
+            if is_disk_full(err):
+                raise
+            self.say(f"{self.folder}: this file system has no locks; run one at a time")
+        return True
+
+    def _taken(self, path: Path) -> InUseError:
+        by = read_json(_holder(path)) or {}
+        who = f"process {by['pid']} on {by['host']} since {by['since']}" if by else "unknown"
+        shard = path.name.removeprefix(".lock-").replace("-of-", "/")
+        part = "" if shard == "1/1" else f"shard {shard}, "
+        return InUseError(
+            f"{self.folder}: another `stability run` works on this campaign ({part}{who}). "
+            "Wait for it, or stop it first."
+        )
+
+
+def _holder(lock: Path) -> Path:
+    return lock.with_name(f".holder{lock.name.removeprefix('.lock')}.json")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from ..md.spec import ModelSpec
+from pydantic import BeforeValidator, Field
+
+from ..errors import UserError
+from ..model_files import require
 from ..models.compiling import (
     COMPILED,
     REFERENCES,
@@ -13,123 +17,138 @@ from ..models.compiling import (
     check_calculator,
     resolve_pair_coeff,
 )
-from .validate import (
-    Mistakes,
-    check_keys,
-    choice,
-)
+from ..models.spec import ModelSpec
+from .validate import Mistakes, NotAllowed, Strict, of_kind, one_of, validate
 
-_FORMS: Final = (
+FORMS: Final = (
     "a file name, {path: FILE}, {lammps: {pair_style: ..., pair_coeff: ...}}, "
     "{ase: {calculator: module.Class}} or {reference: siox}"
 )
 _KINDS: Final = ("path", "lammps", "ase", "reference")
+_SUFFIXES: Final = (*COMPILED, *SOURCES)
+_ONE_LINE: Final = "the words after the LAMMPS command, on one line"
 
 
-def read_models(data: Any, folder: Path, mistakes: Mistakes) -> tuple[ModelSpec, ...]:
-    """Models by name; what is wrong with each is noted.
+def _line(value: Any) -> str:
+    # One command per line: a line break could smuggle another command in.
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        raise NotAllowed(_ONE_LINE)
+    return value
+
+
+def _pair_coeff(value: Any) -> str:
+    lines = value.strip().splitlines() if isinstance(value, str) else value
+    if not isinstance(lines, list) or not lines:
+        raise NotAllowed(_ONE_LINE)
+    lines = [_line(line).strip() for line in lines]
+    if not all(re.match(r"[\d*]+ +[\d*]+( |$)", re.sub(r"\s+", " ", x)) for x in lines):
+        raise NotAllowed(
+            f"{_ONE_LINE}, e.g. '* * FILE Si O'; several as a list or a block of lines"
+        )
+    return "\n".join(lines)
+
+
+def _calculator(value: Any) -> str:
+    if not isinstance(value, str):
+        raise NotAllowed("a calculator class, as module.Class")
+    try:
+        check_calculator(value)
+    except ValueError as err:
+        raise UserError(f"{err}; allowed: a calculator class, as module.Class") from None
+    return value
+
+
+def _file(value: Any) -> str:
+    if not isinstance(value, str):
+        raise NotAllowed(f"a file ending in {', '.join(_SUFFIXES)}")
+    return value
+
+
+_Arguments = Annotated[dict[Any, Any], of_kind(dict, "a mapping of argument to value", empty=True)]
+
+
+class _Lammps(Strict):
+    pair_style: Annotated[str, BeforeValidator(_line)] = Field(None, validate_default=True)
+    pair_coeff: Annotated[str, BeforeValidator(_pair_coeff)] = Field(None, validate_default=True)
+
+
+class _Ase(Strict):
+    calculator: Annotated[str, BeforeValidator(_calculator)] = Field(None, validate_default=True)
+    arguments: _Arguments = {}  # noqa: RUF012
+
+
+class _Model(Strict):
+    path: Annotated[str | None, BeforeValidator(_file)] = None
+    lammps: Annotated[_Lammps | None, of_kind(dict, "{pair_style: ..., pair_coeff: ...}")] = None
+    ase: Annotated[_Ase | None, of_kind(dict, "{calculator: module.Class, arguments: {...}}")] = (
+        None
+    )
+    reference: Annotated[str | None, one_of(REFERENCES)] = None
+    arguments: _Arguments = {}  # noqa: RUF012
+
+
+def read_models(data: dict[Any, Any], folder: Path, mistakes: Mistakes) -> tuple[ModelSpec, ...]:
+    """Read models by name; what is wrong with each is noted.
 
     Args:
         data: ``{name: path | mapping}``.
         folder: what paths are relative to.
         mistakes: where mistakes go.
     """
-    if not isinstance(data, dict) or not data:
-        mistakes.add("models", data, f"a mapping of name to model; a model is {_FORMS}")
-        return ()
     found = (_read(str(name), entry, folder, mistakes) for name, entry in data.items())
     return tuple(model for model in found if model is not None)
 
 
 def _read(name: str, entry: Any, folder: Path, mistakes: Mistakes) -> ModelSpec | None:
     what = f"models.{name}"
-    if isinstance(entry, str):
-        entry = {"path": entry}
-    if not isinstance(entry, dict) or not entry:
-        mistakes.add(what, entry, _FORMS)
+    mapping = {"path": entry} if isinstance(entry, str) else entry
+    kinds = [kind for kind in _KINDS if kind in mapping] if isinstance(mapping, dict) else []
+    if len(kinds) != 1:
+        mistakes.add(what, entry, FORMS)
         return None
-    given = [kind for kind in _KINDS if kind in entry]
-    if len(given) != 1:
-        mistakes.add(what, entry, _FORMS)
+    model = validate(_Model, mapping, mistakes, what)
+    if model is None:
         return None
-    kind = given[0]
-    extra = ("arguments",) if kind == "path" else ()
-    check_keys(what, entry, (kind, *extra), mistakes)
-    if kind == "path":
-        return _file(name, entry, folder, mistakes)
-    if kind == "lammps":
-        return _lammps(name, entry[kind], folder, mistakes)
-    if kind == "ase":
-        return _ase(name, entry[kind], folder, mistakes)
-    chosen = choice(f"{what}.reference", entry[kind], REFERENCES, mistakes)
-    return _lammps(name, REFERENCES[chosen], folder, mistakes) if chosen else None
-
-
-def _file(name: str, entry: dict[str, Any], folder: Path, mistakes: Mistakes) -> ModelSpec | None:
-    what, value = f"models.{name}", entry["path"]
-    suffixes = (*COMPILED, *SOURCES)
-    if not isinstance(value, str) or not value.endswith(suffixes):
-        mistakes.add(what, value, f"a file ending in {', '.join(suffixes)}")
+    if model.arguments and kinds != ["path"]:
+        mistakes.say(f"{what}: unknown key 'arguments'; allowed: {kinds[0]}")
         return None
-    path = (folder / Path(value).expanduser()).resolve()
-    if not path.is_file():
-        mistakes.say(f"{what}: no such file: {path}")
-        return None
-    return ModelSpec(
-        name, "nequip", path=str(path), arguments=_arguments(what, entry, folder, mistakes)
-    )
-
-
-def _lammps(name: str, entry: Any, folder: Path, mistakes: Mistakes) -> ModelSpec | None:
-    what = f"models.{name}.lammps"
-    if not isinstance(entry, dict):
-        mistakes.add(what, entry, "{pair_style: ..., pair_coeff: ...}")
-        return None
-    check_keys(what, entry, ("pair_style", "pair_coeff"), mistakes)
-    for key in ("pair_style", "pair_coeff"):
-        value = entry.get(key)
-        # One command per line: a line break could smuggle another command in.
-        if not isinstance(value, str) or not value.strip() or not value.isprintable():
-            mistakes.add(f"{what}.{key}", value, "the words after the LAMMPS command, on one line")
-            return None
     try:
-        pair_coeff = resolve_pair_coeff(entry["pair_coeff"], folder)
+        return _spec(name, model, folder)
+    except (UserError, FileNotFoundError) as err:
+        mistakes.say(f"{what}{err}")
+        return None
+
+
+def _spec(name: str, model: _Model, folder: Path) -> ModelSpec:
+    if model.path is not None:
+        path = (folder / Path(model.path).expanduser()).resolve()
+        if not path.exists():
+            raise UserError(f": no such file: {path}")
+        try:
+            require(path)
+        except UserError as err:
+            raise UserError(f": {err}") from None
+        return ModelSpec(
+            name, "nequip", path=str(path), arguments=_arguments(model.arguments, folder)
+        )
+    if model.ase is not None:
+        arguments = _arguments(model.ase.arguments, folder)
+        return ModelSpec(name, "ase", calculator=model.ase.calculator, arguments=arguments)
+    lammps = model.lammps or _Lammps(**REFERENCES[model.reference or ""])
+    try:
+        lines = [resolve_pair_coeff(x, folder) for x in lammps.pair_coeff.splitlines()]
     except FileNotFoundError as err:
-        mistakes.say(f"{what}.pair_coeff: no such file beside the campaign file; {err}")
-        return None
-    return ModelSpec(name, "lammps", pair_style=entry["pair_style"], pair_coeff=pair_coeff)
+        raise UserError(
+            f".lammps.pair_coeff: no such file beside the campaign file; {err}"
+        ) from None
+    return ModelSpec(name, "lammps", pair_style=lammps.pair_style, pair_coeff="\n".join(lines))
 
 
-def _ase(name: str, entry: Any, folder: Path, mistakes: Mistakes) -> ModelSpec | None:
-    what = f"models.{name}.ase"
-    if not isinstance(entry, dict) or not isinstance(entry.get("calculator"), str):
-        mistakes.add(what, entry, "{calculator: module.Class, arguments: {...}}")
-        return None
-    check_keys(what, entry, ("calculator", "arguments"), mistakes)
-    try:
-        check_calculator(entry["calculator"])
-    except ValueError as err:
-        mistakes.say(f"{what}.calculator: {err}; allowed: a calculator class, as module.Class")
-        return None
-    return ModelSpec(
-        name,
-        "ase",
-        calculator=entry["calculator"],
-        arguments=_arguments(what, entry, folder, mistakes),
-    )
-
-
-def _arguments(
-    what: str, entry: dict[str, Any], folder: Path, mistakes: Mistakes
-) -> dict[str, Any]:
+def _arguments(given: dict[Any, Any], folder: Path) -> dict[str, Any]:
     """Arguments as given; a text that names a file beside the campaign file becomes its path."""
-    value = entry.get("arguments") or {}
-    if not isinstance(value, dict):
-        mistakes.add(f"{what}.arguments", value, "a mapping of argument to value")
-        return {}
     return {
         str(key): str((folder / item).resolve())
         if isinstance(item, str) and item and (folder / item).is_file()
         else item
-        for key, item in value.items()
+        for key, item in given.items()
     }

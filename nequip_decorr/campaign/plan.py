@@ -1,56 +1,79 @@
 """From a campaign to its runs: models compiled, start frames written, every run named.
 
 ``campaign.json`` is the plan: the campaign as resolved and every run with the hashes of its
-inputs. Run names hold a hash of all that decides what a run is, and nothing about where files lie,
-so the same campaign gives the same names on another machine, and a run whose settings have
-changed is a new run.
+inputs; ``runs/RUN_ID/run.json`` is one of them. Run names hold a hash of all that decides what a
+run is, and nothing about where files lie, so the same campaign gives the same names on another
+machine, and a run whose settings have changed is a new run.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any, Final
 
-from ..files import (
-    read_json,
-    sha256_file,
-    sha256_json,
-    write_atomic,
-    write_json,
-)
-from ..md.spec import (
-    ModelSpec,
-    RunSpec,
-)
-from ..md.start import (
-    extxyz_text,
-    start_frame,
-)
-from ..models.compiling import (
-    compile_model,
-    compile_target,
-    content_hash,
-    is_compiled,
-)
-from .schema import (
-    Campaign,
-    check_elements,
-)
-from .store import SCHEMA
+from ..errors import UserError
+from ..files import read_json, sha256_file, sha256_json, write_atomic, write_json
+from ..md.criteria import RENAMED
+from ..md.spec import RunSpec
+from ..md.start import extxyz_text, start_frame
+from ..models.compiling import compile_model, compile_target, content_hash, is_compiled
+from ..models.spec import ModelSpec
+from .schema import Campaign, check_engine
+from .store import PLAN, SCHEMA, SPEC
 from .validate import Mistakes
 
-PLAN: Final = "campaign.json"
 # Where files lie, and how long one may wait, do not change what a run is.
 _NOT_IDENTITY: Final = ("run_id", "structure_file", "walltime_s")
 
 
+@dataclass(frozen=True)
+class Shard:
+    """One of ``count`` disjoint parts of a campaign, for processes that do not talk to each other.
+
+    Attributes:
+        index: from 1 to ``count``.
+        count: number of parts.
+    """
+
+    index: int = 1
+    count: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.count}"
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """Read ``2/8``.
+
+        Raises:
+            UserError: it is not I/N with I from 1 to N.
+        """
+        found = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+        index, count = map(int, found.groups()) if found else (0, 0)
+        if not 1 <= index <= count:
+            raise UserError(f"shard: got {text!r}; allowed: I/N with I from 1 to N, such as 1/4")
+        return cls(index, count)
+
+    def holds(self, position: int) -> bool:
+        """Tell whether the run at a position of the plan (from 0) is in this part.
+
+        Each N runs in a row go to N different parts. The start moves by one after each N, so that
+        a part has runs of every model where N is a multiple of their number.
+        """
+        return (position + position // self.count) % self.count == self.index - 1
+
+
 def plan_campaign(
-    campaign: Campaign, say: Callable[[str], None] = lambda line: None
+    campaign: Campaign,
+    say: Callable[[str], None] = lambda line: None,
+    shard: Shard | None = None,
 ) -> list[RunSpec]:
-    """Compile what needs it, write the start frames and ``campaign.json``, and list the runs.
+    """Compile what needs it, write the start frames and the plan, and list the runs.
 
     Runs of one key (structure, temperature, seed) follow each other, one per model, and a first
     seed of everything comes before any second: a campaign that is stopped half-way can already be
@@ -59,6 +82,7 @@ def plan_campaign(
     Args:
         campaign: the campaign.
         say: receives a line before each thing that takes time.
+        shard: list, and write ``run.json`` of, these runs alone; by default all.
 
     Raises:
         CampaignError: a model that was compiled now does not know an element.
@@ -69,42 +93,48 @@ def plan_campaign(
     hashes = {model.name: content_hash(model) for model in campaign.models}
     models = [_compiled(model, campaign, say) for model in campaign.models]
     mistakes = Mistakes()
-    check_elements(tuple(models), campaign.structures, mistakes)
+    settings = {**campaign.run, "temperature_K": min(campaign.temperatures_K)}
+    mistakes.note(check_engine(models, campaign.structures, settings))
     mistakes.raise_if_any(campaign.name)
+    files = {m.name: sha256_file(m.path) for m in models if m.path is not None}
 
     runs: list[dict[str, Any]] = []
     specs: list[RunSpec] = []
-    for seed in campaign.seeds:
-        for structure in campaign.structures:
-            for temperature_K in campaign.temperatures_K:
-                frame = start_frame(structure.atoms, structure.name, temperature_K, seed)
-                name = f"{slug(structure.name)}-{temperature_K:g}K-s{seed}"
-                text = extxyz_text(frame)
-                path = _write_start(campaign.out / "inputs", name, text)
-                structure_hash = sha256_file(path)
-                for model in models:
-                    spec = RunSpec(
-                        run_id="",
-                        model=model,
-                        structure=structure.name,
-                        structure_file=str(path),
-                        temperature_K=temperature_K,
-                        seed=seed,
-                        **campaign.run,
-                    )
-                    spec = replace(spec, run_id=run_id(spec, hashes[model.name], structure_hash))
-                    inputs = {"model": hashes[model.name], "structure_file": structure_hash}
-                    if model.path is not None:
-                        inputs["model_file"] = sha256_file(model.path)
-                    specs.append(spec)
-                    runs.append({"spec": spec.to_dict(), "inputs": inputs})
+    for seed, structure, temperature_K in product(
+        campaign.seeds, campaign.structures, campaign.temperatures_K
+    ):
+        frame = start_frame(structure.atoms, structure.name, temperature_K, seed)
+        name = f"{slug(structure.name)}-{temperature_K:g}K-s{seed}"
+        path = _write_start(campaign.out / "inputs", name, extxyz_text(frame))
+        structure_hash = sha256_file(path)
+        for model in models:
+            spec = RunSpec(
+                run_id="",
+                model=model,
+                structure=structure.name,
+                structure_file=str(path),
+                temperature_K=temperature_K,
+                seed=seed,
+                **campaign.run,
+            )
+            spec = replace(spec, run_id=run_id(spec, hashes[model.name], structure_hash))
+            inputs = {"model": hashes[model.name], "structure_file": structure_hash}
+            if model.name in files:
+                inputs["model_file"] = files[model.name]
+            runs.append({"spec": spec.to_dict(), "inputs": inputs})
+            specs.append(spec)
     write_json(campaign.out / PLAN, {"schema": SCHEMA, **_resolved(campaign), "runs": runs})
-    return specs
+    mine = [n for n in range(len(runs)) if shard is None or shard.holds(n)]
+    for n in mine:
+        _write_spec(campaign.out / "runs" / specs[n].run_id, runs[n])
+    return [specs[n] for n in mine]
 
 
 def run_id(spec: RunSpec, model_hash: str, structure_hash: str) -> str:
     """A name people can read and file systems can hold, with a hash of all that matters."""
     data = {key: value for key, value in spec.to_dict().items() if key not in _NOT_IDENTITY}
+    old = {new: name for name, new in RENAMED.items()}
+    data["criteria"] = {old.get(name, name): x for name, x in data["criteria"].items()}
     data["model"] = [spec.model.name, model_hash]
     data["structure_hash"] = structure_hash
     parts = f"{slug(spec.model.name)}-{slug(spec.structure)}-{spec.temperature_K:g}K-s{spec.seed}"
@@ -114,21 +144,6 @@ def run_id(spec: RunSpec, model_hash: str, structure_hash: str) -> str:
 def slug(name: str) -> str:
     """``name`` with whatever a file system may not like replaced, at most 40 characters."""
     return re.sub(r"[^A-Za-z0-9._+]+", "-", name).strip("-.")[:40] or "x"
-
-
-def read_plan(campaign_dir: str | Path) -> dict[str, Any]:
-    """A campaign folder's plan.
-
-    Raises:
-        ValueError: the folder holds no (whole) plan, or one of a later version.
-    """
-    path = Path(campaign_dir) / PLAN
-    plan = read_json(path)
-    if not isinstance(plan, dict) or "runs" not in plan:
-        raise ValueError(f"{path.parent}: no campaign here ({PLAN} is missing or unreadable)")
-    if plan.get("schema") != SCHEMA:
-        raise ValueError(f"{path}: schema is {plan.get('schema')}, this version reads {SCHEMA}")
-    return plan
 
 
 def _compiled(model: ModelSpec, campaign: Campaign, say: Callable[[str], None]) -> ModelSpec:
@@ -147,17 +162,30 @@ def _write_start(folder: Path, name: str, text: str) -> Path:
     return path
 
 
+def _write_spec(folder: Path, run: dict[str, Any]) -> None:
+    """``run.json``: all that a worker reads. A lost one is written again by the next plan."""
+    path, data = folder / SPEC, {"schema": SCHEMA, **run}
+    folder.mkdir(parents=True, exist_ok=True)
+    if read_json(path) != json.loads(json.dumps(data)):
+        write_json(path, data, sync=False)
+
+
 def _resolved(campaign: Campaign) -> dict[str, Any]:
     return {
         "name": campaign.name,
         "models": [model.name for model in campaign.models],
         "structures": [
-            {"name": s.name, "source": s.source, "formula": str(s.atoms.symbols)}
+            {
+                "name": s.name,
+                "source": s.source,
+                "format": s.format,
+                "formula": str(s.atoms.symbols),
+            }
             for s in campaign.structures
         ],
         "temperatures_K": list(campaign.temperatures_K),
         "seeds": list(campaign.seeds),
         "device": campaign.device,
         "reference": campaign.reference,
-        "warnings": list(campaign.warnings),
+        "findings": [asdict(finding) for finding in campaign.findings],
     }

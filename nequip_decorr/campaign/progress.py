@@ -7,51 +7,32 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
 from ..md.spec import RunSpec
-from .table import count
+from .store import count
 
 
-class Watcher(Protocol):
-    """Is told what happens in a campaign."""
-
-    def say(self, line: str) -> None:
-        """A remark."""
-
-    def begin(self, specs: list[RunSpec], todo: list[RunSpec], runs: Path) -> None:
-        """The runs of the campaign, those left to do, and the folder that holds them."""
-
-    def finished(self, spec: RunSpec, outcome: dict[str, Any]) -> None:
-        """A run has ended; ``outcome`` is what ``execute_run`` returns."""
-
-    def tick(self) -> None:
-        """Called a few times a second at most."""
-
-    def end(self, rows: list[dict[str, Any]], message: str) -> None:
-        """Nothing more will run; the whole table, and what to do if it stopped early."""
-
-
-class Silent:
-    """A :class:`Watcher` that shows nothing."""
+class Watcher:
+    """Is told what happens in a campaign; this one shows nothing."""
 
     def say(self, line: str) -> None:
-        """Nothing."""
+        """Take a remark."""
 
     def begin(self, specs: list[RunSpec], todo: list[RunSpec], runs: Path) -> None:
-        """Nothing."""
+        """Take the runs of the campaign, those left to do, and the folder that holds them."""
 
     def finished(self, spec: RunSpec, outcome: dict[str, Any]) -> None:
-        """Nothing."""
+        """Take a run that has ended; ``outcome`` is what ``execute_run`` returns."""
 
     def tick(self) -> None:
-        """Nothing."""
+        """Refresh; called a few times a second at most."""
 
     def end(self, rows: list[dict[str, Any]], message: str) -> None:
-        """Nothing."""
+        """Take the whole table when nothing more will run, and what to do next."""
 
 
-class Estimate:
+class TimeLeft:
     """Time left, from MD steps done per second so far.
 
     A run that ends early takes all its steps off what is left, so the estimate is for the case
@@ -93,7 +74,7 @@ class Estimate:
             return 0
 
 
-class Printer:
+class Printer(Watcher):
     """A :class:`Watcher` that prints plain lines, or a live bar where the output is a terminal.
 
     Args:
@@ -108,7 +89,7 @@ class Printer:
         self.every_s = every_s
         self.counts: Counter[str] = Counter()
         self.total = self.done = 0
-        self.estimate: Estimate | None = None
+        self.estimate: TimeLeft | None = None
         self._said = self._ticked = time.monotonic()
         self._live: Any = None
         self._task: Any = None
@@ -120,7 +101,7 @@ class Printer:
     def begin(self, specs: list[RunSpec], todo: list[RunSpec], runs: Path) -> None:
         """Say how much there is to do."""
         self.total, self.done = len(specs), len(specs) - len(todo)
-        self.estimate = Estimate(todo, runs)
+        self.estimate = TimeLeft(todo, runs)
         kept = f", {self.done} finished before and kept" if self.done else ""
         self.say(f"{self.total} runs{kept}, {len(todo)} to do; results in {runs.parent}")
         if self.console.is_terminal and todo:

@@ -7,45 +7,28 @@ relative to the file. The keys are listed in ``docs/stability.md`` and, with com
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from ase.data import chemical_symbols
-
-from ..md.spec import ModelSpec
-from ..models.compiling import type_names
+from ..errors import Finding, did_you_mean
+from ..md.criteria import Criteria
+from ..md.engines import available_engines, get_engine
+from ..models.spec import ModelSpec
 from ..structures import Structure, check_structure
+from .keys import DEFAULT_MODE, KEYS, MODES, REQUIRED, CampaignFile, Ramp
 from .models import read_models
-from .settings import (
-    PLAIN,
-    read_reference,
-    read_run_fields,
-    read_seeds,
-)
 from .structures import read_structures
-from .validate import (
-    CampaignError,
-    Mistakes,
-    check_keys,
-    choice,
-    load_yaml,
-    numbers,
-)
+from .validate import CampaignError, Mistakes, check_keys, validate
+from .yaml_file import load_yaml
 
-__all__ = ["MODES", "Campaign", "CampaignError", "load_campaign", "parse_campaign"]
+__all__ = ["KEYS", "MODES", "Campaign", "CampaignError", "load_campaign", "parse_campaign"]
 
-# What a mode sets; each may be set by its own key as well.
-MODES: Final[dict[str, dict[str, Any]]] = {
-    "quick": {"length_ps": 1.0, "replicas": 1, "record_every": 10, "trajectory_every": 50},
-    "standard": {"length_ps": 10.0, "replicas": 3, "record_every": 10, "trajectory_every": 100},
-    "full": {"length_ps": 100.0, "replicas": 10, "record_every": 50, "trajectory_every": 1000},
-}
-DEFAULT_MODE: Final = "standard"
-KEYS: Final = (
-    *("name", "models", "structures", "temperatures_K", "seeds", "replicas", "ensemble"),
-    *("thermostat", "length_ps", "protocol", "engine", "lammps_command", "device", "criteria"),
-    *("walltime", "mode", "out", "reference", *PLAIN),
+# Keys that are fields of a run; RunSpec has the default of one that is not given.
+_RUN_KEYS: Final = (
+    *("ensemble", "thermostat", "timestep_fs", "thermostat_damping_fs", "barostat_damping_fs"),
+    *("pressure_GPa", "record_every", "trajectory_every", "ring_frames", "lammps_command"),
 )
 
 
@@ -63,7 +46,7 @@ class Campaign:
         run: the fields of :class:`~nequip_decorr.md.spec.RunSpec` that all runs share.
         device: device that checkpoints are compiled for.
         reference: a model's name, or ``{structure: {"rdf": path, "adf": path}}``, or ``None``.
-        warnings: what is odd but allowed.
+        findings: what is odd but allowed; the plan and the report repeat it.
     """
 
     name: str
@@ -75,7 +58,12 @@ class Campaign:
     run: dict[str, Any] = field(default_factory=dict)
     device: str = "cpu"
     reference: str | dict[str, dict[str, str]] | None = None
-    warnings: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The findings as text."""
+        return tuple(str(finding) for finding in self.findings)
 
     @property
     def num_runs(self) -> int:
@@ -83,17 +71,19 @@ class Campaign:
         return len(self.models) * len(self.structures) * len(self.temperatures_K) * len(self.seeds)
 
     def summary(self) -> str:
-        """What would run, in a few lines."""
-        first = self.structures[0].atoms
+        """What would run and what the structures were read as, in a few lines."""
         steps = self.run["steps"]
-        sizes = [len(structure.atoms) for structure in self.structures]
+        read = "\n".join(
+            f"  {s.name}: {s.atoms.get_chemical_formula()}, {len(s.atoms)} atoms, read as "
+            f"{s.format}"
+            for s in self.structures
+        )
         return (
             f"{self.name}: {self.num_runs} runs = {len(self.models)} models x "
             f"{len(self.structures)} structures x {len(self.temperatures_K)} temperatures x "
-            f"{len(self.seeds)} seeds\n"
-            f"each {steps} steps with {min(sizes)} to {max(sizes)} atoms ({first.symbols}, ...), "
-            f"{self.num_runs * steps} steps in all, engine {self.run['engine']}\n"
-            f"results: {self.out}"
+            f"{len(self.seeds)} seeds\n{read}\n"
+            f"each {steps} steps, {self.num_runs * steps} steps in all, engine "
+            f"{self.run['engine']}\nresults: {self.out}"
         )
 
 
@@ -121,7 +111,7 @@ def parse_campaign(
     name: str = "campaign",
     out: str | Path | None = None,
 ) -> Campaign:
-    """A campaign from a mapping with the keys of the YAML file.
+    """Check a campaign given as a mapping with the keys of the YAML file.
 
     Args:
         data: the mapping.
@@ -143,77 +133,133 @@ def _parse(
     mistakes: Mistakes,
     source: str,
 ) -> Campaign:
-    check_keys("campaign", data, KEYS, mistakes)
-    mode = choice("mode", data.get("mode", DEFAULT_MODE), MODES, mistakes) or DEFAULT_MODE
-    given = {**MODES[mode], **{key: value for key, value in data.items() if value is not None}}
-
-    models = read_models(given.get("models"), folder, mistakes)
-    structures = read_structures(given.get("structures"), folder, mistakes)
-    temperatures_K = numbers("temperatures_K", given.get("temperatures_K"), mistakes, above=0)
+    mode = MODES.get(str(data.get("mode")), MODES[DEFAULT_MODE])
+    given = {str(key): value for key, value in data.items() if value is not None}
+    file = validate(CampaignFile, {**mode, **given}, mistakes, partial=True)
+    assert file is not None
+    for key, allowed in REQUIRED.items():
+        if data.get(key) is None:
+            mistakes.add(key, None, allowed)
+    models = read_models(file.models, folder, mistakes)
+    structures = read_structures(file.structures, folder, mistakes)
     if "seeds" in data and "replicas" in data:
         mistakes.say("seeds, replicas: both are given; allowed: one of them")
-    seeds = read_seeds(given, "seeds" in data, mistakes)
-    run = read_run_fields(given, models, mistakes)
-    if not isinstance(given.get("name", name), str):
-        mistakes.add("name", given["name"], "a text")
-    chosen = given.get("out", f"{name}_stability") if out is None else str(Path(out).absolute())
-    if not isinstance(chosen, str):
-        mistakes.add("out", chosen, "a folder name")
-        chosen = "."
-    device = given.get("device", "cpu")
-    if not isinstance(device, str) or device.split(":")[0] not in ("cpu", "cuda"):
-        mistakes.add("device", device, "cpu, cuda or cuda:N")
-    reference = read_reference(given.get("reference"), models, structures, folder, mistakes)
+    run = _run_fields(file, models, mistakes)
+    reference = _reference(file.reference, models, structures, folder, mistakes)
+    coldest = {"temperature_K": min(file.temperatures_K)} if file.temperatures_K else {}
+    _check(models, structures, {**run, **coldest}, mistakes)
+    mistakes.raise_if_any(source)
+    chosen = Path(file.out or f"{name}_stability") if out is None else Path(out).absolute()
+    return Campaign(
+        name=file.name or name,
+        out=(folder / chosen.expanduser()).resolve(),
+        models=models,
+        structures=structures,
+        temperatures_K=file.temperatures_K,
+        seeds=file.seeds or tuple(range(1, file.replicas + 1)),
+        run=run,
+        device=file.device,
+        reference=reference,
+        findings=tuple(mistakes.warnings),
+    )
 
+
+def _run_fields(
+    file: CampaignFile, models: Sequence[ModelSpec], mistakes: Mistakes
+) -> dict[str, Any]:
+    run: dict[str, Any] = {
+        key: getattr(file, key) for key in _RUN_KEYS if key in file.model_fields_set
+    }
+    run["criteria"] = Criteria(**file.criteria.model_dump())
+    all_ase = bool(models) and all(model.kind == "ase" for model in models)
+    run["engine"] = file.engine or ("ase" if all_ase else "lammps-library")
+    if reason := available_engines().get(run["engine"]):
+        mistakes.say(f"engine: {run['engine']} is not available here: {reason}")
+    if file.walltime is not None:
+        run["walltime_s"] = file.walltime
+    ramp = file.protocol.ramp or Ramp()
+    if ramp.temperature_end_K is not None and file.ensemble == "nve":
+        mistakes.add("ensemble", file.ensemble, "nvt or npt with a temperature ramp")
+    if ramp.pressure_end_GPa is not None and file.ensemble != "npt":
+        mistakes.add("ensemble", file.ensemble, "npt with a pressure ramp")
+    run.update(ramp.model_dump(exclude_none=True))
+    run["steps"] = max(1, round(file.length_ps * 1e3 / file.timestep_fs))
+    for key in ("thermostat_damping_fs", "barostat_damping_fs"):
+        if key in run and run[key] < 10 * file.timestep_fs:
+            mistakes.warn(
+                f"{key}: {run[key]:g} fs is below 10 time steps of {file.timestep_fs:g} fs"
+            )
+    return run
+
+
+def _reference(
+    value: Any,
+    models: Sequence[ModelSpec],
+    structures: Sequence[Structure],
+    folder: Path,
+    mistakes: Mistakes,
+) -> str | dict[str, dict[str, str]] | None:
+    names = [model.name for model in models]
+    if value is None or value in names:
+        return value  # type: ignore[no-any-return]
+    if not isinstance(value, dict):
+        hint = did_you_mean(value, names)
+        mistakes.add("reference", value, f"one of {', '.join(names)}{hint}, or a mapping "
+                     "{STRUCTURE: {rdf: FILE, adf: FILE}}")  # fmt: skip
+        return None
+    check_keys("reference", value, [structure.name for structure in structures], mistakes)
+    found: dict[str, dict[str, str]] = {}
+    for name, files in value.items():
+        what = f"reference.{name}"
+        if not isinstance(files, dict):
+            mistakes.add(what, files, "{rdf: FILE.csv} or {rdf: FILE.csv, adf: FILE.csv}")
+            continue
+        check_keys(what, files, ("rdf", "adf"), mistakes)
+        found[str(name)] = {str(k): str((folder / str(f)).resolve()) for k, f in files.items()}
+        for kind, path in found[str(name)].items():
+            if not Path(path).is_file():
+                mistakes.say(f"{what}.{kind}: no such file: {path}")
+    return found
+
+
+def _check(
+    models: Sequence[ModelSpec],
+    structures: Sequence[Structure],
+    run: dict[str, Any],
+    mistakes: Mistakes,
+) -> None:
+    """Note what the checks of structures and of the engine find."""
+    sound: dict[str, Structure] = {}
     for structure in structures:
-        for finding in check_structure(
+        findings = check_structure(
             structure.atoms,
             f"structure {structure.name!r}",
             ensemble=run.get("ensemble", "nvt"),
             contact_fraction=run["criteria"].contact_fraction,
             timestep_fs=run.get("timestep_fs", 1.0),
-        ):
-            mistakes.note(finding)
-    _check_damping(run, mistakes)
-    check_elements(models, structures, mistakes)
-    mistakes.raise_if_any(source)
-    return Campaign(
-        name=str(given.get("name", name)),
-        out=(folder / Path(chosen).expanduser()).resolve(),
-        models=models,
-        structures=structures,
-        temperatures_K=temperatures_K,
-        seeds=seeds,
-        run=run,
-        device=device,
-        reference=reference,
-        warnings=tuple(mistakes.warnings),
-    )
+        )
+        mistakes.note(findings)
+        if all(finding.severity == "warning" for finding in findings):
+            sound[structure.name] = structure
+    mistakes.note(check_engine(models, tuple(sound.values()), run))
 
 
-def _check_damping(run: dict[str, Any], mistakes: Mistakes) -> None:
-    timestep_fs = run.get("timestep_fs", 1.0)
-    for key in ("thermostat_damping_fs", "barostat_damping_fs"):
-        if run.get(key) is not None and run[key] < 10 * timestep_fs:
-            mistakes.warn(f"{key}: {run[key]:g} fs is below 10 time steps of {timestep_fs:g} fs")
+def check_engine(
+    models: Sequence[ModelSpec], structures: Sequence[Structure], run: Mapping[str, Any]
+) -> list[Finding]:
+    """Ask the engine what it would refuse.
 
-
-def check_elements(
-    models: tuple[ModelSpec, ...], structures: tuple[Structure, ...], mistakes: Mistakes
-) -> None:
-    """Note every element of a structure that a model does not know, where that can be told."""
+    Args:
+        models: compiled or not.
+        structures: start structures.
+        run: the fields of :class:`~nequip_decorr.md.spec.RunSpec` that all runs share, and the
+            lowest ``temperature_K``.
+    """
+    engine, frames = get_engine(run["engine"]), {s.name: s.atoms for s in structures}
+    found: list[Finding] = []
     for model in models:
         try:
-            types = type_names(model)
+            found += engine.check(model, frames, run)
         except ValueError as err:
-            mistakes.say(f"models.{model.name}: {err}")
-            continue
-        if types is None or any(name not in chemical_symbols for name in types):
-            continue
-        for structure in structures:
-            unknown = sorted(set(structure.atoms.symbols) - set(types))
-            if unknown:
-                mistakes.say(
-                    f"models.{model.name}: does not know {', '.join(unknown)} of structure "
-                    f"{structure.name!r}; it knows {', '.join(types)}"
-                )
+            found.append(Finding(f"models.{model.name}: {err}"))
+    return list(dict.fromkeys(found))

@@ -5,30 +5,57 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
 
 from ..errors import UserError
 from ..structures import Reading, Structure, shortest_names
 from ..structures import read_structures as read_files
-from .validate import Mistakes, check_keys, number
+from ..structures.read import LAMMPS_UNITS
+from .validate import Count, Mistakes, NotAllowed, Strict, of_kind, one_of, validate
 
-_KEYS = ("file", "repeat", "format", "elements", "units")
+
+def _three(value: Any) -> Any:
+    items = value if isinstance(value, (list, tuple)) else [value] * 3
+    if len(items) != 3:
+        raise NotAllowed("one whole number or three")
+    return items
+
+
+def _symbols(value: Any) -> tuple[str, ...]:
+    words = value.split() if isinstance(value, str) else value
+    if not (isinstance(words, (list, tuple)) and words and all(isinstance(w, str) for w in words)):
+        raise NotAllowed("chemical symbols of the atom types 1, 2, ..., e.g. [Si, O]")
+    return tuple(words)
+
+
+class _Entry(Strict):
+    """A structure of a campaign file."""
+
+    file: Annotated[str, of_kind(str, "a file name (a glob and `FILE@INDEX` are allowed)")] = Field(
+        None, validate_default=True
+    )
+    repeat: Annotated[tuple[Count, Count, Count], BeforeValidator(_three)] = (1, 1, 1)
+    format: Annotated[str | None, of_kind(str, "a format name of ASE")] = None
+    elements: Annotated[tuple[str, ...] | None, BeforeValidator(_symbols)] = None
+    units: Annotated[str | None, one_of(LAMMPS_UNITS)] = None
 
 
 def read_structures(data: Any, folder: Path, mistakes: Mistakes) -> tuple[Structure, ...]:
-    """Structures from a file, a list, or a mapping of name to file; an entry may be a mapping.
+    """Read structures from a file, a list, or a mapping of name to file.
 
-    A file may be a glob, and may end in ``@INDEX`` or ``@START:STOP:STEP`` to choose frames.
+    A file may be a glob, and may end in ``@INDEX`` or ``@START:STOP:STEP`` to choose frames. An
+    entry may be a mapping with ``file``, ``repeat``, ``format``, ``elements`` and ``units``.
     """
     found: list[Structure] = []
-    if isinstance(data, dict) and data and not ("file" in data and set(data) <= set(_KEYS)):
+    keys = set(data) if isinstance(data, dict) else set()
+    if keys and not ("file" in keys and len(keys) > 1 and keys <= set(_Entry.model_fields)):
         for name, value in data.items():
             found += _read(f"structures.{name}", str(name), value, folder, mistakes)
-    elif isinstance(data, (str, list, dict)) and data:
+    elif data is not None:
         for i, value in enumerate(data if isinstance(data, list) else [data]):
             found += _read(f"structures[{i}]", None, value, folder, mistakes)
-    else:
-        mistakes.add("structures", data, "a file, a list of files, or a mapping of name to file")
     for name in dict.fromkeys(structure.name for structure in found):
         same = [structure for structure in found if structure.name == name]
         if len(same) > 1:
@@ -39,34 +66,20 @@ def read_structures(data: Any, folder: Path, mistakes: Mistakes) -> tuple[Struct
 def _read(
     what: str, name: str | None, value: Any, folder: Path, mistakes: Mistakes
 ) -> list[Structure]:
-    entry = value if isinstance(value, dict) else {"file": value}
-    check_keys(what, entry, _KEYS, mistakes)
-    file = entry.get("file")
-    if not isinstance(file, str) or not file:
-        mistakes.add(what, value, "a file name (a glob and `FILE@INDEX` are allowed)")
+    mapping = value if isinstance(value, dict) and "file" in value else {"file": value}
+    entry = validate(_Entry, mapping, mistakes, what)
+    if entry is None:
         return []
-    repeat = _repeat(f"{what}.repeat", entry.get("repeat", 1), mistakes)
-    elements = entry.get("elements")
-    if isinstance(elements, str):
-        elements = elements.split()
+    failed: list[str] = []
+    found: list[Structure] = []
     try:
-        reading = Reading(
-            entry.get("format"), tuple(elements) if elements else None, entry.get("units")
-        )
-        found = read_files(file, folder, reading, name)
+        reading = Reading(entry.format, entry.elements, entry.units)
+        found = read_files(entry.file, folder, reading, name, failed)
     except UserError as err:
-        mistakes.say(f"{what}: {err}")
-        return []
-    return [replace(s, atoms=s.atoms.repeat(repeat)) for s in found]
-
-
-def _repeat(what: str, value: Any, mistakes: Mistakes) -> tuple[int, int, int]:
-    items = value if isinstance(value, list) else [value] * 3
-    if len(items) != 3:
-        mistakes.add(what, value, "one whole number or three")
-        return (1, 1, 1)
-    a, b, c = (number(what, item, mistakes, least=1, whole=True) or 1 for item in items)
-    return a, b, c
+        failed.append(str(err))
+    for line in failed:
+        mistakes.say(f"{what}: {line}")
+    return [replace(s, atoms=s.atoms.repeat(entry.repeat)) for s in found]
 
 
 def _collision(name: str, same: Sequence[Structure], folder: Path) -> str:

@@ -1,22 +1,15 @@
-"""Reading values from a campaign file: every mistake is noted, none stops the reading.
-
-Each reader returns the value, or ``None`` after it has noted what, got and allowed. The campaign
-is refused once, with the whole list.
-"""
+"""Types of the values of a campaign file, and every mistake in one list."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
-from pathlib import Path
-from typing import Any
+from inspect import isclass
+from typing import Annotated, Any, TypeVar, get_args
 
-import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
 from ..errors import Finding, UserError, did_you_mean
-from ..md.spec import Criteria
 
 
 class CampaignError(UserError):
@@ -38,7 +31,7 @@ class Mistakes:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
-        self.warnings: list[str] = []
+        self.warnings: list[Finding] = []
 
     def add(self, what: str, got: Any, allowed: str) -> None:
         """Note a mistake as ``what: got ...; allowed: ...``."""
@@ -50,11 +43,15 @@ class Mistakes:
 
     def warn(self, line: str) -> None:
         """Note something that is odd but allowed."""
-        self.warnings.append(line)
+        self.warnings.append(Finding(line, "warning"))
 
-    def note(self, finding: Finding) -> None:
-        """Note a finding of a check."""
-        (self.lines if finding.severity == "error" else self.warnings).append(str(finding))
+    def note(self, findings: Iterable[Finding]) -> None:
+        """Note the findings of a check."""
+        for finding in findings:
+            if finding.severity == "error":
+                self.lines.append(str(finding))
+            else:
+                self.warnings.append(finding)
 
     def raise_if_any(self, source: str) -> None:
         """Raise :class:`CampaignError` if a mistake was noted."""
@@ -69,165 +66,181 @@ def _show(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-class _Loader(yaml.SafeLoader):
-    """``SafeLoader`` that remembers keys given twice, which YAML forbids and PyYAML allows."""
-
-    def __init__(self, stream: Any) -> None:
-        super().__init__(stream)
-        self.twice: list[tuple[str, int]] = []
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key_node, _ in node.value:
-            if not isinstance(key_node, yaml.ScalarNode):
-                continue
-            if key_node.value in seen:
-                self.twice.append((key_node.value, key_node.start_mark.line + 1))
-            seen.add(key_node.value)
-        return super().construct_mapping(node, deep)
+class NotAllowed(ValueError):
+    """A value of a campaign file that is not allowed; the text says what is."""
 
 
-def load_yaml(path: Path, mistakes: Mistakes) -> dict[str, Any] | None:
-    """Read a YAML mapping with plain types only; nothing in the file is executed."""
+class Strict(BaseModel):
+    """A mapping of a campaign file: unknown keys are mistakes, ``null`` stands for the default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_null(cls, data: Any) -> Any:
+        return {k: v for k, v in data.items() if v is not None} if isinstance(data, dict) else data
+
+
+Schema = TypeVar("Schema", bound=Strict)
+
+
+def number(above: float | None = None, least: float | None = None, whole: bool = False) -> Any:
+    """A finite number; YAML 1.1 reads ``1e3`` as text, which is taken as the number it means."""
+    bound = f" above {above:g}" if above is not None else ""
+    bound = f" of at least {least:g}" if least is not None else bound
+    allowed = f"a finite {'whole number' if whole else 'number'}{bound}"
+
+    def read(value: Any) -> float | int:
+        parsed = value
+        if isinstance(value, str):
+            try:
+                parsed = float(value)
+            except ValueError:
+                parsed = None
+        if isinstance(parsed, bool) or not isinstance(parsed, (int, float)):
+            raise NotAllowed(allowed)
+        low = (above is not None and parsed <= above) or (least is not None and parsed < least)
+        if not math.isfinite(parsed) or low or (whole and parsed != int(parsed)):
+            raise NotAllowed(allowed)
+        return int(parsed) if whole else float(parsed)
+
+    return BeforeValidator(read)
+
+
+Finite = Annotated[float, number()]
+Positive = Annotated[float, number(above=0)]
+Count = Annotated[int, number(least=1, whole=True)]
+
+
+def one_or_more(what: str) -> Any:
+    """A value, or a list of values of which none may be given twice."""
+
+    def read(value: Any) -> list[Any]:
+        items = value if isinstance(value, (list, tuple)) else [value]
+        if not items:
+            raise NotAllowed(f"{what}, or a list of them")
+        for item in items:
+            if list(items).count(item) > 1:
+                raise UserError(f"{_number_text(item)} is given twice; allowed: each value once")
+        return list(items)
+
+    return BeforeValidator(read)
+
+
+def _number_text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, (int, float)) else str(value)
+
+
+def one_of(allowed: Iterable[str]) -> Any:
+    """One of a few words."""
+    words = list(allowed)
+
+    def read(value: Any) -> str:
+        if isinstance(value, str) and value in words:
+            return value
+        raise NotAllowed(f"one of {', '.join(words)}{did_you_mean(value, words)}")
+
+    return BeforeValidator(read)
+
+
+def of_kind(kinds: type | tuple[type, ...], allowed: str, empty: bool = False) -> Any:
+    """A value of these types; an empty one only where that is said."""
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, kinds) or not (value or empty):
+            raise NotAllowed(allowed)
+        return value
+
+    return BeforeValidator(read)
+
+
+def validate(
+    model: type[Schema],
+    data: dict[str, Any],
+    mistakes: Mistakes,
+    what: str = "",
+    partial: bool = False,
+) -> Schema | None:
+    """Validate a mapping and note what is wrong.
+
+    Args:
+        model: the schema.
+        data: the mapping.
+        mistakes: where mistakes go; the validators' ``info.context``.
+        what: where in the file the mapping is, e.g. ``models.stock``.
+        partial: give an object without what is wrong, so that checking can go on.
+
+    Returns:
+        The object, or ``None`` where something is wrong and ``partial`` is not asked for.
+    """
     try:
-        loader = _Loader(path.read_text(encoding="utf-8"))
-        data = loader.get_single_data()
-    except (OSError, UnicodeDecodeError) as err:
-        mistakes.say(f"campaign file: cannot be read: {err}")
+        return model.model_validate(data, context=mistakes)
+    except ValidationError as err:
+        found = err.errors()
+    for error in found:
+        mistakes.say(_line(model, data, error, what))
+    if not partial:
         return None
-    except yaml.YAMLError as err:
-        mistakes.say("campaign file: not valid YAML: " + " ".join(str(err).split()))
-        return None
-    for key, line in loader.twice:
-        mistakes.say(f"{key}: given twice (again in line {line}); allowed: each name once")
-    if not isinstance(data, dict):
-        mistakes.add("campaign file", data, "a mapping with `models:`, `structures:`, ...")
-        return None
-    return data
+    for error in found:
+        data = _without(data, error["loc"])
+    return model.model_validate(data, context=Mistakes())
+
+
+def _line(model: type[BaseModel], data: Any, error: Any, prefix: str) -> str:
+    loc, reason = error["loc"], error.get("ctx", {}).get("error")
+    if error["type"] == "extra_forbidden":
+        allowed, key = _keys_at(model, loc[:-1]), str(loc[-1])
+        parent = _where(data, loc[:-1], prefix) or "campaign"
+        hint = did_you_mean(key, allowed)
+        return f"{parent}: unknown key {key!r}{hint}; allowed: {', '.join(allowed)}"
+    what = _where(data, loc, prefix)
+    if isinstance(reason, ValueError) and not isinstance(reason, NotAllowed):
+        return f"{what}: {reason}"
+    return f"{what}: got {_show(error['input'])}; allowed: {reason or error['msg']}"
+
+
+def _where(data: Any, loc: tuple[int | str, ...], text: str) -> str:
+    """The place of a value as people write it; a single value need not be in a list."""
+    for part in loc:
+        if isinstance(part, str):
+            text += f".{part}" if text else part
+        elif isinstance(data, list) and len(data) > 1:
+            text += f"[{part}]"
+        try:
+            data = data[part]
+        except (KeyError, IndexError, TypeError):
+            data = None
+    return text
+
+
+def _keys_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    for part in loc:
+        model = _model_in(model.model_fields[str(part)].annotation) or model
+    return sorted(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isclass(annotation) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for arg in get_args(annotation) if (found := _model_in(arg))), None)
+
+
+def _without(data: Any, loc: tuple[int | str, ...]) -> Any:
+    """The mapping without the key that an error points at, or without the key that holds it."""
+    if not loc or not isinstance(data, dict) or loc[0] not in data:
+        return data
+    inner = data[loc[0]]
+    if len(loc) > 1 and isinstance(inner, dict) and loc[1] in inner:
+        return {**data, loc[0]: _without(inner, loc[1:])}
+    return {key: value for key, value in data.items() if key != loc[0]}
 
 
 def check_keys(
     what: str, data: Mapping[Any, Any], allowed: Iterable[str], mistakes: Mistakes
 ) -> None:
-    """Note every key that is not allowed."""
+    """Note every key that is not one of the names that the campaign gives."""
     allowed = sorted(allowed)
     for key in data:
         if key not in allowed:
             hint = did_you_mean(key, allowed)
             mistakes.say(f"{what}: unknown key {str(key)!r}{hint}; allowed: {', '.join(allowed)}")
-
-
-def number(
-    what: str,
-    value: Any,
-    mistakes: Mistakes,
-    *,
-    above: float | None = None,
-    least: float | None = None,
-    whole: bool = False,
-) -> Any:
-    """A finite number; YAML 1.1 reads ``1e3`` as text, which is taken as the number it means."""
-    unit = "whole number" if whole else "number"
-    bound = f" above {above:g}" if above is not None else ""
-    bound = f" of at least {least:g}" if least is not None else bound
-    allowed = f"a finite {unit}{bound}"
-    parsed = value
-    if isinstance(value, str):
-        try:
-            parsed = float(value)
-        except ValueError:
-            parsed = None
-    if isinstance(parsed, bool) or not isinstance(parsed, (int, float)):
-        mistakes.add(what, value, allowed)
-        return None
-    bad = not math.isfinite(parsed)
-    bad = bad or (above is not None and parsed <= above) or (least is not None and parsed < least)
-    if bad or (whole and parsed != int(parsed)):
-        mistakes.add(what, value, allowed)
-        return None
-    return int(parsed) if whole else float(parsed)
-
-
-def numbers(what: str, value: Any, mistakes: Mistakes, **bounds: Any) -> tuple[Any, ...]:
-    """One number or a list of different ones."""
-    items = value if isinstance(value, list) else [value]
-    if not items:
-        mistakes.add(what, value, "a number or a list of numbers")
-    read = [
-        number(f"{what}[{i}]" if len(items) > 1 else what, item, mistakes, **bounds)
-        for i, item in enumerate(items)
-    ]
-    good = [item for item in read if item is not None]
-    for item in sorted({item for item in good if good.count(item) > 1}):
-        mistakes.say(f"{what}: {item:g} is given twice; allowed: each value once")
-    return tuple(dict.fromkeys(good))
-
-
-def choice(what: str, value: Any, allowed: Iterable[str], mistakes: Mistakes) -> str | None:
-    """One of a few words."""
-    allowed = list(allowed)
-    if isinstance(value, str) and value in allowed:
-        return value
-    hint = did_you_mean(value, allowed)
-    mistakes.add(what, value, f"one of {', '.join(allowed)}{hint}")
-    return None
-
-
-_UNITS_S = {
-    "s": 1,
-    "sec": 1,
-    "m": 60,
-    "min": 60,
-    "h": 3600,
-    "hour": 3600,
-    "hours": 3600,
-    "d": 86400,
-}
-
-
-def duration_s(what: str, value: Any, mistakes: Mistakes) -> float | None:
-    """Seconds from ``90``, ``30 min``, ``2h``, ``1d`` or ``HH:MM:SS``."""
-    allowed = "seconds, or a text such as '90 s', '30 min', '2 h', '1 d' or 'HH:MM:SS'"
-    if not isinstance(value, str):
-        seconds = value if isinstance(value, (int, float)) and not isinstance(value, bool) else 0
-    elif match := re.fullmatch(r"(\d+):([0-5]?\d):([0-5]?\d)", value.strip()):
-        hours, minutes, rest = (int(group) for group in match.groups())
-        seconds = 3600 * hours + 60 * minutes + rest
-    elif match := re.fullmatch(r"(\d+(?:\.\d*)?)\s*([a-z]*)", value.strip().lower()):
-        seconds = float(match[1]) * _UNITS_S.get(match[2] or "s", 0)
-    else:
-        seconds = 0
-    if not (math.isfinite(seconds) and seconds > 0):
-        mistakes.add(what, value, allowed)
-        return None
-    return float(seconds)
-
-
-def read_criteria(data: Any, mistakes: Mistakes) -> Criteria:
-    """Overrides of :class:`~nequip_decorr.md.spec.Criteria`, checked field by field."""
-    if data is None:
-        return Criteria()
-    if not isinstance(data, dict):
-        mistakes.add("criteria", data, "a mapping of criterion to value, or null to switch it off")
-        return Criteria()
-    known = {item.name: item for item in fields(Criteria)}
-    check_keys("criteria", data, known, mistakes)
-    chosen: dict[str, Any] = {}
-    for name, value in data.items():
-        if name not in known:
-            continue
-        what = f"criteria.{name}"
-        if value is None:
-            if "None" in str(known[name].type):
-                chosen[name] = None
-            else:
-                mistakes.add(what, value, "a number; this one cannot be switched off")
-        elif name == "check_every":
-            chosen[name] = number(what, value, mistakes, least=1, whole=True)
-        elif name == "temperature_factor":
-            chosen[name] = number(what, value, mistakes, above=1)
-        elif name == "temperature_floor_K":
-            chosen[name] = number(what, value, mistakes, least=0)
-        else:
-            chosen[name] = number(what, value, mistakes, above=0)
-    return Criteria(**{k: v for k, v in chosen.items() if v is not None or data[k] is None})

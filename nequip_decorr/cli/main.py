@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from .._version import __version__
+from ..errors import UserError
 
 EPILOG = """\
 examples:
   nequip-decorr demo --out demo                  the whole way, on built-in data, in minutes
   nequip-decorr data siox data/ --size study     silicon oxide labelled by a classical potential
   nequip-decorr inspect best.ckpt test.xyz       are its features correlated, and where?
-  nequip-decorr stability run campaign.yaml      is this model stable in MD, and more so than that?
+  nequip-decorr stability run campaign.yaml      evaluate and compare MD stability
 """
 
 
@@ -27,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     main.add_argument("--version", action="version", version=f"nequip-decorr {__version__}")
+    main.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = main.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_demo(commands)
     _add_data(commands)
@@ -40,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     return main
 
 
-def _add_demo(commands: argparse._SubParsersAction) -> None:
+def _add_demo(commands: Any) -> None:
     demo = commands.add_parser(
         "demo",
         help="data, training, compiling and MD of a stock and a decorrelated model",
@@ -87,7 +90,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _add_data(commands: argparse._SubParsersAction) -> None:
+def _add_data(commands: Any) -> None:
     data = commands.add_parser("data", help="make a built-in data set")
     sets = data.add_subparsers(dest="dataset", metavar="DATASET", required=True)
     siox = sets.add_parser(
@@ -125,8 +128,8 @@ def _siox(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _positive(kind: type):
-    def read(text: str):
+def _positive(kind: type[int] | type[float]) -> Callable[[str], float]:
+    def read(text: str) -> float:
         value = kind(text)
         if not value > 0:
             raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
@@ -137,12 +140,23 @@ def _positive(kind: type):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; errors that a user can mend are shown without a traceback."""
+    """Run a command; an expected error is one message and status 2, any other a traceback.
+
+    Args:
+        arguments: words of the command line; by default the process's own.
+
+    Returns:
+        The exit status: 0 good, 1 the answer is no, 2 it could not be asked, 130 interrupted.
+    """
     options = parser().parse_args(arguments)
     try:
-        return options.run(options)
-    except (ValueError, FileNotFoundError, ModuleNotFoundError, RuntimeError) as error:
+        return int(options.run(options))
+    except (ValueError, FileNotFoundError, ModuleNotFoundError) as error:
+        if options.debug:
+            raise
         print(f"nequip-decorr: error: {error}", file=sys.stderr)
+        if not isinstance(error, UserError):
+            print("nequip-decorr --debug COMMAND ... shows where", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)

@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 _STABILITY = """\
-Is a model stable in MD, for how long, why does it fail, and is it more stable than another?
+Evaluate and compare the MD stability of models.
 
   nequip-decorr stability example > campaign.yaml   a commented template to fill in
   nequip-decorr stability run campaign.yaml         do the runs; start it again after any stop
   nequip-decorr stability status RESULTS            how far it is
   nequip-decorr stability report RESULTS            one HTML page, pictures, tables
-  nequip-decorr compare RESULTS                     which of the models is more stable
+  nequip-decorr compare RESULTS                     compare stability, with confidence intervals
 """
 _RUN = """\
 examples:
   nequip-decorr stability run campaign.yaml --check       only check the file, list what would run
   nequip-decorr stability run campaign.yaml --workers 4   four runs at a time
   nequip-decorr stability run campaign.yaml --retry-errors
+  nequip-decorr stability run campaign.yaml --shard 2/8   the second of eight disjoint parts
+  #SBATCH --array=1-8                                     ... each task of a Slurm array does one:
+  nequip-decorr stability run campaign.yaml --shard $SLURM_ARRAY_TASK_ID/8
 
 The same command goes on where a stopped or killed one left off: finished runs are kept, half-done
 ones are done again, nothing finished is repeated. Runs that ended in `error` (the engine could not
 run: a crash, a full disk) stay so until --retry-errors. A changed campaign file makes new runs of
-what changed and keeps the rest.
+what changed and keeps the rest. A run that crashes, ends or hangs its process (`walltime` sets a
+deadline) ends alone: the rest goes on. Shards may run at the same time, on any machines that share
+the folder; each can be started again, and the report reads the folder of all.
 
 exit status: 0 all runs have ended, 1 some ended in `error`, 2 the campaign or the command is wrong,
 3 stopped early (full disk, broken executor), 130 stopped by a signal
@@ -44,7 +50,7 @@ def add_parsers(subparsers: Any) -> None:
     raw = argparse.RawDescriptionHelpFormatter
     stability = subparsers.add_parser(
         "stability",
-        help="judge how stable models are in MD",
+        help="evaluate and compare MD stability",
         description=_STABILITY,
         formatter_class=raw,
     )
@@ -60,6 +66,9 @@ def add_parsers(subparsers: Any) -> None:
     )
     run.add_argument(
         "--retry-errors", action="store_true", help="do runs again that ended in `error`"
+    )
+    run.add_argument(
+        "--shard", metavar="I/N", help="only the I-th of N disjoint parts of the runs, I from 1"
     )
     run.add_argument("--check", action="store_true", help="check the campaign and run nothing")
     run.set_defaults(run=_run)
@@ -99,7 +108,7 @@ def add_parsers(subparsers: Any) -> None:
 
     compare = subparsers.add_parser(
         "compare",
-        help="which of two models is more stable, and how sure that is",
+        help="compare stability, with confidence intervals",
         epilog="example:\n  nequip-decorr compare siox_stability --models stock decorrelated",
         formatter_class=raw,
     )
@@ -127,29 +136,26 @@ def _at_least_one(text: str) -> int:
     return value
 
 
-def _fail(err: Exception) -> int:
-    print(err, file=sys.stderr)
-    return 2
-
-
 def _run(args: argparse.Namespace) -> int:
     from ..campaign.progress import Printer
     from ..campaign.runner import run_campaign
     from ..campaign.schema import load_campaign
     from ..files import is_disk_full
 
+    campaign = load_campaign(args.campaign, out=args.out)
+    for warning in campaign.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(campaign.summary())
+    if args.check:
+        return 0
     try:
-        campaign = load_campaign(args.campaign, out=args.out)
-        for warning in campaign.warnings:
-            print(f"warning: {warning}", file=sys.stderr)
-        if args.check:
-            print(campaign.summary())
-            return 0
         summary = run_campaign(
-            campaign, workers=args.workers, retry_errors=args.retry_errors, watcher=Printer()
+            campaign,
+            workers=args.workers,
+            retry_errors=args.retry_errors,
+            watcher=Printer(),
+            shard=args.shard,
         )
-    except (ValueError, RuntimeError) as err:
-        return _fail(err)
     except OSError as err:
         if not is_disk_full(err):
             raise
@@ -157,7 +163,8 @@ def _run(args: argparse.Namespace) -> int:
         return 3
     if summary.stopped is None:
         errors = sum(row["status"] == "error" for row in summary.rows)
-        print(f"next: nequip-decorr stability report {campaign.out}")
+        after = "report" if args.shard is None else "status"
+        print(f"next: nequip-decorr stability {after} {shlex.quote(str(campaign.out))}")
         return 1 if errors else 0
     return 130 if summary.stopped == "signal" else 3
 
@@ -166,15 +173,12 @@ def _status(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from ..campaign.progress import count_text
-    from ..campaign.table import (
+    from ..campaign.store import (
         count,
         read_runs,
     )
 
-    try:
-        rows = read_runs(args.folder, unfinished=True)
-    except ValueError as err:
-        return _fail(err)
+    rows = read_runs(args.folder, unfinished=True)
     console = Console(highlight=False, markup=False)
     console.print(_run_table(rows) if args.runs else _model_table(rows))
     print(count_text(count(rows)))
@@ -185,7 +189,7 @@ def _model_table(rows: list[dict[str, Any]]) -> Any:
     from rich.table import Table
 
     from ..campaign.progress import count_text
-    from ..campaign.table import count
+    from ..campaign.store import count
 
     table = Table("model", "runs", "survived", "failed", "why", "other")
     for model in dict.fromkeys(row["model"] for row in rows):
@@ -225,16 +229,13 @@ def _plain(text: str) -> Any:
 def _report(args: argparse.Namespace) -> int:
     from ..report.report import write_report
 
-    try:
-        page = write_report(
-            args.folders,
-            args.out or args.folders[0] / "report",
-            title=args.title,
-            horizon_ps=args.horizon_ps,
-            reference=args.reference,
-        )
-    except ValueError as err:
-        return _fail(err)
+    page = write_report(
+        args.folders,
+        args.out or args.folders[0] / "report",
+        title=args.title,
+        horizon_ps=args.horizon_ps,
+        reference=args.reference,
+    )
     print(f"report: {page}")
     return 0
 
@@ -249,22 +250,18 @@ def _example(args: argparse.Namespace) -> int:
 def _compare(args: argparse.Namespace) -> int:
     from itertools import combinations
 
-    from ..campaign.plan import read_plan
-    from ..campaign.table import read_runs
+    from ..campaign.store import read_plan, read_runs
     from ..survival.comparison import compare
 
-    try:
-        plans = [read_plan(folder) for folder in args.folders]
-        rows = [row for folder in args.folders for row in read_runs(folder)]
-        known = list(dict.fromkeys(name for plan in plans for name in plan["models"]))
-        models = args.models or [m for m in known if all(m != p["reference"] for p in plans)]
-        if unknown := [name for name in models if name not in known]:
-            raise ValueError(f"models: got {', '.join(unknown)}; allowed: {', '.join(known)}")
-        if len(models) < 2:
-            raise ValueError(f"compare needs two models, these campaigns have {', '.join(models)}")
-        for a, b in combinations(models, 2):
-            found = compare(rows, a, b, horizon_ps=args.horizon_ps)
-            print("\n  ".join([found.conclusion, *found.notes]))
-    except ValueError as err:
-        return _fail(err)
+    plans = [read_plan(folder) for folder in args.folders]
+    rows = [row for folder in args.folders for row in read_runs(folder)]
+    known = list(dict.fromkeys(name for plan in plans for name in plan["models"]))
+    models = args.models or [m for m in known if all(m != p["reference"] for p in plans)]
+    if unknown := [name for name in models if name not in known]:
+        raise ValueError(f"models: got {', '.join(unknown)}; allowed: {', '.join(known)}")
+    if len(models) < 2:
+        raise ValueError(f"compare needs two models, these campaigns have {', '.join(models)}")
+    for a, b in combinations(models, 2):
+        found = compare(rows, a, b, horizon_ps=args.horizon_ps)
+        print("\n  ".join([found.conclusion, *found.notes]))
     return 0

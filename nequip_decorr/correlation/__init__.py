@@ -17,17 +17,27 @@ doi:10.1080/00031305.1983.10483115), and every quantity below is a function of t
                      (Roy and Vetterli, EUSIPCO 2007)
 ===================  ==============================================================
 
-Degenerate input is part of the contract: with fewer than two samples, dead, constant or identical
-channels every value and every gradient is finite. A channel that does not vary has no correlation
-with anything and is left out of averages over pairs, so that killing channels is not rewarded.
+Degenerate input is part of the contract. With fewer than two samples, dead, constant or identical
+channels every *penalty* and every gradient is finite, while a *statistic* of ``STATISTICS`` is NaN
+where no pair of channels was measured. A channel that does not vary has no correlation with
+anything and is left out of averages over pairs, so that killing channels is not rewarded.
 """
 
-from .moments import Moments, grouped_moments, merge_moments, moments
+from .moments import (
+    Labelled,
+    Moments,
+    grouped_moments,
+    labelled_moments,
+    merge_labelled,
+    merge_moments,
+    moments,
+)
 from .statistics import (
     DEFAULT_SHRINKAGE,
     PENALTIES,
     STATISTICS,
     average,
+    average_measured,
     correlation_matrix,
     effective_rank,
     frobenius,
@@ -43,15 +53,19 @@ __all__ = [
     "DEFAULT_SHRINKAGE",
     "PENALTIES",
     "STATISTICS",
+    "Labelled",
     "Moments",
     "average",
+    "average_measured",
     "correlation_matrix",
     "effective_rank",
     "frobenius",
     "grouped_moments",
+    "labelled_moments",
     "live_channels",
     "log_det",
     "max_abs",
+    "merge_labelled",
     "merge_moments",
     "moments",
     "pearson_abs",

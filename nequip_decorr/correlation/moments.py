@@ -24,6 +24,24 @@ class Moments(NamedTuple):
     comoment: Tensor
 
 
+class Labelled(NamedTuple):
+    """Moments within labels.
+
+    Attributes:
+        labels: those that occur, ascending, ``[G]``.
+        moments: with a leading dimension G.
+    """
+
+    labels: Tensor
+    moments: Moments
+
+    @classmethod
+    def whole(cls, m: Moments) -> Labelled:
+        """Give all samples label 0."""
+        label = torch.zeros(1, dtype=torch.long, device=m.count.device)
+        return cls(label, Moments(*(t.unsqueeze(0) for t in m)))
+
+
 class _Gram(torch.autograd.Function):
     """``(X - s)^T (X - s)`` and the column sums of ``X - s``, with ``s`` held constant.
 
@@ -85,9 +103,36 @@ def grouped_moments(features: Tensor, group: Tensor, num_groups: int) -> Moments
     return Moments(*(torch.stack(column) for column in zip(*parts, strict=True)))
 
 
+def labelled_moments(features: Tensor, label: Tensor) -> Labelled:
+    """Moments within each label that occurs; the cost does not depend on labels that could.
+
+    Args:
+        features: ``[..., num_samples, C]``.
+        label: any integer of each sample, ``[num_samples]``. No samples give label 0, count 0.
+    """
+    labels, group = label.unique(return_inverse=True)
+    labels = labels if len(labels) else label.new_zeros(1)
+    return Labelled(labels, grouped_moments(features, group, len(labels)))
+
+
 def merge_moments(parts: Iterable[Moments]) -> Moments:
     """Moments of all samples from the moments of disjoint parts, in any order."""
     return reduce(_merge_two, parts)
+
+
+def merge_labelled(parts: Iterable[Labelled]) -> Labelled:
+    """Merge parts that may hold different labels, in any order; differentiable."""
+    parts = list(parts)
+    parts = [part for part in parts if len(part.labels)] or parts[:1]
+    labels = torch.cat([part.labels for part in parts]).unique()
+    return Labelled(labels, merge_moments(_spread(part, labels) for part in parts))
+
+
+def _spread(part: Labelled, labels: Tensor) -> Moments:
+    """The same moments with a row for each of ``labels``; those without samples have count 0."""
+    at = torch.searchsorted(labels, part.labels)
+    rows = len(labels)
+    return Moments(*(t.new_zeros(rows, *t.shape[1:]).index_copy(0, at, t) for t in part.moments))
 
 
 def _merge_two(a: Moments, b: Moments) -> Moments:

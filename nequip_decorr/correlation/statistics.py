@@ -131,16 +131,28 @@ PENALTIES: Final[dict[str, Callable[[Moments], Tensor]]] = {
     "log_det": log_det,
 }
 
+
+def _measured(function: Callable[[Moments], Tensor], least: int) -> Callable[[Moments], Tensor]:
+    """``function``, NaN where fewer than ``least`` channels vary or samples are fewer than two."""
+
+    def statistic(m: Moments) -> Tensor:
+        there = (m.count > 1) & (live_channels(m).sum(-1) >= least)
+        return torch.where(there, function(m), torch.nan)
+
+    return statistic
+
+
 STATISTICS: Final[dict[str, Callable[[Moments], Tensor]]] = {
-    "mean_abs": pearson_abs,
-    "mean_squared": pearson_squared,
-    "max_abs": max_abs,
-    "effective_rank": effective_rank,
+    "mean_abs": _measured(pearson_abs, 2),
+    "mean_squared": _measured(pearson_squared, 2),
+    "max_abs": _measured(max_abs, 2),
+    "effective_rank": _measured(effective_rank, 0),
 }
+"""What is reported, ``[...]``: NaN, never a value that reads as good, where nothing is measured."""
 
 
 def average(values: Tensor, m: Moments, block_weights: Tensor | None = None) -> Tensor:
-    """Weighted mean over blocks, then mean over the groups that are there.
+    """Penalty of a batch: weighted mean over blocks, then mean over the groups that are there.
 
     Args:
         values: one value per block, ``[B]`` or ``[G, B]``.
@@ -148,11 +160,26 @@ def average(values: Tensor, m: Moments, block_weights: Tensor | None = None) -> 
         block_weights: ``[B]``; ``None`` weights all blocks alike.
 
     Returns:
-        A scalar; 0 where no group has two samples.
+        A scalar; 0 (with gradient 0) where no group has two samples.
     """
-    weights = torch.ones_like(values[..., :]) if block_weights is None else block_weights
-    per_group = (values * weights).sum(-1) / (weights + torch.zeros_like(values)).sum(-1)
+    weights = values.new_ones(values.shape[-1]) if block_weights is None else block_weights
+    per_group = (values * weights).sum(-1) / weights.sum()
     if per_group.dim() == 0:
         return per_group
     present = m.count[..., 0] > 1
     return torch.where(present, per_group, 0.0).sum() / present.sum().clamp(min=1)
+
+
+def average_measured(values: Tensor, block_weights: Tensor | None = None) -> Tensor:
+    """Statistic of a data set: mean over what is measured, of blocks, then of groups.
+
+    Args:
+        values: of one of ``STATISTICS``, ``[B]`` or ``[G, B]``, NaN where nothing is measured.
+        block_weights: ``[B]``; ``None`` weights all blocks alike.
+
+    Returns:
+        A scalar; NaN where no block of any group is measured.
+    """
+    weights = values.new_ones(values.shape[-1]) if block_weights is None else block_weights
+    weights = torch.where(values.isnan(), 0.0, weights)
+    return ((values.nan_to_num() * weights).sum(-1) / weights.sum(-1)).nanmean()

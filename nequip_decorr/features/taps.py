@@ -189,6 +189,8 @@ def attach_taps(graph: Any, taps: Sequence[str], builder: str) -> None:
     Raises:
         ValueError: the model has no interaction layers of NequIP.
     """
+    from nequip.data import register_fields
+
     layers = list(interaction_layers(graph))
     if not layers:
         raise ValueError(
@@ -198,6 +200,9 @@ def attach_taps(graph: Any, taps: Sequence[str], builder: str) -> None:
     for number, layer in enumerate(layers):
         for tap in taps:
             field = f"layer{number}_{tap}"
+            # So that NequIP takes a batch apart, permutes and converts it as it does its own.
+            rows = "node_fields" if tap.startswith("node_") else "edge_fields"
+            register_fields(**{rows: [field]})
             source, width = TAPS[tap](layer)
             layer.register_forward_hook(_Put(field, source))
             graph.irreps_out[field] = Irreps(f"{width}x0e")

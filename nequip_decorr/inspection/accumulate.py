@@ -22,17 +22,19 @@ given a function of the length that is linear in each bin.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
 from torch import Tensor
 
 from ..correlation import (
+    Labelled,
     Moments,
     grouped_moments,
+    labelled_moments,
+    merge_labelled,
     merge_moments,
-    moments,
 )
 
 CHUNK: Final = 16384
@@ -67,15 +69,11 @@ class Accumulator:
     """Streams batches of features into :class:`FeatureMoments`.
 
     Args:
-        num_kinds: number of kinds of samples.
         max_length_A: largest edge length, the model's cutoff; ``None`` for samples without length.
         num_bins: bins of equal width between 0 and ``max_length_A``.
     """
 
-    def __init__(
-        self, num_kinds: int = 1, max_length_A: float | None = None, num_bins: int = 20
-    ) -> None:
-        self.num_kinds = num_kinds
+    def __init__(self, max_length_A: float | None = None, num_bins: int = 20) -> None:
         self.bin_edges = (
             None
             if max_length_A is None
@@ -83,7 +81,7 @@ class Accumulator:
         )
         self.num_bins = 1 if max_length_A is None else num_bins
         self._by_bin: Moments | None = None
-        self._by_kind: dict[int, Moments] = {}
+        self._by_kind: Labelled | None = None
         self._sums: _CellSums | None = None
 
     def update(
@@ -93,7 +91,7 @@ class Accumulator:
 
         Args:
             blocks: ``[B, num_samples, C]``.
-            kinds: ``[num_samples]``, integers in ``[0, num_kinds)``.
+            kinds: ``[num_samples]``, any integers; memory grows with those that occur.
             lengths_A: ``[num_samples]``, needed where the accumulator has bins of length.
 
         Raises:
@@ -120,19 +118,18 @@ class Accumulator:
         bins = torch.zeros_like(kinds)
         if self.bin_edges is not None:
             bins = torch.bucketize(lengths, self.bin_edges[1:-1], right=True)
-        part = grouped_moments(x, bins, self.num_bins)
-        self._by_bin = part if self._by_bin is None else merge_moments([self._by_bin, part])
-        for kind in kinds.unique().tolist() if self.num_kinds > 1 else ():
-            mine = moments(x[:, kinds == kind])
-            old = self._by_kind.get(kind)
-            self._by_kind[kind] = mine if old is None else merge_moments([old, mine])
+        by_bin = grouped_moments(x, bins, self.num_bins)
+        self._by_bin = by_bin if self._by_bin is None else merge_moments([self._by_bin, by_bin])
+        if x.shape[1]:
+            by_kind = labelled_moments(x, kinds)
+            self._by_kind = merge_labelled([self._by_kind, by_kind] if self._by_kind else [by_kind])
         if self._sums is None:
             shift = x.mean(1, keepdim=True) if x.shape[1] else torch.zeros_like(x.sum(1, True))
-            self._sums = _CellSums(self.num_kinds * self.num_bins, shift)
-        self._sums.add(x, kinds * self.num_bins + bins, lengths)
+            self._sums = _CellSums.empty(self.num_bins, shift)
+        self._sums.add(x, kinds, bins, lengths)
 
     def result(self) -> FeatureMoments:
-        """What has been found so far.
+        """Return what has been found so far.
 
         Raises:
             ValueError: nothing was added.
@@ -142,54 +139,69 @@ class Accumulator:
         total = merge_moments(
             [Moments(*(t[k] for t in self._by_bin)) for k in range(self.num_bins)]
         )
-        cells = self._sums.unflatten(self.num_kinds, self.num_bins)
-        given_length = cells.sum_kinds() if self.bin_edges is not None else None
+        given_length = self._sums.sum_kinds() if self.bin_edges is not None else None
         return FeatureMoments(
             total=total,
-            by_kind=dict(sorted(self._by_kind.items())) or {0: total},
+            by_kind=self._kinds() or {0: total},
             by_bin=None if self.bin_edges is None else self._by_bin,
             bin_edges=self.bin_edges,
             left_given_length=None if given_length is None else given_length.left_over(total),
-            left_given_length_and_kind=cells.left_over(total),
+            left_given_length_and_kind=self._sums.left_over(total),
         )
 
+    def _kinds(self) -> dict[int, Moments]:
+        if self._by_kind is None:
+            return {}
+        labels, m = self._by_kind
+        return {kind: Moments(*(t[k] for t in m)) for k, kind in enumerate(labels.tolist())}
 
+
+@dataclass
 class _CellSums:
-    """Sums over the samples of each (kind, bin), of features less a constant ``shift``.
+    """Sums over the samples of each kind K and bin N, of features less a constant ``shift``.
 
     Attributes:
         shift: subtracted from all features so that sums keep their digits, ``[B, 1, C]``.
-        linear: sums of 1, r, r^2, ``[cells, 3]``.
-        x: sums of the features, ``[B, cells, C]``.
-        xr: sums of features times length, ``[B, cells, C]``.
+        kinds: the kinds that occurred, in the order in which they did.
+        linear: sums of 1, r, r^2, ``[K, N, 3]``.
+        x: sums of the features, ``[B, K, N, C]``.
+        xr: sums of features times length, ``[B, K, N, C]``.
     """
 
-    def __init__(self, cells: int, shift: Tensor) -> None:
+    shift: Tensor
+    kinds: list[int]
+    linear: Tensor
+    x: Tensor
+    xr: Tensor
+
+    @classmethod
+    def empty(cls, bins: int, shift: Tensor) -> _CellSums:
         blocks, _, channels = shift.shape
-        self.shift = shift
-        self.linear = torch.zeros(cells, 3, dtype=torch.float64)
-        self.x = torch.zeros(blocks, cells, channels, dtype=torch.float64)
-        self.xr = torch.zeros_like(self.x)
+        x = torch.zeros(blocks, 0, bins, channels, dtype=torch.float64)
+        return cls(shift, [], torch.zeros(0, bins, 3, dtype=torch.float64), x, x.clone())
 
-    def add(self, x: Tensor, cell: Tensor, r: Tensor) -> None:
+    def add(self, x: Tensor, kinds: Tensor, bins: Tensor, r: Tensor) -> None:
+        occurring, place = kinds.unique(return_inverse=True)
+        new = [kind for kind in occurring.tolist() if kind not in self.kinds]
+        if new:
+            self.kinds += new
+            grow = len(new)
+            self.linear = torch.cat(
+                [self.linear, self.linear.new_zeros(grow, *self.linear.shape[1:])]
+            )
+            more = self.x.new_zeros(len(self.x), grow, *self.x.shape[2:])
+            self.x, self.xr = torch.cat([self.x, more], 1), torch.cat([self.xr, more], 1)
+        slots = torch.tensor([self.kinds.index(kind) for kind in occurring.tolist()])
+        cell = slots[place] * self.x.shape[2] + bins if len(slots) else bins
         shifted = x - self.shift
-        self.linear.index_add_(0, cell, torch.stack([torch.ones_like(r), r, r * r], -1))
-        self.x.index_add_(1, cell, shifted)
-        self.xr.index_add_(1, cell, shifted * r[:, None])
-
-    def unflatten(self, kinds: int, bins: int) -> _CellSums:
-        shape = (kinds, bins)
-        return self._with(
-            self.linear.unflatten(0, shape), self.x.unflatten(1, shape), self.xr.unflatten(1, shape)
+        self.linear.flatten(0, 1).index_add_(
+            0, cell, torch.stack([torch.ones_like(r), r, r * r], -1)
         )
+        self.x.flatten(1, 2).index_add_(1, cell, shifted)
+        self.xr.flatten(1, 2).index_add_(1, cell, shifted * r[:, None])
 
     def sum_kinds(self) -> _CellSums:
-        return self._with(self.linear.sum(0), self.x.sum(1), self.xr.sum(1))
-
-    def _with(self, linear: Tensor, x: Tensor, xr: Tensor) -> _CellSums:
-        new = object.__new__(_CellSums)
-        new.shift, new.linear, new.x, new.xr = self.shift, linear, x, xr
-        return new
+        return replace(self, linear=self.linear.sum(0), x=self.x.sum(1), xr=self.xr.sum(1))
 
     def left_over(self, total: Moments) -> Moments | None:
         """Moments of what the cells and a line in r within each do not explain."""

@@ -1,4 +1,4 @@
-""":class:`Entry`: one model on one data set, from moments to statistics on demand."""
+"""One model on one data set, from moments to statistics on demand; and several side by side."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ..correlation import (
     spectrum,
 )
 from .accumulate import FeatureMoments
+from .labels import Labels
 from .statistics import (
     BlockStatistics,
     Explained,
@@ -38,7 +39,11 @@ class Entry:
         kinds: names of the kinds of samples by number: ``Si-O`` (centre, neighbour) or ``Si``.
         moments: all that is kept of the features.
         frames: number of frames.
-        force_mae_eV_per_A: where the frames have forces, else ``None``.
+        bare_frames: those without a sample, because no two atoms are within the cutoff.
+        forces: labels and errors of the forces; ``None`` where there is no model to compare.
+        energies: the same of the energy.
+        weights: which weights of the model, in words.
+        warnings: what the check of the structures found.
     """
 
     model: str
@@ -49,7 +54,21 @@ class Entry:
     kinds: dict[int, str]
     moments: FeatureMoments
     frames: int = 1
-    force_mae_eV_per_A: float | None = None
+    bare_frames: int = 0
+    forces: Labels | None = None
+    energies: Labels | None = None
+    weights: str = ""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def force_mae_eV_per_A(self) -> float | None:
+        """Mean absolute error of force components, where the frames have labels."""
+        return None if self.forces is None else self.forces.mae
+
+    @property
+    def energy_mae_eV_per_atom(self) -> float | None:
+        """Mean absolute error of the energy per atom, where the frames have labels."""
+        return None if self.energies is None else self.energies.mae
 
     @property
     def on_edges(self) -> bool:
@@ -110,6 +129,36 @@ class Entry:
             return None
         parts = (per_block(m, self.widths) for m in (self.moments.total, left))
         return [explained(whole, rest) for whole, rest in zip(*parts, strict=True)]
+
+
+@dataclass(frozen=True)
+class Entries:
+    """One or more models on one or more data sets, side by side.
+
+    Attributes:
+        entries: one per model and data set; the first data set is the reference.
+    """
+
+    entries: tuple[Entry, ...]
+
+    @property
+    def models(self) -> list[str]:
+        """Names of the models, in order."""
+        return list(dict.fromkeys(e.model for e in self.entries))
+
+    @property
+    def datasets(self) -> list[str]:
+        """Names of the data sets, in order."""
+        return list(dict.fromkeys(e.dataset for e in self.entries))
+
+    @property
+    def blocks(self) -> list[str]:
+        """Names of the blocks of all entries, in order."""
+        return list(dict.fromkeys(b for e in self.entries for b in e.blocks))
+
+    def first(self, model: str) -> Entry:
+        """Return the first entry of a model."""
+        return next(e for e in self.entries if e.model == model)
 
 
 def block_label(name: str) -> str:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import ase.io
 import numpy as np
-import torch
 from ase import Atoms
-from torch import Tensor
 
-from ..features.fields import (
-    EDGE_FEATURES,
-    block_names,
-)
-from ..training.monitor import FeatureCorrelation
+from ..errors import UserError
+from ..features.fields import EDGE_FEATURES
+from ..features.frames import load_model, open_model, outputs
+from .run import inspect_model
+
+__all__ = ["Evaluation", "evaluate", "evaluate_files", "load_model", "outputs"]
 
 
 @dataclass(frozen=True)
@@ -44,98 +42,41 @@ class Evaluation:
         return float(np.mean(list(self.correlation.values())))
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON types."""
+        """Return plain JSON types."""
         return asdict(self)
-
-
-def load_model(path: Path | str) -> Any:
-    """The eager model of a checkpoint or package, ready for evaluation.
-
-    Opening a checkpoint runs code that it names: open only files whose maker you trust.
-    """
-    from nequip.model.saved_models.load_utils import load_saved_model
-    from nequip.utils.global_state import set_global_state
-
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no checkpoint or package at {path}")
-    set_global_state()
-    return load_saved_model(str(path)).eval()
-
-
-def outputs(
-    model: Any, frames: Sequence[Atoms], batch_size: int = 4
-) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
-    """Output and input dictionaries of batches of ``frames``.
-
-    Args:
-        model: as :func:`load_model` gives it.
-        frames: structures; labels are passed through where there are any.
-        batch_size: frames per batch.
-    """
-    from nequip.data import AtomicDataDict, from_ase
-    from nequip.integrations.utils import basic_transforms
-    from nequip.nn import graph_model
-
-    metadata = model.metadata
-    type_names = metadata[graph_model.TYPE_NAMES_KEY].split(" ")
-    unknown = {s for f in frames for s in f.get_chemical_symbols()} - set(type_names)
-    if unknown:
-        raise ValueError(
-            f"the model does not know the elements {sorted(unknown)}; it knows {type_names}"
-        )
-    transforms = basic_transforms(
-        metadata,
-        float(metadata[graph_model.R_MAX_KEY]),
-        type_names,
-        {name: name for name in type_names},
-    )
-    for start in range(0, len(frames), batch_size):
-        batch = []
-        for frame in frames[start : start + batch_size]:
-            data = from_ase(frame)
-            for transform in transforms:
-                data = transform(data)
-            batch.append(data)
-        target = AtomicDataDict.batched_from_list(batch)
-        with torch.enable_grad():
-            predicted = model(dict(target))
-        yield {k: v.detach() for k, v in predicted.items()}, target
 
 
 def evaluate(
     model: Any,
-    frames: Sequence[Atoms],
+    frames: str | Path | Sequence[Atoms],
     block_size: int | None = None,
     field: str = EDGE_FEATURES,
 ) -> Evaluation:
-    """Errors and correlation of ``model`` on labelled ``frames``.
+    """Take errors and correlation of ``model`` on labelled ``frames``.
 
     Args:
-        model: as :func:`load_model` gives it.
-        frames: structures with energy and forces.
+        model: as :func:`~nequip_decorr.inspect_model` takes it.
+        frames: structures with energy and forces, or their file.
         block_size: channels per feature block.
         field: the output field that holds the features.
+
+    Raises:
+        UserError: frames without labels.
     """
-    monitors = {
-        name: FeatureCorrelation(name, field=field, block_size=block_size)
-        for name in ("mean_abs", "effective_rank")
-    }
-    force_errors, energy_errors = [], []
-    for predicted, target in outputs(model, frames):
-        for monitor in monitors.values():
-            monitor.update(predicted, target)
-        sizes = target["num_atoms"].reshape(-1, 1)
-        force_errors.append((predicted["forces"] - target["forces"]).abs().flatten())
-        difference = predicted["total_energy"] - target["total_energy"]
-        energy_errors.append((difference.abs() / sizes).flatten())
-    values = {name: monitor.per_block().tolist() for name, monitor in monitors.items()}
-    names = block_names(field, len(values["mean_abs"]))
+    entry = inspect_model(model, {"data": frames}, field=field, block_size=block_size).entries[0]
+    errors = []
+    for labels in (entry.forces, entry.energies):
+        if labels is None or labels.mae is None:
+            found = "" if labels is None else labels.sentence()
+            raise UserError(f"the frames have no labels to compare with; {found}")
+        errors.append(labels.mae)
+    names, statistics = entry.blocks, entry.statistics
     return Evaluation(
-        frames=len(frames),
-        force_mae_eV_per_A=torch.cat(force_errors).double().mean().item(),
-        energy_mae_eV_per_atom=torch.cat(energy_errors).double().mean().item(),
-        correlation=dict(zip(names, values["mean_abs"], strict=True)),
-        effective_rank=dict(zip(names, values["effective_rank"], strict=True)),
+        frames=entry.frames,
+        force_mae_eV_per_A=errors[0],
+        energy_mae_eV_per_atom=errors[1],
+        correlation={name: s.mean_abs for name, s in zip(names, statistics, strict=True)},
+        effective_rank={name: s.effective_rank for name, s in zip(names, statistics, strict=True)},
     )
 
 
@@ -146,8 +87,5 @@ def evaluate_files(
     field: str = EDGE_FEATURES,
 ) -> dict[str, Evaluation]:
     """:func:`evaluate` a checkpoint on several files of labelled frames, by name."""
-    model = load_model(checkpoint)
-    return {
-        name: evaluate(model, list(ase.io.iread(path, ":")), block_size, field)
-        for name, path in files.items()
-    }
+    model = open_model(checkpoint)
+    return {name: evaluate(model, path, block_size, field) for name, path in files.items()}

@@ -14,17 +14,16 @@ from ..style import (
     model_styles,
     shorts,
 )
-from .entry import Entry
-from .result import Inspection
+from .entry import Entries, Entry
 from .statistics import cluster_order
 
 SIGNED: Final = "RdBu_r"
 _MARKERS: Final = ("o", "s", "^", "D", "v")
 
 
-def channel_order(found: Inspection, entry: Entry, block: int) -> np.ndarray:
+def channel_order(found: Entries, entry: Entry, block: int) -> np.ndarray:
     """Order of an entry's channels: that of its model on the first data set."""
-    first = next(e for e in found.entries if e.model == entry.model)
+    first = found.first(entry.model)
     live = np.ones(first.widths[block], dtype=bool)
     live[list(first.statistics[block].dead)] = False
     return cluster_order(first.matrices[block], live)
@@ -39,19 +38,14 @@ def draw_matrix(ax: Axes, values: np.ndarray, colours: str, low: float, high: fl
     return image
 
 
-def all_blocks(found: Inspection) -> list[str]:
-    """Names of the blocks of all entries, in order."""
-    return list(dict.fromkeys(b for e in found.entries for b in e.blocks))
-
-
-def panels(found: Inspection) -> tuple[Figure, Sequence[Axes]]:
+def panels(found: Entries) -> tuple[Figure, Sequence[Axes]]:
     """A figure with a panel per block."""
-    columns = len(all_blocks(found))
+    columns = len(found.blocks)
     fig, axes = figure(max(3.3 * columns, 5.0), 3.3, 1, columns, sharey=True)
     return fig, axes[0]
 
 
-def looks_of(found: Inspection) -> dict[tuple[str, str], dict[str, Any]]:
+def looks_of(found: Entries) -> dict[tuple[str, str], dict[str, Any]]:
     """A colour per model, a shade, dash and marker per data set."""
     models = model_styles(found.models, None)
     names, sets = shorts(found.models, 24), shorts(found.datasets, 24)

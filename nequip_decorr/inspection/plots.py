@@ -17,12 +17,12 @@ from ..style import (
     style,
 )
 from .entry import (
+    Entries,
     Entry,
     block_label,
 )
 from .plot_parts import (
     SIGNED,
-    all_blocks,
     channel_order,
     draw_matrix,
     legend,
@@ -35,12 +35,13 @@ from .plots_distance import (
     distance_split,
     variance_shares,
 )
-from .result import Inspection
 
 PLAIN: Final = "YlOrRd"
+NUMBERS_UP_TO: Final = 14
+"""A map of more elements is no larger and shows colours alone."""
 
 
-def all_figures(found: Inspection) -> dict[str, Figure]:
+def all_figures(found: Entries) -> dict[str, Figure]:
     """Every picture that the data allow, by name, in the order of the page."""
     figures = {"overview": overview(found)}
     for k, dataset in enumerate(found.datasets):
@@ -60,7 +61,7 @@ def all_figures(found: Inspection) -> dict[str, Figure]:
     return figures
 
 
-def overview(found: Inspection) -> Figure:
+def overview(found: Entries) -> Figure:
     """Mean absolute correlation, what is left of it at given length, and the effective rank."""
     with style():
         on_edges = any(e.given_length for e in found.entries)
@@ -89,9 +90,9 @@ def _rank_share(entry: Entry, block: int) -> float:
     return 100 * found.effective_rank / found.channels
 
 
-def _bars(ax: Axes, found: Inspection, value: Any) -> None:
+def _bars(ax: Axes, found: Entries, value: Any) -> None:
     looks = looks_of(found)
-    blocks = all_blocks(found)
+    blocks = found.blocks
     width = 0.8 / len(found.entries)
     for k, entry in enumerate(found.entries):
         at = [blocks.index(b) + (k - (len(found.entries) - 1) / 2) * width for b in entry.blocks]
@@ -103,7 +104,7 @@ def _bars(ax: Axes, found: Inspection, value: Any) -> None:
     grid(ax, "y")
 
 
-def heat_maps(found: Inspection, dataset: str) -> Figure:
+def heat_maps(found: Entries, dataset: str) -> Figure:
     """Correlation matrices on one data set, a row per model and a column per block.
 
     The channels of each model and block are ordered by clustering on the first data set: those of
@@ -130,11 +131,11 @@ def heat_maps(found: Inspection, dataset: str) -> Figure:
         return fig
 
 
-def spectra(found: Inspection) -> Figure:
+def spectra(found: Entries) -> Figure:
     """Eigenvalues of the correlation matrices against their index, a panel per block."""
     with style():
         fig, axes = panels(found)
-        for ax, block in zip(axes, all_blocks(found), strict=True):
+        for ax, block in zip(axes, found.blocks, strict=True):
             channels = 1
             for entry in (e for e in found.entries if block in e.blocks):
                 look = looks_of(found)[entry.model, entry.dataset]
@@ -154,12 +155,12 @@ def spectra(found: Inspection) -> Figure:
         return fig
 
 
-def kind_maps(found: Inspection) -> Figure:
+def kind_maps(found: Entries) -> Figure:
     """Mean absolute correlation by elements: a row per entry, a column per block."""
     entries = [e for e in found.entries if len(e.by_kind) > 1]
     columns = max(len(e.blocks) for e in entries)
     rows, elements = (max(len(_elements(e)[k]) for e in entries) for k in (0, 1))
-    side = max(1.3, 0.5 * elements)
+    side = max(1.3, 0.5 * min(elements, NUMBERS_UP_TO))
     looks = looks_of(found)
     with style():
         height = (side if rows > 1 else 0.55) + 0.3
@@ -199,12 +200,13 @@ def _kind_map(ax: Axes, entry: Entry, block: int) -> Any:
         if found[block].samples > 1:
             values[rows.index(centre), columns.index(other)] = found[block].mean_abs
     image = ax.imshow(values, cmap=PLAIN, vmin=0, vmax=1)
-    for (i, j), value in np.ndenumerate(values):
+    for (i, j), value in np.ndenumerate(values) if max(values.shape) <= NUMBERS_UP_TO else ():
         text = "–" if np.isnan(value) else f"{value:.2f}"
         colour = "white" if value > 0.6 else INK
         ax.text(j, i, text, ha="center", va="center", color=colour, fontsize=8.5)
-    ax.set_xticks(range(len(columns)), columns, fontsize=8.5)
-    ax.set_yticks(range(len(rows)), rows, fontsize=8.5)
+    size = 8.5 * min(1.0, 1.5 * NUMBERS_UP_TO / max(values.shape))
+    ax.set_xticks(range(len(columns)), columns, fontsize=size, rotation=0 if size > 8 else 90)
+    ax.set_yticks(range(len(rows)), rows, fontsize=size)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     return image

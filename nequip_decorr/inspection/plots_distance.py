@@ -15,12 +15,12 @@ from ..style import (
     style,
 )
 from .entry import (
+    Entries,
     Entry,
     block_label,
 )
 from .plot_parts import (
     SIGNED,
-    all_blocks,
     channel_order,
     draw_matrix,
     legend,
@@ -28,18 +28,17 @@ from .plot_parts import (
     looks_of,
     panels,
 )
-from .result import Inspection
 
 SAMPLES_FOR_A_BIN: Final = 100
 """A bin with fewer edges is not drawn: chance alone correlates few samples."""
 _SHARE_COLOURS: Final = ("#33658A", "#8C6BB1", "#D9DEE3")
 
 
-def against_length(found: Inspection) -> Figure:
+def against_length(found: Entries) -> Figure:
     """Mean absolute correlation among edges of one length, over how many edges there are."""
     with style():
         fig, axes = panels(found)
-        for ax, block in zip(axes, all_blocks(found), strict=True):
+        for ax, block in zip(axes, found.blocks, strict=True):
             for entry in (e for e in found.entries if block in e.blocks and e.by_length):
                 b = entry.blocks.index(block)
                 look = looks_of(found)[entry.model, entry.dataset]
@@ -76,18 +75,18 @@ def _counts(ax: Axes, entry: Entry) -> None:
     ax.bar(low, heights, np.subtract(high, low), align="edge", color="#e9ecef", zorder=0)
 
 
-def _length_range(found: Inspection) -> tuple[float, float]:
+def _length_range(found: Entries) -> tuple[float, float]:
     bins = [bin_ for e in found.entries for bin_ in e.by_length]
     low, high = min(b[0] for b in bins), max(b[1] for b in bins)
     return low - 0.03 * (high - low), high + 0.03 * (high - low)
 
 
-def variance_shares(found: Inspection) -> Figure | None:
+def variance_shares(found: Entries) -> Figure | None:
     """What the variance of the features comes from: edge length, elements, the surroundings."""
     entries = [e for e in found.entries if e.given_length and e.given_length_and_kind]
     if not entries:
         return None
-    looks, blocks = looks_of(found), all_blocks(found)
+    looks, blocks = looks_of(found), found.blocks
     with style():
         height = 0.9 + 0.3 * len(entries)
         fig, axes = figure(max(3.1 * len(blocks) + 1.2, 5.5), height, 1, len(blocks), sharey=True)
@@ -124,9 +123,9 @@ def _share_bar(ax: Axes, entry: Entry, block: int, y: float) -> None:
         left += share
 
 
-def distance_split(found: Inspection, model: str) -> Figure | None:
+def distance_split(found: Entries, model: str) -> Figure | None:
     """On the first data set: correlation = the part that edge length explains + the rest."""
-    entry = next(e for e in found.entries if e.model == model)
+    entry = found.first(model)
     if entry.given_length is None:
         return None
     rows = len(entry.blocks)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,17 +10,19 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from .entry import Entry
+from ..errors import UserError
+from ..html import png_bytes
+from ..style import shorts
+from .entry import Entries, Entry
 from .tables import (
     channel_rows,
     spectrum_rows,
     statistics_rows,
-    summary_row,
+    summary,
 )
 
 
-@dataclass(frozen=True)
-class Inspection:
+class Inspection(Entries):
     """Feature correlation of one or more models on one or more data sets, side by side.
 
     Made by :func:`inspect_model`; in a notebook it shows itself as tables and pictures.
@@ -39,28 +40,16 @@ class Inspection:
         entries: one per model and data set; the first data set is the reference.
     """
 
-    entries: tuple[Entry, ...]
-
-    @property
-    def models(self) -> list[str]:
-        """Names of the models, in order."""
-        return list(dict.fromkeys(e.model for e in self.entries))
-
-    @property
-    def datasets(self) -> list[str]:
-        """Names of the data sets, in order."""
-        return list(dict.fromkeys(e.dataset for e in self.entries))
-
     def entry(self, model: str, dataset: str) -> Entry:
         """The entry of a model on a data set.
 
         Raises:
-            ValueError: there is none, naming those there are.
+            UserError: there is none, naming those there are.
         """
         for found in self.entries:
             if (found.model, found.dataset) == (model, dataset):
                 return found
-        raise ValueError(
+        raise UserError(
             f"no model {model!r} on {dataset!r}; models {self.models}, data sets {self.datasets}"
         )
 
@@ -68,12 +57,12 @@ class Inspection:
         """Both side by side.
 
         Raises:
-            ValueError: a model's name occurs in both on the same data set.
+            UserError: a model's name occurs in both on the same data set.
         """
         seen = {(e.model, e.dataset) for e in self.entries}
         clash = [(e.model, e.dataset) for e in other.entries if (e.model, e.dataset) in seen]
         if clash:
-            raise ValueError(f"model and data set {clash[0]} occur in both; give one another name")
+            raise UserError(f"model and data set {clash[0]} occur in both; give one another name")
         return Inspection((*self.entries, *other.entries))
 
     def rows(self) -> list[dict[str, Any]]:
@@ -100,9 +89,12 @@ class Inspection:
 
     def to_html(self, path: str | Path) -> Path:
         """Write the self-contained page."""
-        from .page import write_page
+        from .page import page
 
-        return write_page(self, Path(path))
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page(self, self.figures), encoding="utf-8")
+        return path
 
     @cached_property
     def figures(self) -> dict[str, Any]:
@@ -113,8 +105,6 @@ class Inspection:
 
     def to_png(self, folder: str | Path) -> list[Path]:
         """Write every picture as a PNG file; returns their paths."""
-        from ..html import png_bytes
-
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         for name, figure in self.figures.items():
@@ -123,8 +113,6 @@ class Inspection:
 
     def tables(self) -> list[Table]:
         """The summary for the terminal, a table per data set."""
-        from ..style import shorts
-
         header, rows = self.summary()
         names = shorts(self.models, 13)
         shown = []
@@ -152,27 +140,29 @@ class Inspection:
     def _sizes(self, dataset: str) -> str:
         mine = [e for e in self.entries if e.dataset == dataset]
         words = "edges" if mine[0].on_edges else "atoms"
-        text = f"{mine[0].frames} frames, {mine[0].statistics[0].samples} {words}"
+        text = f"{mine[0].frames} frames"
+        if mine[0].bare_frames:
+            text += f" ({mine[0].bare_frames} without an edge)"
+        text += f", {mine[0].statistics[0].samples} {words}"
         errors = [e for e in mine if e.force_mae_eV_per_A is not None]
         if errors:
             text += "; force MAE in eV/Å: "
             text += ", ".join(f"{e.model} {e.force_mae_eV_per_A:.3f}" for e in errors)
         return text
 
+    def notes(self) -> list[str]:
+        """Say what the tables do not: weights, labels, and what the check of structures found."""
+        from .page import label_lines
+
+        weights = {e.model: f"{e.model}: {e.weights}" for e in self.entries if e.weights}
+        warnings = dict.fromkeys(text for e in self.entries for text in e.warnings)
+        return [*weights.values(), *label_lines(self), *(f"warning: {text}" for text in warnings)]
+
     def summary(self) -> tuple[list[str], list[list[str]]]:
-        """Header and rows of the summary: a row per data set, block and model."""
-        header = ["data", "block", "model", "mean|R|", "max", "eff. rank", "dead", "dup."]
-        on_edges = any(e.on_edges for e in self.entries)
-        header += ["length", "left"] if on_edges else []
-        rows = []
-        for dataset in self.datasets:
-            mine = [e for e in self.entries if e.dataset == dataset]
-            for block in dict.fromkeys(b for e in mine for b in e.blocks):
-                for entry in (e for e in mine if block in e.blocks):
-                    rows.append(summary_row(entry, block, on_edges))
-        return header, rows
+        """Return header and rows of the summary: a row per data set, block and model."""
+        return summary(self)
 
     def _repr_html_(self) -> str:
         from .page import fragment
 
-        return fragment(self)
+        return fragment(self, self.figures)

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import torch
 from ase import Atoms
 from torch import Tensor
 
+from ..errors import UserError
 from ..features.fields import (
+    EDGE_INDEX,
     block_names,
     split_blocks,
+    type_pair,
 )
-from .accumulate import Accumulator
-from .entry import Entry
-from .reading import feature_batches
-from .result import Inspection
-from .sources import (
-    FrameSet,
+from ..features.frames import (
+    Batch,
     Model,
-    open_frames,
+    feature_batches,
     open_model,
 )
+from ..structures import Reading
+from .accumulate import Accumulator
+from .entry import Entry
+from .labels import Labels
+from .result import Inspection
+from .sources import FrameSet, open_frames
 
 DEFAULT_BINS: Final = 20
 Frames = str | Path | Atoms | Sequence[Atoms]
@@ -37,6 +43,7 @@ def inspect_model(
     block_size: int | None = None,
     num_bins: int = DEFAULT_BINS,
     max_frames: int | None = None,
+    reading: Reading | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Inspection:
     """How correlated are the features of a model on these structures?
@@ -56,27 +63,28 @@ def inspect_model(
             ``num_scalar_features``), else one block.
         num_bins: bins of edge length between 0 and the cutoff.
         max_frames: of each data set, evenly spaced.
+        reading: format and elements of the files, where they cannot be told from them.
         progress: called with the data set, the frames done and their number.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a compiled model, an unknown element or field, a file without structures.
+        UserError: a compiled model, an unknown element or field, a file without structures.
     """
     if isinstance(data, Mapping):
         named = dict(data)
     else:
         named = {Path(data).stem if isinstance(data, (str, Path)) else "data": data}
     if not named:
-        raise ValueError("`data` names no structures")
+        raise UserError("`data` names no structures")
     for key, value in (("num_bins", num_bins), ("max_frames", max_frames)):
         if value is not None and value < 1:
-            raise ValueError(f"`{key}` must be at least 1, got {value}")
-    sets = {key: open_frames(source, max_frames) for key, source in named.items()}
-    opened = open_model(model)
+            raise UserError(f"`{key}` must be at least 1, got {value}")
+    sets = {key: open_frames(source, max_frames, key, reading) for key, source in named.items()}
+    opened = model if isinstance(model, Model) else open_model(model)
     for key, frames in sets.items():
         unknown = sorted(frames.elements - set(opened.type_names))
         if unknown:
-            raise ValueError(
+            raise UserError(
                 f"{key} has elements that {name} does not know: {unknown}; it knows "
                 f"{opened.type_names}"
             )
@@ -104,42 +112,56 @@ def _inspect(
     progress: Callable[[int], None] | None,
 ) -> Entry:
     accumulator: Accumulator | None = None
-    names: dict[int, str] = {}
-    done = 0
-    error_sum, error_count = 0.0, 0
+    done = bare = 0
+    forces, energies = Labels("forces"), Labels("energy")
     for batch in feature_batches(model, frames, field, block_size):
         features = batch.features
         if accumulator is None:
-            on_edges = batch.lengths_A is not None
-            names = kind_names(model.type_names, on_edges)
-            cutoff = model.cutoff_A if on_edges else None
-            accumulator = Accumulator(len(names), cutoff, num_bins)
-        accumulator.update(features.blocks, batch.kinds, batch.lengths_A)
-        error_sum += float(batch.force_errors_eV_per_A.sum())
-        error_count += batch.force_errors_eV_per_A.numel()
-        done += batch.frames
+            cutoff = model.cutoff_A if batch.lengths_A is not None else None
+            accumulator = Accumulator(cutoff, num_bins)
+        accumulator.update(features.values, batch.kinds, batch.lengths_A)
+        for labels in (forces, energies):
+            labels.add(batch.frames, batch.output)
+        bare += _without_edges(batch)
+        done += len(batch.frames)
         if progress is not None:
             progress(done)
     assert accumulator is not None
     moments = accumulator.result()
-    if moments.total.count.max() < 2:
-        what = "edges" if moments.by_bin is not None else "atoms"
-        raise ValueError(
-            f"{dataset} has {int(moments.total.count.max())} {what}: no correlation without two "
-            f"(the model's cutoff is {model.cutoff_A} Å)"
+    on_edges = moments.by_bin is not None
+    samples = int(moments.total.count.max())
+    if samples < 2:
+        why = (
+            f"; no edge within {model.cutoff_A:g} Å in {bare} of {done} frames" if on_edges else ""
         )
-    mae = error_sum / error_count if error_count else None
+        raise UserError(
+            f"{dataset} has {samples} {'edges' if on_edges else 'atoms'}: no correlation without "
+            f"two{why}"
+        )
     return Entry(
         model=name,
         dataset=dataset,
         field=features.field,
         blocks=features.names,
         widths=features.widths,
-        kinds=names,
+        kinds=kind_names(moments.by_kind, model.type_names, on_edges),
         moments=moments,
         frames=done,
-        force_mae_eV_per_A=mae,
+        bare_frames=bare,
+        forces=forces,
+        energies=energies,
+        weights=model.weights,
+        warnings=frames.warnings,
     )
+
+
+def _without_edges(batch: Batch) -> int:
+    """Number of frames that have no edge, where the samples are edges."""
+    if batch.lengths_A is None:
+        return 0
+    sizes = torch.tensor([len(frame) for frame in batch.frames])
+    frame_of = torch.arange(len(sizes)).repeat_interleave(sizes)
+    return len(sizes) - len(torch.unique(frame_of[batch.output[EDGE_INDEX][0].cpu()]))
 
 
 def inspect_features(
@@ -168,20 +190,20 @@ def inspect_features(
         num_bins: bins of edge length.
 
     Raises:
-        ValueError: shapes that do not fit, or fewer than two samples.
+        UserError: shapes that do not fit, or fewer than two samples.
     """
     if features.dim() != 2 or features.shape[0] < 2:
-        raise ValueError(
+        raise UserError(
             f"`features` must be [num_samples, channels] with two samples or more, got "
             f"{tuple(features.shape)}"
         )
     for key, value in (("lengths_A", lengths_A), ("kinds", kinds)):
         if value is not None and value.shape != features.shape[:1]:
-            raise ValueError(f"`{key}` must be [{features.shape[0]}], got {tuple(value.shape)}")
+            raise UserError(f"`{key}` must be [{features.shape[0]}], got {tuple(value.shape)}")
     number = 1 if kinds is None else int(kinds.max()) + 1
     if lengths_A is not None and cutoff_A is None:
         cutoff_A = float(lengths_A.max())
-    accumulator = Accumulator(number, cutoff_A if lengths_A is not None else None, num_bins)
+    accumulator = Accumulator(cutoff_A if lengths_A is not None else None, num_bins)
     blocks = split_blocks(features, block_size)
     accumulator.update(blocks, kinds, lengths_A)
     entry = Entry(
@@ -196,9 +218,7 @@ def inspect_features(
     return Inspection((entry,))
 
 
-def kind_names(type_names: Sequence[str], on_edges: bool) -> dict[int, str]:
-    """``Si-O`` (centre, neighbour) by the number of an ordered pair, or ``Si`` by type."""
-    if not on_edges:
-        return dict(enumerate(type_names))
-    n = len(type_names)
-    return {i * n + j: f"{type_names[i]}-{type_names[j]}" for i in range(n) for j in range(n)}
+def kind_names(kinds: Iterable[int], type_names: Sequence[str], on_edges: bool) -> dict[int, str]:
+    """Name kinds of samples: ``Si-O`` (centre, neighbour) of edges, ``Si`` of atoms."""
+    pairs = {kind: type_pair(kind) if on_edges else (kind,) for kind in kinds}
+    return {kind: "-".join(type_names[t] for t in pair) for kind, pair in pairs.items()}

@@ -13,11 +13,10 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import squareform
 
 from ..correlation import (
+    STATISTICS,
     Moments,
     correlation_matrix,
-    effective_rank,
     live_channels,
-    max_abs,
     pearson_abs,
     spectrum,
 )
@@ -80,13 +79,12 @@ def block_statistics(m: Moments) -> BlockStatistics:
     """Statistics of one block, of moments with counts ``[]``."""
     eigenvalues = spectrum(m).numpy()
     matrix, live = (t.numpy() for t in correlation_matrix(m))
-    pairs = live.sum() > 1
     return BlockStatistics(
         samples=int(m.count),
         channels=len(matrix),
-        mean_abs=float(pearson_abs(m)) if pairs else float("nan"),
-        max_abs=float(max_abs(m)) if pairs else float("nan"),
-        effective_rank=float(effective_rank(m)),
+        mean_abs=float(STATISTICS["mean_abs"](m)),
+        max_abs=float(STATISTICS["max_abs"](m)),
+        effective_rank=float(STATISTICS["effective_rank"](m)),
         rank=int((eigenvalues > RANK_TOLERANCE * max(eigenvalues[0], 1e-300)).sum()),
         directions_99=_directions(eigenvalues, 0.99),
         dead=tuple(int(c) for c in np.flatnonzero(~live)),

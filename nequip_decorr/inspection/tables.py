@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from .entry import (
+    Entries,
     Entry,
     block_label,
 )
@@ -40,13 +41,14 @@ def statistics_rows(entry: Entry) -> Iterator[dict[str, Any]]:
                 "mean_abs": _number(s.mean_abs),
                 "max_abs": _number(s.max_abs),
                 "effective_rank": _number(s.effective_rank),
-                "rank": s.rank,
-                "directions_99": s.directions_99,
-                "dead": len(s.dead),
-                "redundant": s.redundant,
+                "rank": s.rank if s.samples > 1 else "",
+                "directions_99": s.directions_99 if s.samples > 1 else "",
+                "dead": len(s.dead) if s.samples > 1 else "",
+                "redundant": s.redundant if s.samples > 1 else "",
                 **(_explained_columns(entry, b) if group == ALL else dict.fromkeys(_EXPLAINED, "")),
                 "frames": entry.frames,
                 "force_mae_eV_per_A": _number(entry.force_mae_eV_per_A),
+                "energy_mae_eV_per_atom": _number(entry.energy_mae_eV_per_atom),
             }
 
 
@@ -99,19 +101,32 @@ def _words(channels: Sequence[int]) -> str:
     return " ".join(map(str, channels))
 
 
-def summary_row(entry: Entry, block: str, on_edges: bool) -> list[str]:
-    """What the summary says of a block."""
+def summary(found: Entries) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows of the summary: a row per data set, block and model."""
+    header = ["data", "block", "model", "mean|R|", "max", "eff. rank", "dead", "dup."]
+    on_edges = any(e.on_edges for e in found.entries)
+    header += ["length", "left"] if on_edges else []
+    rows = []
+    for dataset in found.datasets:
+        mine = [e for e in found.entries if e.dataset == dataset]
+        for block in dict.fromkeys(b for e in mine for b in e.blocks):
+            rows += [_summary_row(e, block, on_edges) for e in mine if block in e.blocks]
+    return header, rows
+
+
+def _summary_row(entry: Entry, block: str, on_edges: bool) -> list[str]:
     b = entry.blocks.index(block)
     s = entry.statistics[b]
     row = [entry.dataset, block_label(block), entry.model, _shown(s.mean_abs), _shown(s.max_abs)]
     row += [f"{s.effective_rank:.1f}/{s.channels}", str(len(s.dead)), str(s.redundant)]
     if on_edges:
         given = entry.given_length[b] if entry.given_length else None
-        row += ["–", "–"] if given is None else [_percent(given), _shown(given.mean_abs_left)]
+        row += ["–", "–"] if given is None else [percent(given), _shown(given.mean_abs_left)]
     return row
 
 
-def _percent(given: Explained) -> str:
+def percent(given: Explained) -> str:
+    """Write the share of variance that is explained."""
     return "–" if np.isnan(given.variance) else f"{given.variance:.0%}"
 
 

@@ -1,7 +1,9 @@
-"""When a run has failed: one pure function per criterion, thresholds in one place.
+"""When a run has failed: the table of criteria, one row each, and what follows from it.
 
-Both LAMMPS engines evaluate the same criteria inside LAMMPS (``lammps/check.lmp``), with the
-bounds that :func:`bounds` and :func:`contact_radii_A` give; the ASE engine calls :func:`evaluate`.
+To add a criterion, add its option to :class:`Criteria` and its row to :data:`CRITERIA`; if LAMMPS
+is to stop for it, also a variable ``check_NAME`` to ``lammps/run.lmp`` and its name to
+``lammps/check.lmp``. Both LAMMPS engines judge inside LAMMPS, with the bounds that
+:func:`.judge.lammps_variables` gives; the ASE engine calls :func:`.judge.evaluate`.
 
 The defaults against the reference potential (SiO.tersoff): 275 runs of 5 to 6 ps at 300 to 2500 K,
 NVE, NVT and NPT, of relaxed quartz, cristobalite, glass, SiO1.55 and SiO1.1 (48 to 96 atoms),
@@ -22,277 +24,270 @@ the temperature bound. Relax first, or raise ``temperature_floor_K``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import numpy as np
-from ase.data import atomic_numbers, covalent_radii
-from matscipy.neighbours import neighbour_list
+from ase import Atoms
 
-from .spec import (
-    Cause,
-    Criteria,
-    RunSpec,
-)
+from .contact import closest_contact, contact_radii_A
 
-CONTACT_CAP: Final = 1.2
-"""Fractions of the covalent sum above this are reported as this."""
+
+def _option(default: float | None, text: str, **limits: float) -> Any:
+    """A field of :class:`Criteria`; limits are ``above`` or ``least``."""
+    return field(default=default, metadata={"help": text, **limits})
 
 
 @dataclass(frozen=True)
-class State:
-    """What the criteria look at.
+class Criteria:
+    """When a run counts as failed. ``None`` switches a criterion off.
 
-    Attributes:
-        step: MD step.
-        target_K: target temperature at this step.
-        temperature_K: instantaneous temperature.
-        potential_eV_per_atom: potential energy.
-        total_eV_per_atom: potential and kinetic energy.
-        max_force_eV_per_A: largest component of a force, in magnitude; NaN if one is.
-        min_contact: smallest distance as a fraction of the sum of the two covalent radii.
-        finite: whether every position and velocity is a finite number.
-        num_lost: atoms that have left the cell through a side that is not periodic.
+    A non-finite energy, force or position (``nonfinite``) and a lost atom (``lost``) always fail.
     """
 
-    step: int
-    target_K: float
-    temperature_K: float
-    potential_eV_per_atom: float
-    total_eV_per_atom: float
-    max_force_eV_per_A: float
-    min_contact: float = CONTACT_CAP
-    finite: bool = True
-    num_lost: int = 0
+    temperature_factor: float | None = _option(3.0, "multiple of the target temperature", above=1)
+    temperature_floor_K: float = _option(2500.0, "smallest temperature bound, K", least=0)
+    contact_fraction: float | None = _option(
+        0.6, "smallest distance as a fraction of the sum of the covalent radii", above=0
+    )
+    energy_drop_eV_per_atom: float | None = _option(
+        1.0, "largest drop of the potential energy below the start, eV/atom", above=0
+    )
+    energy_rise_eV_per_atom: float | None = _option(
+        2.0, "largest rise of the potential energy above the start, eV/atom", above=0
+    )
+    max_force_eV_per_A: float | None = _option(200.0, "largest force component, eV/A", above=0)
+    drift_eV_per_atom: float | None = _option(
+        0.2, "largest drift of the total energy (nve), eV/atom", above=0
+    )
+    check_every: int = _option(1, "steps between two checks", least=1)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Criteria:
+        """From plain types; an old name is taken for the new one."""
+        return cls(**{RENAMED.get(name, name): value for name, value in data.items()})
+
+
+RENAMED: Final = {
+    "energy_below_eV": "energy_drop_eV_per_atom",
+    "energy_above_eV": "energy_rise_eV_per_atom",
+}
+"""New names by old ones. The old ones are read for one release; run identifiers keep them."""
 
 
 @dataclass(frozen=True)
 class Violation:
     """A criterion that is met: the run has failed. ``value`` is ``None`` if it is no number."""
 
-    cause: Cause
+    cause: str
     step: int
     value: float | None
     threshold: float | None
     message: str
 
 
+Variables = dict[str, Sequence[float]]
+
+
 @dataclass(frozen=True)
-class Contact:
-    """The pair that is closest by ``fraction``, its distance over the sum of covalent radii."""
+class Bound:
+    """One side of a criterion, and its ``fix halt`` in ``lammps/check.lmp``.
 
-    fraction: float
-    distance_A: float
-    pair: tuple[int, int] | None
+    Attributes:
+        halt: name of the fix, and of the variable ``check_HALT`` that it watches.
+        option: the field of :class:`Criteria` that sets it; ``None`` if it is always on.
+        below: whether values below the limit fail, instead of those above.
+        limit: the limit in the criterion's unit, from (option's value, criteria, target in K).
+        reading: the criterion's value, from (what the halt printed, limit).
+        variables: of the templates, from (option's value or infinity, criteria, elements).
+    """
+
+    halt: str
+    option: str | None = None
+    below: bool = False
+    limit: Callable[[float, Criteria, Any], Any] = lambda setting, *_: setting
+    reading: Callable[[float, float], float | None] = lambda printed, _: printed
+    variables: Callable[[float, Criteria, Sequence[str]], Variables] = lambda *_: {}
+
+    def setting(self, criteria: Criteria) -> float | None:
+        """Value of the option; ``None`` where it is off."""
+        return 0.0 if self.option is None else getattr(criteria, self.option)
 
 
-def temperature_limit_K(criteria: Criteria, target_K: float) -> float:
+@dataclass(frozen=True)
+class Criterion:
+    """One way to fail.
+
+    Attributes:
+        name: as in the run table, where it is the cause of a failed run.
+        label: in words, for figures and reports.
+        colour: of the cause in figures; Tol's "vibrant" scheme.
+        value: the quantity, from (state or record, the one at step 0); see :class:`.judge.State`.
+        bounds: its sides; the first that is met counts.
+        message: of a violation, with ``value`` and ``limit``.
+        axis: what the options are measured in, for an axis.
+        ensemble: the only one that it is judged in, ``None`` for all.
+        is_number: whether a violation has a value and a threshold.
+        inverted: whether the value has to stay above its option, so that severity is
+            option over value and not value over option.
+        widest: options beyond this are not tried when the option is varied.
+        of_frame: the quantity from a frame, for engines that do not record it.
+        trace: title of the quantity's axis where its course is drawn.
+        per_target: whether its course is drawn relative to the target temperature.
+        stops: whether the run stops; else the quantity is recorded and judged afterwards.
+    """
+
+    name: str
+    label: str
+    colour: str
+    value: Callable[[Any, Any], Any]
+    bounds: tuple[Bound, ...]
+    message: str
+    axis: str = ""
+    ensemble: str | None = None
+    is_number: bool = True
+    inverted: bool = False
+    widest: float = math.inf
+    of_frame: Callable[[Atoms], float] | None = None
+    trace: str = ""
+    per_target: bool = False
+    stops: bool = True
+
+    def setting(self, criteria: Criteria, ensemble: str) -> float | None:
+        """Value of its (first) option that is on; ``None`` if it is off or always on."""
+        if self.ensemble not in (None, ensemble):
+            return None
+        values = (bound.setting(criteria) for bound in self.bounds if bound.option is not None)
+        return next((value for value in values if value is not None), None)
+
+    def limits(self, criteria: Criteria, target_K: Any) -> list[tuple[Bound, Any]]:
+        """The sides that are on, each with its limit."""
+        found = ((bound, bound.setting(criteria)) for bound in self.bounds)
+        return [(b, b.limit(s, criteria, target_K)) for b, s in found if s is not None]
+
+    def ratio(self, value: Any, limit: Any) -> Any:
+        """How far a value is towards its limit; beyond 1 the run has failed."""
+        return limit / np.maximum(value, 1e-9) if self.inverted else value / limit
+
+    def scaled(self, setting: float, scale: float) -> float:
+        """The option at a scale; below 1 it is stricter."""
+        return setting / scale if self.inverted else setting * scale
+
+    def violation(self, step: int, value: float | None, limit: float) -> Violation:
+        """The run's end by this criterion, in words."""
+        if not self.is_number:
+            return Violation(self.name, step, None, None, self.message)
+        text = "a pair below its contact distance" if value is None else self.message
+        return Violation(self.name, step, value, limit, text.format(value=value, limit=limit))
+
+
+def temperature_limit_K(criteria: Criteria, target_K: Any) -> Any:
     """Highest temperature allowed at a target; infinite where the criterion is off."""
     if criteria.temperature_factor is None:
         return math.inf
-    return max(criteria.temperature_factor * target_K, criteria.temperature_floor_K)
+    return np.maximum(criteria.temperature_factor * target_K, criteria.temperature_floor_K)
 
 
-def target_temperature_K(spec: RunSpec, step: int) -> float:
-    """Target of the thermostat at a step; a ramp is linear and ends at the last step."""
-    if spec.temperature_end_K is None:
-        return spec.temperature_K
-    return spec.temperature_K + (spec.temperature_end_K - spec.temperature_K) * step / spec.steps
+def _is_finite(state: Any) -> bool:
+    numbers = state.temperature_K, state.potential_eV_per_atom, state.total_eV_per_atom
+    return state.finite and all(map(math.isfinite, (*numbers, state.max_force_eV_per_A)))
 
 
-def bounds(criteria: Criteria, ensemble: str) -> dict[str, float]:
-    """Bounds by the name of the check in ``check.lmp``; infinite where a criterion is off."""
-    given = {
-        "energy_below": criteria.energy_below_eV,
-        "energy_above": criteria.energy_above_eV,
-        "force": criteria.max_force_eV_per_A,
-        "drift": criteria.drift_eV_per_atom if ensemble == "nve" else None,
-    }
-    return {name: math.inf if bound is None else bound for name, bound in given.items()}
+def _largest(name: str) -> dict[str, Any]:
+    """A side whose template variable is its option."""
+    return {"halt": name, "variables": lambda setting, *_: {f"{name}_max": [setting]}}
 
 
-def contact_radii_A(elements: Sequence[str], fraction: float) -> list[float]:
-    """Radius per element; two atoms are in contact when closer than the sum of theirs."""
-    return [fraction * float(covalent_radii[atomic_numbers[element]]) for element in elements]
+def _energy_change(state: Any, start: Any) -> Any:
+    return state.potential_eV_per_atom - start.potential_eV_per_atom
 
 
-def closest_contact(
-    numbers: np.ndarray,
-    positions_A: np.ndarray,
-    cell_A: np.ndarray,
-    pbc: Sequence[bool] | np.ndarray,
-    cap: float = CONTACT_CAP,
-) -> Contact:
-    """Pair with the smallest distance as a fraction of the sum of its covalent radii.
-
-    Args:
-        numbers: atomic numbers, ``[num_atoms]``.
-        positions_A: finite positions, ``[num_atoms, 3]``; they may lie outside the cell.
-        cell_A: cell vectors in rows, ``[3, 3]``.
-        pbc: which directions are periodic, ``[3]``.
-        cap: pairs further apart than this fraction are not looked for.
-    """
-    radii = covalent_radii[numbers]
-    i, j, distance_A = neighbour_list(
-        "ijd", positions=positions_A, cell=cell_A, pbc=pbc, cutoff=2 * cap * float(radii.max())
-    )
-    fraction = distance_A / (radii[i] + radii[j])
-    if len(fraction) == 0 or fraction.min() >= cap:
-        return Contact(cap, math.inf, None)
-    closest = int(fraction.argmin())
-    pair = (int(i[closest]), int(j[closest]))
-    return Contact(float(fraction[closest]), float(distance_A[closest]), pair)
-
-
-def num_outside(
-    positions_A: np.ndarray, cell_A: np.ndarray, pbc: Sequence[bool] | np.ndarray
-) -> int:
-    """Atoms beyond the cell in a direction that is not periodic; ``positions_A [num_atoms, 3]``."""
-    if np.all(pbc):
-        return 0
-    scaled = np.linalg.solve(cell_A.T, positions_A.T).T[:, ~np.asarray(pbc, dtype=bool)]
-    return int(((scaled < 0) | (scaled > 1)).any(axis=1).sum())
-
-
-def nonfinite(state: State, start: State, criteria: Criteria) -> Violation | None:
-    """An energy, force, velocity or position is not a finite number."""
-    numbers = (
-        state.temperature_K,
-        state.potential_eV_per_atom,
-        state.total_eV_per_atom,
-        state.max_force_eV_per_A,
-    )
-    if state.finite and all(map(math.isfinite, numbers)):
-        return None
-    return _nonfinite(state.step)
-
-
-def lost(state: State, start: State, criteria: Criteria) -> Violation | None:
-    """An atom has left the system."""
-    return _lost(state.step, state.num_lost) if state.num_lost else None
-
-
-def contact(state: State, start: State, criteria: Criteria) -> Violation | None:
-    """Two atoms are too close."""
-    bound = criteria.contact_fraction
-    if bound is None or state.min_contact >= bound:
-        return None
-    return contact_violation(state.step, Contact(state.min_contact, math.nan, None), bound)
-
-
-def contact_violation(step: int, found: Contact, bound: float, symbols: str = "") -> Violation:
-    """A contact in words; ``symbols`` names the pair, e.g. ``O-Si``."""
-    where = f"{symbols} at {found.distance_A:.3f} A, " if symbols else ""
-    message = f"{where}{found.fraction:.3f} of the covalent sum, allowed {bound:g}"
-    return Violation("contact", step, found.fraction, bound, message)
-
-
-def temperature(state: State, start: State, criteria: Criteria) -> Violation | None:
-    """The temperature is above a multiple of its current target."""
-    limit_K = temperature_limit_K(criteria, state.target_K)
-    if state.temperature_K <= limit_K:
-        return None
-    return _violation("temperature", state.step, state.temperature_K, limit_K, "K", "temperature")
-
-
-def energy(state: State, start: State, criteria: Criteria) -> Violation | None:
-    """The potential energy per atom has left its window around the start."""
-    change = state.potential_eV_per_atom - start.potential_eV_per_atom
-    limit = bounds(criteria, "nvt")
-    low, high = -limit["energy_below"], limit["energy_above"]
-    if low <= change <= high:
-        return None
-    threshold = low if change < low else high
-    return _violation("energy", state.step, change, threshold, "eV/atom", "potential energy change")
+CRITERIA: Final = (
+    Criterion(
+        name="nonfinite", label="not a number", colour="#7A4FB5",
+        value=lambda state, _: 0.0 if _is_finite(state) else 1.0,
+        bounds=(Bound("nonfinite"),), is_number=False,
+        message="an energy, force or position is not finite",
+    ),
+    Criterion(
+        name="lost", label="atoms lost", colour="#33BBEE",
+        value=lambda state, _: float(state.num_lost),
+        bounds=(Bound("lost"),), message="{value:.0f} atoms lost",
+    ),
+    Criterion(
+        name="contact", label="atoms too close", colour="#0077BB",
+        value=lambda state, _: state.min_contact,
+        bounds=(
+            Bound(
+                "contact", "contact_fraction", below=True, reading=lambda *_: None,
+                variables=lambda setting, _, elements: (
+                    {"radii": contact_radii_A(elements, setting)} if setting < math.inf else {}
+                ),
+            ),
+        ),
+        message="{value:.3f} of the covalent sum, allowed {limit:g}",
+        axis="of covalent sum", inverted=True,
+        widest=0.86,  # beyond, the bound would cut into bonds that every material has
+        of_frame=lambda frame: closest_contact(
+            frame.numbers, frame.positions, frame.cell.array, frame.pbc
+        ).fraction,
+        trace="closest pair\n/ covalent sum",
+    ),
+    Criterion(
+        name="temperature", label="overheated", colour="#CC3311",
+        value=lambda state, _: state.temperature_K,
+        bounds=(
+            Bound(
+                "temperature", "temperature_factor",
+                limit=lambda _, criteria, target_K: temperature_limit_K(criteria, target_K),
+                reading=lambda printed, limit: printed * limit,
+                variables=lambda setting, criteria, _: {
+                    "temperature_factor": [setting],
+                    "temperature_floor": [criteria.temperature_floor_K],
+                },
+            ),
+        ),
+        message="temperature {value:.4g} K, allowed {limit:.4g}",
+        axis="x target", trace="temperature / target", per_target=True,
+    ),
+    Criterion(
+        name="energy", label="energy out of range", colour="#EE7733", value=_energy_change,
+        bounds=(
+            Bound(
+                option="energy_drop_eV_per_atom", below=True, limit=lambda setting, *_: -setting,
+                reading=lambda printed, _: -printed, **_largest("energy_below"),
+            ),
+            Bound(option="energy_rise_eV_per_atom", **_largest("energy_above")),
+        ),
+        message="potential energy change {value:.4g} eV/atom, allowed {limit:.4g}",
+        axis="eV/atom, below", trace="energy change\n/ eV per atom",
+    ),
+    Criterion(
+        name="force", label="force too large", colour="#009988",
+        value=lambda state, _: state.max_force_eV_per_A,
+        bounds=(Bound(option="max_force_eV_per_A", **_largest("force")),),
+        message="largest force {value:.4g} eV/A, allowed {limit:.4g}", axis="eV/A",
+    ),
+    Criterion(
+        name="drift", label="energy not conserved", colour="#EE3377",
+        value=lambda state, start: abs(state.total_eV_per_atom - start.total_eV_per_atom),
+        bounds=(Bound(option="drift_eV_per_atom", **_largest("drift")),),
+        message="total energy drift {value:.4g} eV/atom, allowed {limit:.4g}",
+        axis="eV/atom", ensemble="nve",
+    ),
+)  # fmt: skip
+"""In order: the first that is met names the cause, as in ``lammps/check.lmp``."""
+CAUSES: Final = tuple(c.name for c in CRITERIA if c.stops)
 
 
-def force(state: State, start: State, criteria: Criteria) -> Violation | None:
-    """A force component is too large."""
-    limit = bounds(criteria, "nvt")["force"]
-    if state.max_force_eV_per_A <= limit:
-        return None
-    return _violation("force", state.step, state.max_force_eV_per_A, limit, "eV/A", "largest force")
-
-
-def drift(state: State, start: State, criteria: Criteria) -> Violation | None:
-    """The total energy per atom has drifted (for NVE)."""
-    limit = bounds(criteria, "nve")["drift"]
-    size = abs(state.total_eV_per_atom - start.total_eV_per_atom)
-    if size <= limit:
-        return None
-    return _violation("drift", state.step, size, limit, "eV/atom", "total energy drift")
-
-
-Check = Callable[[State, State, Criteria], Violation | None]
-CHECKS: Final[tuple[Check, ...]] = (nonfinite, lost, contact, temperature, energy, force, drift)
-"""In order: the first that is met names the cause, as in ``check.lmp``."""
-
-
-def evaluate(
-    state: State, start: State, criteria: Criteria, ensemble: str = "nvt"
-) -> Violation | None:
-    """The first criterion that a state meets, or ``None``.
-
-    Args:
-        state: the state to judge.
-        start: the state at step 0, for energy and drift.
-        criteria: what counts as failed.
-        ensemble: drift is judged in ``nve`` only.
-    """
-    for check in CHECKS:
-        if check is drift and ensemble != "nve":
-            continue
-        violation = check(state, start, criteria)
-        if violation is not None:
-            return violation
-    return None
-
-
-def from_halt(spec: RunSpec, check: str, step: int, value: float) -> Violation:
-    """What a ``fix halt`` of ``check.lmp`` found, in the units of :func:`evaluate`.
-
-    Args:
-        spec: the run.
-        check: id of the fix.
-        step: step of the halt.
-        value: value in its message.
+def criterion(name: str) -> Criterion:
+    """A row of the table.
 
     Raises:
-        ValueError: ``check`` is none of the template's.
+        ValueError: no criterion has that name.
     """
-    limit = bounds(spec.criteria, spec.ensemble)
-    if check == "nonfinite" or not math.isfinite(value):
-        return _nonfinite(step)
-    if check == "lost":
-        return _lost(step, value)
-    if check == "contact":
-        bound = spec.criteria.contact_fraction
-        return Violation("contact", step, None, bound, "a pair below its contact distance")
-    if check == "temperature":
-        limit_K = temperature_limit_K(spec.criteria, target_temperature_K(spec, step))
-        return _violation("temperature", step, value * limit_K, limit_K, "K", "temperature")
-    if check in ("energy_below", "energy_above"):
-        sign = -1.0 if check == "energy_below" else 1.0
-        what = "potential energy change"
-        return _violation("energy", step, sign * value, sign * limit[check], "eV/atom", what)
-    if check == "force":
-        return _violation("force", step, value, limit["force"], "eV/A", "largest force")
-    if check == "drift":
-        return _violation("drift", step, value, limit["drift"], "eV/atom", "total energy drift")
-    raise ValueError(f"fix halt `{check}` is none of the templates'")
-
-
-def _nonfinite(step: int) -> Violation:
-    return Violation("nonfinite", step, None, None, "an energy, force or position is not finite")
-
-
-def _lost(step: int, count: float) -> Violation:
-    return Violation("lost", step, float(count), 0.0, f"{count:.0f} atoms lost")
-
-
-def _violation(
-    cause: Cause, step: int, value: float, threshold: float, unit: str, what: str
-) -> Violation:
-    message = f"{what} {value:.4g} {unit}, allowed {threshold:.4g}"
-    return Violation(cause, step, value, threshold, message)
+    found = {c.name: c for c in CRITERIA}
+    if name not in found:
+        raise ValueError(f"no criterion is named {name!r}; allowed: {', '.join(found)}")
+    return found[name]

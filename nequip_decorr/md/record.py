@@ -10,14 +10,14 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
 import ase.io
 import numpy as np
-from ase import Atoms, units
+from ase import Atoms
 
 THERMO: Final = "thermo.csv"
 TRAJECTORY: Final = "trajectory"
@@ -34,7 +34,6 @@ COLUMNS: Final = (
     "max_force_eV_per_A",
     "min_contact",
 )
-_A_PER_PS: Final = 1e-3 / units.fs  # in ASE's unit of velocity
 
 
 @dataclass(frozen=True)
@@ -171,41 +170,27 @@ def _read_xyz(path: Path) -> Iterator[Atoms]:
 
 def _read_dump(path: Path) -> Iterator[Atoms]:
     for block in path.read_text().split("ITEM: TIMESTEP\n")[1:]:
-        atoms = parse_dump_frame(block.split("\n"))
+        atoms = parse_dump_frame(block)
         if atoms is None:
             return
         yield atoms
 
 
-def parse_dump_frame(lines: Sequence[str]) -> Atoms | None:
-    """One frame of a LAMMPS text dump, the lines after ``ITEM: TIMESTEP``; ``None`` if cut off.
+def parse_dump_frame(text: str) -> Atoms | None:
+    """Read one frame of a LAMMPS text dump by ASE; ``None`` if it is cut off.
 
-    The columns are those of ``run.lmp``: ``id type element xu yu zu vx vy vz``, units metal.
+    Args:
+        text: what follows ``ITEM: TIMESTEP``, in the columns of ``run.lmp``.
     """
-    try:
-        step, count = int(lines[0]), int(lines[2])
-        pbc = [flag == "pp" for flag in lines[3].split()[-3:]]
-        box = np.array([[float(x) for x in line.split()] for line in lines[4:7]])
-        rows = [line.split() for line in lines[8 : 8 + count]]
-        if len(lines) < 9 + count or any(len(row) != 9 for row in rows):
-            return None
-        numbers = np.array([row[3:] for row in rows], dtype=np.float64).reshape(count, 6)
-    except (ValueError, IndexError):
+    lines = text.split("\n")
+    # ASE takes a number that is cut off for a whole one.
+    if len(lines) < 3 or not lines[2].isdigit() or len(lines) < 9 + int(lines[2]):
         return None
-    cell, origin = _cell(box)
-    atoms = Atoms([row[2] for row in rows], numbers[:, :3] - origin, cell=cell, pbc=pbc)
-    atoms.set_velocities(numbers[:, 3:] * _A_PER_PS)
-    atoms.info["step"] = step
-    return atoms
-
-
-def _cell(box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cell vectors and origin from ``ITEM: BOX BOUNDS``, whose bounds enclose a tilted cell."""
-    low, high = box[:, 0].copy(), box[:, 1].copy()
-    xy, xz, yz = box[:, 2] if box.shape[1] == 3 else (0.0, 0.0, 0.0)
-    low[0] -= min(0.0, xy, xz, xy + xz)
-    high[0] -= max(0.0, xy, xz, xy + xz)
-    low[1] -= min(0.0, yz)
-    high[1] -= max(0.0, yz)
-    length = high - low
-    return np.array([[length[0], 0, 0], [xy, length[1], 0], [xz, yz, length[2]]]), low
+    file = io.StringIO(f"ITEM: TIMESTEP\n{text}")
+    atoms = ase.io.read(file, index=0, format="lammps-dump-text", order=False)
+    assert isinstance(atoms, Atoms)
+    frame = Atoms(atoms.symbols, cell=atoms.cell, pbc=atoms.pbc)
+    frame.positions = atoms.positions - atoms.get_celldisp().ravel()
+    frame.set_velocities(atoms.get_velocities())
+    frame.info["step"] = int(atoms.info["timestep"])
+    return frame

@@ -15,11 +15,15 @@ class StopRequest:
 
     A context manager. Outside the main thread, where Python allows no handlers, the flag can only
     be set with :meth:`set`.
+
+    Args:
+        signals: names of the signals, instead of all three.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *signals: str) -> None:
         self.requested = False
         self.name = ""
+        self._signals = signals or _SIGNALS
         self._before: dict[int, Any] = {}
 
     def set(self, name: str = "request") -> None:
@@ -28,7 +32,7 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            numbers = [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]
+            numbers = [getattr(signal, name) for name in self._signals if hasattr(signal, name)]
             self._before = {number: signal.signal(number, self._handle) for number in numbers}
         return self
 

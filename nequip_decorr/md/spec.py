@@ -10,61 +10,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
+from ..models.spec import ModelSpec
+from .criteria import Criteria
+
 Status = Literal["survived", "failed", "interrupted", "error"]
 STATUSES: Final = ("survived", "failed", "interrupted", "error")
-
-Cause = Literal["temperature", "contact", "energy", "force", "drift", "nonfinite", "lost"]
-CAUSES: Final = ("temperature", "contact", "energy", "force", "drift", "nonfinite", "lost")
 
 ENSEMBLES: Final = ("nve", "nvt", "npt")
 THERMOSTATS: Final = ("nose-hoover", "langevin")
 ENGINES: Final = ("lammps", "lammps-library", "ase")
-
-
-@dataclass(frozen=True)
-class Criteria:
-    """When a run counts as failed. ``None`` switches a criterion off.
-
-    Attributes:
-        temperature_factor: fails above this multiple of the (current) target temperature.
-        temperature_floor_K: the temperature bound is never below this.
-        contact_fraction: fails when a pair is closer than this fraction of the sum of the two
-            covalent radii (``ase.data.covalent_radii``).
-        energy_below_eV: fails when the potential energy per atom is lower than at step 0 by more.
-        energy_above_eV: fails when the potential energy per atom is higher than at step 0 by more.
-        max_force_eV_per_A: fails when a force component on an atom is larger.
-        drift_eV_per_atom: in NVE, fails when the total energy per atom leaves its start by more.
-        check_every: steps between two checks.
-
-    A non-finite energy, force or position (``nonfinite``) and a lost atom (``lost``) always fail.
-    """
-
-    temperature_factor: float | None = 3.0
-    temperature_floor_K: float = 2500.0
-    contact_fraction: float | None = 0.6
-    energy_below_eV: float | None = 1.0
-    energy_above_eV: float | None = 2.0
-    max_force_eV_per_A: float | None = 200.0
-    drift_eV_per_atom: float | None = 0.2
-    check_every: int = 1
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """A potential to judge.
-
-    ``kind`` is ``nequip`` (a compiled ``.nequip.pt2``/``.nequip.pth``, a ``.ckpt`` or a package,
-    ``path``), ``lammps`` (a classical potential, ``pair_style`` and ``pair_coeff``), or ``ase``
-    (``calculator``, an importable ``module.Class``, with ``arguments``).
-    """
-
-    name: str
-    kind: Literal["nequip", "lammps", "ase"]
-    path: str | None = None
-    pair_style: str | None = None
-    pair_coeff: str | None = None
-    calculator: str | None = None
-    arguments: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -113,10 +67,17 @@ class RunSpec:
         """Inverse of :meth:`to_dict`."""
         data = dict(data)
         data["model"] = ModelSpec(**data["model"])
-        data["criteria"] = Criteria(**data["criteria"])
+        data["criteria"] = Criteria.from_dict(data["criteria"])
         if data.get("lammps_command") is not None:
             data["lammps_command"] = tuple(data["lammps_command"])
         return cls(**data)
+
+
+def target_temperature_K(spec: RunSpec, step: int) -> float:
+    """Target of the thermostat at a step; a ramp is linear and ends at the last step."""
+    if spec.temperature_end_K is None:
+        return spec.temperature_K
+    return spec.temperature_K + (spec.temperature_end_K - spec.temperature_K) * step / spec.steps
 
 
 @dataclass(frozen=True)
@@ -139,7 +100,7 @@ class RunResult:
     status: Status
     last_step: int
     check_every: int
-    cause: Cause | None = None
+    cause: str | None = None
     value: float | None = None
     threshold: float | None = None
     message: str = ""

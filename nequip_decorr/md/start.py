@@ -8,13 +8,19 @@ pairs. Numbers are written with 17 significant digits: reading the file gives ba
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Final
 
+import ase.io
 import numpy as np
-from ase import units
+from ase import Atoms, units
 
-if TYPE_CHECKING:
-    from ase import Atoms
+from ..errors import UserError
+
+MARGIN_A: Final = 10.0
+"""Vacuum on each side of the box that is put around atoms."""
+_NEAR_A: Final = 2.0
+_SAME_MASS: Final = 1e-3
 
 
 def velocity_rng(structure: str, temperature_K: float, seed: int) -> np.random.Generator:
@@ -66,9 +72,7 @@ def draw_momenta(
 
 def start_frame(atoms: Atoms, structure: str, temperature_K: float, seed: int) -> Atoms:
     """Positions, cell and masses of ``atoms`` with the momenta of its key; nothing else is kept."""
-    frame = atoms.__class__(
-        numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc
-    )
+    frame = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
     if atoms.has("masses"):
         frame.set_masses(atoms.get_masses())
     rng = velocity_rng(structure, temperature_K, seed)
@@ -95,3 +99,75 @@ def extxyz_text(frame: Atoms) -> str:
         for symbol, row in zip(frame.symbols, numbers, strict=True)
     )
     return "\n".join([str(len(frame)), header, *rows]) + "\n"
+
+
+def read_start(path: str | Path) -> Atoms:
+    """Read a start frame as every engine runs it; see :func:`engine_frame`.
+
+    Raises:
+        UserError: no engine can run the frame.
+    """
+    atoms = ase.io.read(path, index=0, format="extxyz")  # a structure may be called POSCAR
+    assert isinstance(atoms, Atoms)
+    return engine_frame(atoms)
+
+
+def engine_frame(atoms: Atoms) -> Atoms:
+    """Return the frame that every engine runs: the same physics in a box that all can use.
+
+    A direction that is not periodic gets a box around the atoms, orthogonal to the other vectors
+    and :data:`MARGIN_A` beyond the outermost atoms, where the given one is missing, tilted, or
+    has an atom outside or within 2 A of a face (LAMMPS and the criterion ``lost`` count an atom
+    outside as lost). Atoms of one element get their mean mass where masses differ by less than
+    0.1 %, since LAMMPS has one mass per type. Constraints are dropped.
+
+    Raises:
+        UserError: a position or momentum is not finite, or a periodic direction has no length.
+    """
+    frame = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    frame.set_momenta(atoms.get_momenta())
+    if not (np.isfinite(frame.positions).all() and np.isfinite(frame.get_momenta()).all()):
+        raise UserError("a position or momentum is not a finite number")
+    if np.linalg.matrix_rank(frame.cell.array[frame.pbc], tol=1e-6) < frame.pbc.sum():
+        raise UserError(
+            f"the cell {frame.cell.array.tolist()} is periodic (pbc {frame.pbc.tolist()}) along a "
+            "vector of no length or in the plane of the others; give the vector, or say in the "
+            "file that the direction is not periodic (pbc F)"
+        )
+    if atoms.has("masses"):
+        frame.set_masses(_common_masses(atoms))
+    if len(open_axes := _open_axes(frame)):
+        frame.cell[list(open_axes)] = 0.0
+        frame.center(vacuum=MARGIN_A, axis=open_axes)
+    return frame
+
+
+def mass_spread_amu(atoms: Atoms) -> dict[str, float]:
+    """Return the largest difference between masses of one element, by element."""
+    masses, symbols = atoms.get_masses(), np.array(atoms.symbols)
+    return {str(name): float(np.ptp(masses[symbols == name])) for name in np.unique(symbols)}
+
+
+def _common_masses(atoms: Atoms) -> np.ndarray:
+    masses = atoms.get_masses()
+    for symbol in set(atoms.symbols):
+        same = np.array(atoms.symbols) == symbol
+        if np.ptp(masses[same]) < _SAME_MASS * masses[same].mean():
+            masses[same] = masses[same].mean()
+    return masses
+
+
+def _open_axes(atoms: Atoms) -> tuple[int, ...]:
+    """Directions that are not periodic and whose box does not do."""
+    cell, found = atoms.cell.array, []
+    left_handed = np.linalg.det(cell) < 0
+    for axis in np.flatnonzero(~atoms.pbc):
+        height_A = np.linalg.norm(cell[axis])
+        others = np.delete(cell, axis, axis=0)
+        if left_handed or height_A == 0 or np.abs(others @ cell[axis]).max() > 1e-6 * height_A:
+            found.append(int(axis))
+            continue
+        along_A = atoms.positions @ cell[axis] / height_A
+        if along_A.min() < _NEAR_A - 1e-6 or along_A.max() > height_A - _NEAR_A + 1e-6:
+            found.append(int(axis))
+    return tuple(found)

@@ -1,123 +1,256 @@
-"""What a compiled model says about itself, read without loading it."""
+"""Everything that a model says about itself, read without loading it, and what follows from it."""
 
 from __future__ import annotations
 
+import zipfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ase.data import atomic_numbers
 
-from .compiling import compiled_metadata
+from ..errors import UserError
+from ..model_files import Kind, ModelFile, require
+from .classical import pair_coeff_elements
+from .spec import ModelSpec
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-SUFFIXES: Final = (".nequip.pt2", ".nequip.pth", ".nequip.lmp.pt")
-
-_LOCAL_INPUTS: Final = ("pos", "edge_index", "atom_types")
-_PERIODIC_INPUTS: Final = (*_LOCAL_INPUTS, "cell", "edge_cell_shift")
-_OUTPUTS: Final = ("atomic_energy", "forces", "virial")
+LOCAL_INPUTS: Final = frozenset({"pos", "edge_index", "atom_types"})
+PERIODIC_INPUTS: Final = LOCAL_INPUTS | {"cell", "edge_cell_shift"}
+_PAIR_OUTPUTS: Final = frozenset({"atomic_energy", "forces", "virial"})
 
 
 @dataclass(frozen=True)
-class ModelMetadata:
-    """A compiled model's own description.
+class ModelInfo:
+    """Describe a model by its file alone.
 
     Attributes:
         path: the model file.
-        type_names: the model's atom types, in its order.
-        r_max_A: cutoff radius.
-        dtype: ``float32`` or ``float64``, the precision inside; inputs and outputs are float64.
+        kind: ``compiled``, ``package``, ``checkpoint`` or ``mliap``.
+        type_names: the model's atom types, in its order; ``None`` where only loading would tell.
+        r_max_A: cutoff radius, ``None`` if unknown.
+        dtype: ``float32`` or ``float64``, the precision inside (inputs and outputs are float64);
+            empty if unknown.
         device: the device type it was compiled for (``cpu``, ``cuda``), ``None`` if it may choose.
         pair: the LAMMPS pair style it was compiled for (``allegro``, ``nequip``, ``mliap``), or
             ``None`` for a model made for another program.
+        inputs: input fields of a compiled model; empty where it does not list them.
+        outputs: output fields of a compiled model; empty where it does not list them.
+        needs: fields of a frame that the model reads beside positions, cell and types, such as
+            ``charge``.
+        strictly_local: whether the energy of an atom depends on its own neighbours alone, which
+            ``pair_style allegro`` requires; ``None`` where the file does not tell.
     """
 
     path: Path
-    type_names: tuple[str, ...]
-    r_max_A: float
-    dtype: str
-    device: str | None
-    pair: str | None
+    kind: Kind
+    type_names: tuple[str, ...] | None
+    r_max_A: float | None = None
+    dtype: str = ""
+    device: str | None = None
+    pair: str | None = None
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    strictly_local: bool | None = None
 
     def lammps_types(self, atoms: Atoms) -> tuple[str, ...]:
         """Elements for the LAMMPS atom types 1, 2, ...: the structure's, in the model's order.
 
         Raises:
-            ValueError: a type of the model is not a chemical symbol, or the structure has an
-                element that the model does not know.
+            UserError: the structure has an element that the model does not know.
         """
-        strange = [name for name in self.type_names if name not in atomic_numbers]
-        if strange:
-            raise ValueError(
-                f"{self.path.name} has atom types that are not chemical symbols: {strange}; masses "
-                "cannot be told from them, so write data file and input by hand"
-            )
-        present = set(atoms.get_chemical_symbols())
-        unknown = sorted(present - set(self.type_names))
-        if unknown:
-            raise ValueError(
-                f"the structure has {unknown}, which {self.path.name} does not know; "
-                f"its elements are {list(self.type_names)}"
-            )
-        return tuple(name for name in self.type_names if name in present)
+        check_elements(self.path.name, self.type_names, atoms.symbols)
+        present = set(atoms.symbols)
+        return tuple(name for name in self.type_names or sorted(present) if name in present)
 
 
-def read_metadata(path: str | Path) -> ModelMetadata:
-    """Read the metadata of a compiled model.
+def check_elements(
+    model: str, type_names: Iterable[str] | None, symbols: Iterable[str], structure: str = ""
+) -> None:
+    """Check that a model has an atom type for every element of a structure.
 
-    A ``.nequip.pt2`` or ``.nequip.pth`` is opened as the archive it is: no code of it runs.
-    An ML-IAP file (``.nequip.lmp.pt``, made by ``nequip-prepare-lmp-mliap``) is a pickle, and
-    reading it runs what it holds, as LAMMPS itself would.
+    Args:
+        model: name of the model, for the message.
+        type_names: names of the model's atom types; nothing is checked for ``None``.
+        symbols: elements of the structure.
+        structure: name of the structure, for the message.
 
     Raises:
-        ValueError: another kind of file, or one without NequIP's metadata.
-        FileNotFoundError: no such file.
+        UserError: an element has no type, or a type is not a chemical symbol, so that elements
+            and types cannot be matched.
     """
-    path = Path(path)
-    if not path.name.endswith(SUFFIXES):
-        raise ValueError(
-            f"{path}: not a compiled model; its name must end in {', '.join(SUFFIXES)} "
-            "(made with `nequip-compile`, or `nequip-prepare-lmp-mliap` for ML-IAP)"
+    if type_names is None:
+        return
+    known = tuple(type_names)
+    place = f"structure {structure!r}" if structure else "the structure"
+    if strange := [name for name in known if name not in atomic_numbers]:
+        raise UserError(
+            f"{model} has atom types that are not chemical symbols ({_shown(strange)}), so the "
+            f"elements of {place} cannot be matched to its types {_shown(known)}; train it with "
+            "chemical symbols as type names"
         )
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such model file")
-    if path.name.endswith(".nequip.lmp.pt"):
-        return _read_mliap(path)
-    fields = compiled_metadata(path)
-    missing = [key for key in ("r_max", "model_dtype") if key not in fields]
-    if missing:
-        raise ValueError(
+    if unknown := sorted(set(symbols) - set(known)):
+        raise UserError(
+            f"{place} has {', '.join(unknown)}, which {model} does not know; it knows "
+            f"{_shown(known)}"
+        )
+
+
+def read_info(path: str | Path) -> ModelInfo:
+    """Describe a compiled model, a package, a checkpoint or an ML-IAP file; no code of it runs.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UserError: the file is something else.
+    """
+    file = require(path, ("compiled", "package", "checkpoint", "mliap"))
+    if file.kind == "compiled":
+        return _compiled(file)
+    if file.kind == "mliap":
+        return ModelInfo(
+            path=file.path,
+            kind="mliap",
+            type_names=tuple(map(str, file.notes["element_types"])),
+            r_max_A=2.0 * float(file.notes["rcutfac"]),
+            dtype="float32",
+            pair="mliap",
+        )
+    return _trained(file)
+
+
+def read_metadata(path: str | Path) -> ModelInfo:
+    """Describe a compiled model or an ML-IAP file, which LAMMPS can run as it is.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UserError: the file is something else, or says too little about itself.
+    """
+    file = require(path, ("compiled", "mliap"))
+    missing = [key for key in ("r_max", "model_dtype") if key not in file.notes]
+    if file.kind == "compiled" and missing:
+        raise UserError(
             f"{path}: the file has no {missing} in its metadata; was it made by `nequip-compile`?"
         )
-    return ModelMetadata(
-        path=path,
-        type_names=tuple(fields["type_names"].split()),
-        r_max_A=float(fields["r_max"]),
-        dtype=fields["model_dtype"],
-        device=fields.get("AOTI_DEVICE_KEY"),
-        pair=_pair_style(fields),
+    return read_info(path)
+
+
+def compiled_metadata(path: str | Path) -> dict[str, str]:
+    """The text that ``nequip-compile`` left in a compiled model, by key.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UserError: not a compiled model.
+    """
+    return require(path, ("compiled",)).notes
+
+
+def type_names(model: ModelSpec) -> tuple[str, ...] | None:
+    """Names of the atom types that a model knows; ``None`` where only loading it would tell.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UserError: its file is not a model.
+    """
+    if model.kind == "lammps":
+        return pair_coeff_elements(model.pair_coeff or "")
+    return None if model.path is None else read_info(model.path).type_names
+
+
+def on_gpu(model: ModelSpec) -> bool:
+    """Whether a model was compiled for a GPU."""
+    if model.path is None or not model.path.endswith(".nequip.pt2"):
+        return False
+    return (read_info(model.path).device or "cpu").startswith("cuda")
+
+
+def _compiled(file: ModelFile) -> ModelInfo:
+    notes = file.notes
+    inputs = tuple(notes.get("nequip_aoti_inputs", "").split())
+    outputs = tuple(notes.get("nequip_aoti_outputs", "").split())
+    pair = None
+    if set(outputs) >= _PAIR_OUTPUTS:
+        pair = {LOCAL_INPUTS: "allegro", PERIODIC_INPUTS: "nequip"}.get(frozenset(inputs))
+    return ModelInfo(
+        path=file.path,
+        kind="compiled",
+        type_names=tuple(notes["type_names"].split()),
+        r_max_A=float(notes["r_max"]) if "r_max" in notes else None,
+        dtype=notes.get("model_dtype", ""),
+        device=notes.get("AOTI_DEVICE_KEY"),
+        pair=pair,
+        inputs=inputs,
+        outputs=outputs,
     )
 
 
-def _pair_style(fields: dict[str, str]) -> str | None:
-    inputs = tuple(fields.get("nequip_aoti_inputs", "").split())
-    outputs = tuple(fields.get("nequip_aoti_outputs", "").split())
-    if not set(_OUTPUTS) <= set(outputs):
-        return None
-    return {_LOCAL_INPUTS: "allegro", _PERIODIC_INPUTS: "nequip"}.get(inputs)
-
-
-def _read_mliap(path: Path) -> ModelMetadata:
-    import torch
-
-    model = torch.load(path, map_location="cpu", weights_only=False)
-    return ModelMetadata(
-        path=path,
-        type_names=tuple(model.element_types),
-        r_max_A=2.0 * float(model.rcutfac),
-        dtype="float32",
-        device=None,
-        pair="mliap",
+def _trained(file: ModelFile) -> ModelInfo:
+    """Describe a checkpoint or a package by the training configuration inside it."""
+    assert file.kind is not None
+    if file.kind == "package":
+        config = (file.notes.get("config") or {}).get("training_module", {}).get("model")
+        types = file.notes.get("atom_types") or {}
+        names = tuple(str(types[index]) for index in sorted(types)) or None
+    else:
+        config, names = file.notes["model"], None
+    nodes = list(_mappings(config))
+    first: dict[str, Any] = {}
+    for node in nodes:
+        first = {**node, **first}
+    found = first.get("type_names")
+    if names is None and isinstance(found, (list, tuple)):
+        names = tuple(map(str, found))
+    radius = first.get("r_max")
+    needs = [
+        str(entry["field"])
+        for node in nodes
+        for entry in node.get("categorical_graph_field_embed") or ()
+        if isinstance(entry, dict) and "field" in entry
+    ]
+    return ModelInfo(
+        path=file.path,
+        kind=file.kind,
+        type_names=names,
+        r_max_A=float(radius) if isinstance(radius, (int, float)) else None,
+        dtype=str(first.get("model_dtype", "")),
+        needs=tuple(dict.fromkeys(needs)),
+        strictly_local=_strictly_local(nodes),
     )
+
+
+def _strictly_local(nodes: list[dict[str, Any]]) -> bool | None:
+    """Whether the builders of a configuration are those of a strictly local model."""
+    for node in nodes:
+        target = str(node.get("_target_", ""))
+        if target.startswith("allegro.model."):
+            return True
+        if target.startswith("nequip.model.NequIPGNN"):
+            return node.get("num_layers") == 1
+    return None
+
+
+def _mappings(node: Any) -> Iterator[dict[str, Any]]:
+    """Every mapping in a configuration, outer ones first."""
+    if isinstance(node, dict):
+        yield node
+    if isinstance(node, (dict, list, tuple)):
+        for child in node.values() if isinstance(node, dict) else node:
+            yield from _mappings(child)
+
+
+def contains_allegro(path: str | Path) -> bool:
+    """Whether a checkpoint or package holds a model of the ``allegro`` package."""
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        if any("/allegro/" in name for name in names):
+            return True
+        return any(b"allegro.model" in archive.read(n) for n in names if n.endswith("data.pkl"))
+
+
+def _shown(names: Iterable[str], most: int = 12) -> str:
+    names = list(names)
+    more = f", ... ({len(names)} in all)" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,13 +18,14 @@ from ase.geometry import complete_cell
 from ase.stress import full_3x3_to_voigt_6_stress
 from matscipy.neighbours import neighbour_list
 
-_PERIODIC: Final = frozenset({"pos", "edge_index", "atom_types", "cell", "edge_cell_shift"})
-_LOCAL: Final = frozenset({"pos", "edge_index", "atom_types"})
+from ..errors import UserError
+from .locality import check_locality
+from .metadata import LOCAL_INPUTS, PERIODIC_INPUTS, check_elements, read_info
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a potential says about a configuration.
+    """Energy, forces and virial of a configuration.
 
     Attributes:
         energy_eV: potential energy.
@@ -54,10 +55,11 @@ class CompiledPotential:
     Attributes:
         type_names: names of the atom types, in the model's order.
         r_max_A: cutoff radius.
-        metadata: what the model says of itself.
+        dtype: precision inside the model.
+        metadata: the metadata that NequIP's loader found.
 
     Raises:
-        ValueError: inputs that are neither of the above (e.g. target ``batch``), or no force.
+        UserError: inputs that are neither of the above (e.g. target ``batch``).
     """
 
     def __init__(self, path: str | Path, device: str | None = None) -> None:
@@ -69,34 +71,29 @@ class CompiledPotential:
         self.device = torch.device(device)
         self.type_names: tuple[str, ...] = tuple(self.metadata["type_names"])
         self.r_max_A = float(self.metadata["r_max"])
-        inputs = frozenset(str(self.metadata.get("nequip_aoti_inputs", "")).split()) or _PERIODIC
-        if inputs not in (_PERIODIC, _LOCAL):
-            raise ValueError(
+        self.dtype = str(self.metadata.get("model_dtype", "float32"))
+        inputs = (
+            frozenset(str(self.metadata.get("nequip_aoti_inputs", "")).split()) or PERIODIC_INPUTS
+        )
+        if inputs not in (PERIODIC_INPUTS, LOCAL_INPUTS):
+            raise UserError(
                 f"{path}: compiled for the inputs {sorted(inputs)}; allowed: compile targets "
                 "ase, pair_nequip or pair_allegro"
             )
-        self._ghosts = inputs == _LOCAL
+        self._ghosts = inputs == LOCAL_INPUTS
+        self._probed = not self._ghosts
 
     def _own_device(self) -> str:
-        if self.path.name.endswith(".nequip.pt2"):
-            from .compiling import compiled_metadata
-
-            return compiled_metadata(self.path).get("AOTI_DEVICE_KEY", "cpu")
-        return "cpu"
+        return read_info(self.path).device or "cpu"
 
     def types_of(self, atoms: Atoms) -> np.ndarray:
         """Type indices ``[num_atoms]``.
 
         Raises:
-            ValueError: an element that the model does not know.
+            UserError: an element that the model does not know.
         """
+        check_elements(self.path.name, self.type_names, atoms.symbols)
         index = {name: i for i, name in enumerate(self.type_names)}
-        unknown = sorted(set(atoms.symbols) - set(index))
-        if unknown:
-            raise ValueError(
-                f"{self.path.name} does not know {', '.join(unknown)}; it knows "
-                f"{', '.join(self.type_names)}"
-            )
         return np.array([index[symbol] for symbol in atoms.symbols], dtype=np.int64)
 
     def evaluate(
@@ -112,10 +109,17 @@ class CompiledPotential:
 
         Returns:
             All NaN where a position is not finite.
+
+        Raises:
+            NotStrictlyLocalError: the inputs hold no cell, and the model passes messages; checked
+                at the first call.
         """
         num_atoms = len(positions_A)
         if not np.isfinite(positions_A).all():
             return Evaluation(np.nan, np.full((num_atoms, 3), np.nan), np.full((3, 3), np.nan))
+        if not self._probed:
+            check_locality(self, positions_A, types, cell_A, pbc)
+            self._probed = True
         i, j, shift = neighbour_list(
             "ijS", positions=positions_A, cell=cell_A, pbc=pbc, cutoff=self.r_max_A
         )
@@ -137,11 +141,11 @@ class CompiledPotential:
     ) -> Evaluation:
         out = self.model(
             {
-                "pos": self._tensor(positions),
-                "edge_index": self._tensor(np.stack([i, j]).astype(np.int64, copy=False)),
-                "atom_types": self._tensor(types),
-                "cell": self._tensor(np.asarray(cell, dtype=np.float64)[None]),
-                "edge_cell_shift": self._tensor(shift.astype(np.float64)),
+                "pos": self.tensor(positions),
+                "edge_index": self.tensor(np.stack([i, j]).astype(np.int64, copy=False)),
+                "atom_types": self.tensor(types),
+                "cell": self.tensor(np.asarray(cell, dtype=np.float64)[None]),
+                "edge_cell_shift": self.tensor(shift.astype(np.float64)),
             }
         )
         if "virial" in out:
@@ -168,17 +172,18 @@ class CompiledPotential:
         edges[1, crossing] = np.arange(num_atoms, num_atoms + len(crossing))
         out = self.model(
             {
-                "pos": self._tensor(np.concatenate([positions, ghosts])),
-                "edge_index": self._tensor(edges),
-                "atom_types": self._tensor(np.concatenate([types, types[images]])),
+                "pos": self.tensor(np.concatenate([positions, ghosts])),
+                "edge_index": self.tensor(edges),
+                "atom_types": self.tensor(np.concatenate([types, types[images]])),
             }
         )
         forces = out["forces"]
-        forces = forces[:num_atoms].index_add(0, self._tensor(images), forces[num_atoms:])
+        forces = forces[:num_atoms].index_add(0, self.tensor(images), forces[num_atoms:])
         virial = _array(out["virial"]).reshape(3, 3)
         return Evaluation(_energy(out, num_atoms), _array(forces), virial)
 
-    def _tensor(self, array: np.ndarray) -> torch.Tensor:
+    def tensor(self, array: np.ndarray) -> torch.Tensor:
+        """The array on the device of the model."""
         return torch.from_numpy(array).to(self.device)
 
 

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .. import html
-from ..campaign.table import read_runs
+from ..campaign.store import read_runs
 
 COLOURS: Final = {"stock": "#D55E00", "decorrelated": "#0072B2", "reference": "#555555"}
 SETS: Final = {
@@ -48,7 +48,17 @@ def write_report(out: Path, console: Console) -> None:
     png = html.png_bytes(figure)
     plt.close(figure)
     (out / "demo.png").write_bytes(png)
-    (out / "index.html").write_text(page(rows, shown, png, runs), encoding="utf-8")
+    page = html.render(
+        "demo.html",
+        title="nequip-decorr demo",
+        reading=reading(runs),
+        png=png,
+        header=["start cell", *MODELS, "reference"],
+        cells=shown,
+        models=["", *MODELS],
+        rows=[r[:3] for r in rows],
+    )
+    (out / "index.html").write_text(page, encoding="utf-8")
     console.print(reading(runs))
 
 
@@ -151,30 +161,6 @@ def _stable_times(axis: Any, runs: list[dict[str, Any]]) -> None:
     axis.set_xlim(8e-3, 30)
     axis.set_yticks(range(len(structures)), structures)
     axis.set(title="Stable time in MD", xlabel="ps (x failed, ▸ reached the end)")
-
-
-def page(
-    rows: list[list[str]], shown: list[list[str]], png: bytes, runs: list[dict[str, Any]]
-) -> str:
-    """The self-contained page."""
-    return html.page(
-        "nequip-decorr demo",
-        html.tag("h1", "nequip-decorr demo: silicon oxide"),
-        html.tag("p", reading(runs), class_="headline"),
-        html.figure(png, "Correlation, force error and stable time of the two models"),
-        html.tag("h2", "Stable time in MD, 2000 K, by start cell"),
-        html.table(["start cell", *MODELS, "reference"], shown),
-        html.tag("h2", "Accuracy and correlation"),
-        html.table(["", *MODELS], [r[:3] for r in rows]),
-        html.tag("h2", "How to read it"),
-        html.tag(
-            "p",
-            "Both models saw eight frames of quartz and cristobalite at 300 K, few enough that "
-            "they fail in MD at 2000 K. A run fails at the first step at which a criterion is "
-            "met: atoms in contact, temperature, energy, force or numbers out of bounds. The "
-            "reference is the potential that labelled the data, run in the same way.",
-        ),
-    )
 
 
 def _print(title: str, header: list[str], rows: list[list[str]], console: Console) -> None:

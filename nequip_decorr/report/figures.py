@@ -11,9 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from ..md.spec import CAUSES
+from ..md.criteria import CAUSES, criterion
 from ..style import (
-    CAUSE_COLOURS,
     CUT,
     INK,
     SOFT,
@@ -25,9 +24,8 @@ from ..style import (
     style,
 )
 from ..survival.summary import (
-    WORDS,
     ModelSummary,
-    Summary,
+    SurvivalSummary,
     spans_decades,
     view_ps,
 )
@@ -38,7 +36,7 @@ _MAX_PANELS: Final = 6
 _MAX_BANDS: Final = 3
 
 
-def survival_figure(summary: Summary) -> Figure:
+def survival_figure(summary: SurvivalSummary) -> Figure:
     """Kaplan-Meier curves with their 95 % bands, and the number at risk below."""
     models = summary.models
     names, looks = _names(summary), _looks(summary)
@@ -82,7 +80,7 @@ def survival_figure(summary: Summary) -> Figure:
     return fig
 
 
-def rmst_figure(summary: Summary) -> Figure:
+def rmst_figure(summary: SurvivalSummary) -> Figure:
     """Mean stable time of each model with its 95 % interval."""
     models, names, looks = summary.models, _names(summary), _looks(summary)
     with style():
@@ -92,7 +90,7 @@ def rmst_figure(summary: Summary) -> Figure:
             color, mean = looks[model.name]["color"], model.rmst
             ax.plot([mean.low_ps, mean.high_ps], [row, row], color=color, lw=3, alpha=0.45)
             ax.plot(mean.rmst_ps, row, "o", color=color, markersize=9, clip_on=False)
-            text = f"{mean.rmst_ps:.3g}  ({model.rmst_text})"
+            text = f"{mean.rmst_ps:.3g}  ({model.interval_text})"
             ax.text(1.01, row, text, va="center", fontsize=9.5, transform=ax.get_yaxis_transform())
         ax.axvline(summary.horizon_ps, color=SOFT, lw=1, ls=":")
         ax.set_yticks(range(len(models)), [names[m.name] for m in models])
@@ -107,7 +105,7 @@ def rmst_figure(summary: Summary) -> Figure:
     return fig
 
 
-def cause_figure(summary: Summary) -> Figure:
+def cause_figure(summary: SurvivalSummary) -> Figure:
     """What the runs died of and when: cumulative incidence, stacked, a panel per model."""
     models = summary.models[:_MAX_PANELS]
     names = _names(summary, 34)
@@ -129,13 +127,13 @@ def cause_figure(summary: Summary) -> Figure:
             ax.set_ylabel("fraction of runs")
         for ax in axes[-1]:
             ax.set_xlabel(_time_label(summary))
-        keys = [Patch(color=CAUSE_COLOURS[c], label=WORDS[c]) for c in causes]
+        keys = [Patch(color=criterion(c).colour, label=criterion(c).label) for c in causes]
         keys.append(Patch(color=STABLE, label="still stable"))
         fig.legend(handles=keys, loc="outside lower center", ncols=min(4, len(keys)))
     return fig
 
 
-def pairs_figure(summary: Summary, rows: Sequence[Row]) -> Figure:
+def pairs_figure(summary: SurvivalSummary, rows: Sequence[Row]) -> Figure:
     """Every run, its stable time beside those of the other models from the same start."""
     names, looks = _names(summary), _looks(summary)
     order = [m.name for m in summary.models]
@@ -220,7 +218,7 @@ def _stack(ax: Any, model: ModelSummary, horizon_ps: float) -> None:
         part = model.incidence[cause]
         row = np.searchsorted(part.time_ps, time, side="right") - 1
         top = base + np.where(row >= 0, part.incidence[np.maximum(row, 0)], 0.0)
-        ax.fill_between(time, base, top, step="post", color=CAUSE_COLOURS[cause], lw=0)
+        ax.fill_between(time, base, top, step="post", color=criterion(cause).colour, lw=0)
         if top[-1] - base[-1] > 0.07:
             middle = (top[-1] + base[-1]) / 2
             ax.text(
@@ -236,16 +234,16 @@ def _stack(ax: Any, model: ModelSummary, horizon_ps: float) -> None:
         ax.text(0.985 * horizon_ps, (1 + base[-1]) / 2, text, ha="right", va="center", fontsize=8.5)
 
 
-def _time_label(summary: Summary) -> str:
+def _time_label(summary: SurvivalSummary) -> str:
     cut = view_ps(summary) < summary.horizon_ps
     return f"time / ps (judged to {summary.horizon_ps:g})" if cut else "time / ps"
 
 
-def _names(summary: Summary, length: int = 30) -> dict[str, str]:
+def _names(summary: SurvivalSummary, length: int = 30) -> dict[str, str]:
     return shorts([m.name for m in summary.models], length)
 
 
-def _looks(summary: Summary) -> dict[str, dict[str, Any]]:
+def _looks(summary: SurvivalSummary) -> dict[str, dict[str, Any]]:
     return model_styles([m.name for m in summary.models], summary.reference)
 
 

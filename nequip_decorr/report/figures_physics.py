@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ..md.criteria import CAUSES, CRITERIA, Criterion, criterion
 from ..md.distribution import AVERAGE
 from ..md.dynamics import Displacement
 from ..style import (
-    CAUSE_COLOURS,
     CUT,
     SOFT,
     figure,
@@ -22,44 +21,16 @@ from ..style import (
     style,
 )
 from ..survival.sensitivity import Point
-from ..survival.summary import WORDS
-from .evidence import (
+from .loading import (
     Key,
     StructureError,
 )
+from .traces import Trace
 
 Looks = Mapping[str, Mapping[str, Any]]
 _MAX_COLUMNS: Final = 4
 _MAX_OVERLAYS: Final = 4
 _MAX_LINES: Final = 60
-_UNITS: Final = {
-    "temperature": "x target",
-    "contact": "of covalent sum",
-    "energy": "eV/atom, below",
-    "force": "eV/A",
-    "drift": "eV/atom",
-}
-
-
-@dataclass(frozen=True)
-class Trace:
-    """A run's course.
-
-    Attributes:
-        model: its model.
-        cause: of failure, ``None`` where it did not fail.
-        time_ps: ``[num_rows]``.
-        heat: temperature over its target, ``[num_rows]``.
-        energy: potential energy per atom from its start, eV, ``[num_rows]``.
-        contact: smallest distance over the covalent sum, ``[num_rows]``, or ``None``.
-    """
-
-    model: str
-    cause: str | None
-    time_ps: np.ndarray
-    heat: np.ndarray
-    energy: np.ndarray
-    contact: np.ndarray | None
 
 
 def trace_figure(
@@ -73,19 +44,12 @@ def trace_figure(
     Args:
         traces: of all runs; at most 60 of a model are drawn, the failed ones first.
         models: which, at most 4 are drawn.
-        limits: bounds by row (``heat``, ``energy``, ``contact``) where all runs share them.
+        limits: bounds by criterion where runs share them.
         end_ps: where the time axis ends.
     """
     models = list(models)[:_MAX_COLUMNS]
     names = shorts(models, 30 if len(models) < 3 else 22)
-    rows = ["heat", "energy"]
-    if any(t.contact is not None for t in traces):
-        rows.append("contact")
-    titles = {
-        "heat": "temperature / target",
-        "energy": "energy change\n/ eV per atom",
-        "contact": "closest pair\n/ covalent sum",
-    }
+    rows = [c for c in CRITERIA if any(c.name in t.values for t in traces)]
     with style():
         fig, axes = figure(
             9.6, 0.6 + 1.75 * len(rows), len(rows), len(models), sharex=True, sharey="row"
@@ -93,21 +57,24 @@ def trace_figure(
         for column, model in enumerate(models):
             mine = [t for t in traces if t.model == model]
             mine = sorted(mine, key=lambda t: t.cause is None)[:_MAX_LINES]
-            for name, ax in zip(rows, axes[:, column], strict=True):
+            for row, ax in zip(rows, axes[:, column], strict=True):
                 for trace in reversed(mine):
-                    _trace(ax, trace, getattr(trace, name))
-                for limit in limits.get(name, ()):
+                    _trace(ax, trace, trace.values.get(row.name))
+                for limit in limits.get(row.name, ()):
                     ax.axhline(limit, color=SOFT, lw=1, ls=(0, (4, 3)), zorder=1)
                 grid(ax)
             axes[0, column].set_title(names[model])
             axes[-1, column].set_xlabel("time / ps")
             if end_ps is not None:
                 axes[-1, column].set_xlim(-0.02 * end_ps, end_ps)
-        for name, ax in zip(rows, axes[:, 0], strict=True):
-            ax.set_ylabel(titles[name])
-            _view(ax, name, traces, limits.get(name, ()))
-        causes = [c for c in CAUSE_COLOURS if any(t.cause == c for t in traces)]
-        keys = [Line2D([], [], color=CAUSE_COLOURS[c], marker="X", label=WORDS[c]) for c in causes]
+        for row, ax in zip(rows, axes[:, 0], strict=True):
+            ax.set_ylabel(row.trace)
+            _view(ax, row, traces, limits.get(row.name, ()))
+        causes = [c for c in CAUSES if any(t.cause == c for t in traces)]
+        keys = [
+            Line2D([], [], color=criterion(c).colour, marker="X", label=criterion(c).label)
+            for c in causes
+        ]
         keys.append(Line2D([], [], color=CUT, label="did not fail"))
         keys.append(Line2D([], [], color=SOFT, ls=(0, (4, 3)), label="bound"))
         fig.legend(handles=keys, loc="outside lower center", ncols=min(5, len(keys)))
@@ -204,8 +171,8 @@ def sweep_figure(
         fig, axes = figure(9.6, 0.7 + 2.5 * rows, rows, columns, sharey=True)
         for ax in axes.flat[len(criteria) :]:
             ax.set_visible(False)
-        for ax, criterion in zip(axes.flat, criteria, strict=False):
-            mine = [p for p in points if p.criterion == criterion]
+        for ax, name in zip(axes.flat, criteria, strict=False):
+            mine = [p for p in points if p.criterion == name]
             for model in models:
                 line = [p for p in mine if p.model == model and p.rmst_low_ps is not None]
                 scale = [p.scale for p in line]
@@ -223,8 +190,8 @@ def sweep_figure(
                 )  # fmt: skip
             ax.axvline(1, color=SOFT, lw=1)
             ax.axvspan(1, 1.03 * max(p.scale for p in mine), color="#f3f5f7", lw=0, zorder=0)
-            _scale_axis(ax, criterion, mine)
-            ax.set_title(WORDS[criterion])
+            _scale_axis(ax, name, mine)
+            ax.set_title(criterion(name).label)
             if log:
                 ax.set_yscale("log")
                 ax.yaxis.set_major_formatter("{x:g}")
@@ -237,7 +204,7 @@ def sweep_figure(
     return fig
 
 
-def _scale_axis(ax: Any, criterion: str, points: Sequence[Point]) -> None:
+def _scale_axis(ax: Any, name: str, points: Sequence[Point]) -> None:
     ax.set_xscale("log")
     ax.minorticks_off()
     bounds = {p.scale: p.bound for p in points}
@@ -245,13 +212,13 @@ def _scale_axis(ax: Any, criterion: str, points: Sequence[Point]) -> None:
     texts = [f"x {s:g}" if bounds[s] is None else f"{bounds[s]:.3g}" for s in ticks]
     ax.set_xticks(ticks, texts)
     ax.set_xlim(min(bounds) / 1.03, max(bounds) * 1.03)
-    ax.set_xlabel(f"← stricter    bound ({_UNITS[criterion]})    looser →", fontsize=8.5)
+    ax.set_xlabel(f"← stricter    bound ({criterion(name).axis})    looser →", fontsize=8.5)
 
 
 def _trace(ax: Any, trace: Trace, values: np.ndarray | None) -> None:
     if values is None or not len(values):
         return
-    color = CAUSE_COLOURS.get(trace.cause or "", CUT)
+    color = criterion(trace.cause).colour if trace.cause else CUT
     ax.plot(trace.time_ps, values, color=color, lw=0.9, alpha=0.85, zorder=3 if trace.cause else 2)
     finite = np.flatnonzero(np.isfinite(values))
     if trace.cause and len(finite):
@@ -260,19 +227,19 @@ def _trace(ax: Any, trace: Trace, values: np.ndarray | None) -> None:
                 zorder=4, clip_on=True)  # fmt: skip
 
 
-def _view(ax: Any, name: str, traces: Sequence[Trace], limits: Sequence[float]) -> None:
+def _view(ax: Any, row: Criterion, traces: Sequence[Trace], limits: Sequence[float]) -> None:
     """A range in which the bounds and most of what happened can be seen."""
-    values = [getattr(t, name) for t in traces if getattr(t, name) is not None]
+    values = [t.values[row.name] for t in traces if row.name in t.values]
     joined = np.concatenate(values) if values else np.zeros(1)
     joined = joined[np.isfinite(joined)]
     if not len(joined):
         return
     low, high = float(np.min([joined.min(), *limits])), float(np.max([joined.max(), *limits]))
-    if name == "heat":
+    if row.per_target:
         if limits and high > 4 * max(limits):
             ax.set_yscale("symlog", linthresh=max(limits))
         ax.set_ylim(bottom=0)
-    elif name == "contact":
+    elif row.inverted:
         ax.set_ylim(max(0.0, low - 0.05), min(1.25, high + 0.05))
     elif limits and (high > 4 * max(limits) or low < 4 * min(limits)):
         ax.set_yscale("symlog", linthresh=max(map(abs, limits)))

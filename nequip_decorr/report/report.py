@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from matplotlib.figure import Figure
 
-from ..campaign.table import COLUMNS
 from ..files import write_atomic
 from ..html import png_bytes
 from ..style import model_styles
@@ -26,14 +23,14 @@ from . import (
     figures_physics as plots_physics,
 )
 from .analysis import (
-    Findings,
+    Analysis,
     Groups,
-    bounds_as_run,
-    gather,
-    to_dict,
+    analyse,
 )
-from .evidence import Reference
+from .export import runs_csv, to_dict
+from .loading import Reference
 from .page import page_of
+from .traces import trace_limits
 
 PAGE: Final = "index.html"
 
@@ -73,7 +70,7 @@ def write_report(
         ValueError: no campaign in a folder, no run that is evidence, or an unknown model.
     """
     folders = [campaign_dirs] if isinstance(campaign_dirs, (str, Path)) else list(campaign_dirs)
-    found = gather(
+    found = analyse(
         folders,
         horizon_ps=horizon_ps,
         reference=reference,
@@ -87,16 +84,14 @@ def write_report(
     for name, draw in _figures(found).items():
         pictures[name] = png_bytes(draw())
         (out / f"{name}.png").write_bytes(pictures[name])
-    write_atomic(out / "runs.csv", _runs_csv(found))
-    write_atomic(
-        out / "summary.json", json.dumps(_plain(to_dict(found)), indent=1, allow_nan=False) + "\n"
-    )
+    write_atomic(out / "runs.csv", runs_csv(found))
+    write_atomic(out / "summary.json", json.dumps(to_dict(found), indent=1, allow_nan=False) + "\n")
     name = title or " + ".join(dict.fromkeys(plan["name"] for plan in found.plans))
     write_atomic(out / PAGE, page_of(name, found, pictures))
     return out / PAGE
 
 
-def _figures(found: Findings) -> dict[str, Callable[[], Figure]]:
+def _figures(found: Analysis) -> dict[str, Callable[[], Figure]]:
     """The pictures that there is something to draw for."""
     summary = found.summary
     names = [model.name for model in summary.models]
@@ -109,7 +104,7 @@ def _figures(found: Findings) -> dict[str, Callable[[], Figure]]:
     if any(model.causes for model in summary.models):
         draw["causes"] = lambda: plots.cause_figure(summary)
     if found.traces:
-        limits, early = trace_limits(found), view_ps(summary)
+        limits, early = trace_limits(found.specs), view_ps(summary)
         draw["traces"] = lambda: plots_physics.trace_figure(
             found.traces, names, limits, early if early < summary.horizon_ps else None
         )
@@ -126,47 +121,3 @@ def _figures(found: Findings) -> dict[str, Callable[[], Figure]]:
             found.sweep, names, looks, spans_decades(summary)
         )
     return draw
-
-
-def trace_limits(found: Findings) -> dict[str, tuple[float, ...]]:
-    """Bounds to draw beside the traces: those that all runs share."""
-    bounds = bounds_as_run(found.specs)
-    limits: dict[str, tuple[float, ...]] = {}
-    heats = {
-        max(c.temperature_factor, c.temperature_floor_K / spec.temperature_K)
-        for spec in found.specs
-        if (c := spec.criteria).temperature_factor is not None and spec.temperature_K > 0
-    }
-    if 0 < len(heats) <= 2:
-        limits["heat"] = tuple(sorted(heats))
-    windows = {(s.criteria.energy_below_eV, s.criteria.energy_above_eV) for s in found.specs}
-    if len(windows) == 1:
-        below, above = windows.pop()
-        ends = (None if below is None else -below, above)
-        limits["energy"] = tuple(end for end in ends if end is not None)
-    contact = bounds.get("contact")
-    if contact is not None:
-        limits["contact"] = (contact,)
-    return limits
-
-
-def _runs_csv(found: Findings) -> str:
-    """The run table, with what the statistics took for model and structure."""
-    grouped = any("train_seed" in row for row in found.rows)
-    columns = [*COLUMNS, *(["train_seed"] if grouped else [])]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
-    writer.writerows({**run.row, "run_id": run.spec.run_id} for run in found.runs)
-    return text.getvalue()
-
-
-def _plain(data: Any) -> Any:
-    """Plain JSON types; a number that is not finite becomes ``None``."""
-    if isinstance(data, dict):
-        return {str(key): _plain(value) for key, value in data.items()}
-    if isinstance(data, (list, tuple)):
-        return [_plain(value) for value in data]
-    if isinstance(data, float) and data - data != 0.0:
-        return None
-    return data

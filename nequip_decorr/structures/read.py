@@ -93,6 +93,7 @@ def read_structures(
     folder: str | Path = ".",
     reading: Reading | None = None,
     name: str | None = None,
+    failed: list[str] | None = None,
 ) -> list[Structure]:
     """Read the structures that a text means.
 
@@ -101,6 +102,7 @@ def read_structures(
         folder: what a relative path starts from.
         reading: format and elements, where they cannot be told from the file.
         name: instead of the file's own name.
+        failed: receives a line for each file that cannot be read, instead of an error at the first.
 
     Raises:
         UserError: no such file, no such frame, or a file that cannot be read.
@@ -110,12 +112,17 @@ def read_structures(
     for path in paths:
         stem = name or name_structure(path)
         stem = f"{name}-{name_structure(path)}" if name and len(paths) > 1 else stem
-        kind = recognise_format(path, reading)
-        for index, atoms in iter_frames(path, frames or "-1", reading):
-            one = frames is None or (name is not None and ":" not in frames)
-            chosen = frames if frames is not None and ":" not in frames else index
-            source = str(path) if frames is None else f"{path}@{chosen}"
-            found.append(Structure(stem if one else f"{stem}@{chosen}", source, atoms, kind))
+        try:
+            kind = recognise_format(path, reading)
+            for index, atoms in iter_frames(path, frames or "-1", reading):
+                one = frames is None or (name is not None and ":" not in frames)
+                chosen = frames if frames is not None and ":" not in frames else index
+                source = str(path) if frames is None else f"{path}@{chosen}"
+                found.append(Structure(stem if one else f"{stem}@{chosen}", source, atoms, kind))
+        except UserError as err:
+            if failed is None:
+                raise
+            failed.append(str(err))
     return found
 
 
@@ -154,8 +161,7 @@ def iter_frames(
         raise UserError(
             f"{path} cannot be read: a file of format {kind} has one frame, not {frames}"
         )
-    indices: Iterator[int] = _indices(path, kind, wanted, options)
-    count = 0
+    indices, count = _indices(path, kind, wanted, options), 0
     try:
         for atoms in iread(str(path), wanted, kind, do_not_split_by_at_sign=True, **options):
             if kind == "lammps-data":
@@ -184,9 +190,7 @@ def recognise_format(path: Path, reading: Reading | None = None) -> str:
         raise UserError(f"{path} cannot be read: the file is empty")
     if re.search(r"^ITEM: (TIMESTEP|UNITS|NUMBER OF ATOMS)", head, re.M):
         return "lammps-dump-text"
-    if re.search(r"^\s*\d+\s+atoms\b", head, re.M) and re.search(
-        r"^\s*\d+\s+atom types\b", head, re.M
-    ):
+    if re.search(r"^\s*\d+\s+atoms\b[\s\S]*?^\s*\d+\s+atom types\b", head, re.M):
         return "lammps-data"
     name, _ = get_compression(str(path))
     ending = Path(name).suffix.lower().lstrip(".")
@@ -291,5 +295,5 @@ def _set_elements(path: Path, atoms: Atoms, reading: Reading) -> None:
 def _needs_elements(path: Path, what: str) -> str:
     return (
         f"{path}: {what}: LAMMPS' atom types are numbers, not elements; give `elements: "
-        "[Si, O]` with those of the types 1, 2, ..."
+        "[Si, O]` (on the command line `--elements Si,O`) with those of the types 1, 2, ..."
     )

@@ -35,7 +35,7 @@ def cluster_codes(cluster: ArrayLike | None, n: int) -> list[Array]:
     return codes or [np.arange(n)]
 
 
-def fewest(codes: Sequence[Array]) -> int:
+def fewest_clusters(codes: Sequence[Array]) -> int:
     """Number of clusters of the coarsest grouping."""
     return min(int(code.max()) + 1 for code in codes)
 
@@ -78,10 +78,10 @@ def jackknife_variance(influence: Array, codes: Sequence[Array]) -> Array:
 
 def t_quantile(codes: Sequence[Array], level: float) -> float:
     """Two-sided Student t quantile with (fewest clusters - 1) degrees of freedom."""
-    return float(stats.t.ppf((1 + level) / 2, max(fewest(codes) - 1, 1)))
+    return float(stats.t.ppf((1 + level) / 2, max(fewest_clusters(codes) - 1, 1)))
 
 
-def sure_share(clusters: int, level: float) -> float:
+def clopper_pearson_bound(clusters: int, level: float) -> float:
     """Smallest share of all clusters that behave alike when ``clusters`` seen ones all did.
 
     A formula that sees no spread (nobody failed, say) would give an interval of zero width. The

@@ -23,16 +23,22 @@ asks the interval too, named a model in 3 %.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 from scipy import stats
 
+from .arrays import (
+    Array,
+    Estimate,
+    RunArrays,
+    check_level,
+    run_arrays,
+)
 from .clusters import (
+    clopper_pearson_bound,
     cluster_codes,
-    fewest,
-    sure_share,
+    fewest_clusters,
     t_quantile,
 )
 from .estimators import (
@@ -40,72 +46,17 @@ from .estimators import (
     common_horizon,
     rmst,
 )
-from .outcomes import (
-    Array,
-    Estimate,
-    Outcomes,
-    Result,
-    check_level,
-    outcomes,
-)
 from .resampling import (
-    PermutationTest,
     Spread,
     bootstrap_spread,
     relabel_test,
     restricted_times,
     sign_flip_test,
 )
-from .verdict import (
-    Verdict,
-    conclusion,
-    notes,
-    verdict,
-)
+from .verdict import Comparison
 
 PAIR: Final = ("structure", "temperature_K", "seed")
 FLAT: Final = 1e-9
-
-
-@dataclass(frozen=True)
-class Comparison(Result):
-    """Model B against model A.
-
-    Attributes:
-        verdict: ``a`` or ``b`` (that one is more stable), ``these`` (they differ on these
-            structures, not shown beyond), ``none`` (no difference shown).
-        conclusion: the same as a sentence.
-        notes: what the reader must know with it, a sentence each.
-        difference_ps: restricted mean of B minus that of A.
-        ratio: restricted mean of B over that of A.
-        clusters: number of levels of each cluster column.
-        both_survived: pairs in which both models reached the horizon.
-        unpaired: runs without a partner, by model; ``errors``: runs that are no evidence.
-        cut_short: paired runs censored before the horizon, by model.
-        logrank_p: log-rank test that ignores the pairing; not a number where nothing failed.
-    """
-
-    model_a: str
-    model_b: str
-    verdict: Verdict
-    horizon_ps: float
-    level: float
-    rmst_a: Rmst
-    rmst_b: Rmst
-    difference_ps: Estimate
-    ratio: Estimate
-    permutation: PermutationTest
-    logrank_p: float
-    n_pairs: int
-    clusters: dict[str, int]
-    both_survived: int
-    unpaired: dict[str, int]
-    errors: dict[str, int]
-    cut_short: dict[str, int]
-    resamples: int
-    seed: int
-    conclusion: str = ""
-    notes: tuple[str, ...] = ()
 
 
 def compare(
@@ -123,7 +74,7 @@ def compare(
     """Compare two models over the runs that they share.
 
     Args:
-        rows: run rows as in :func:`.outcomes.outcomes`; other models are ignored. A column
+        rows: run rows as in :func:`.arrays.run_arrays`; other models are ignored. A column
             ``length_ps`` (length asked for) limits the horizon where present.
         model_a: the baseline.
         model_b: the one compared with it.
@@ -149,7 +100,7 @@ def compare(
         raise ValueError(f"cluster must name one or two different columns, got {cluster!r}")
     rows = list(rows)
     key = (*PAIR, *(name for name in by if name not in PAIR))
-    runs = {m: outcomes([r for r in rows if r["model"] == m], key) for m in (model_a, model_b)}
+    runs = {m: run_arrays([r for r in rows if r["model"] == m], key) for m in (model_a, model_b)}
     index = [_index(runs[m], key, m) for m in runs]
     shared = sorted(index[0].keys() & index[1].keys(), key=repr)
     if not shared:
@@ -172,7 +123,8 @@ def compare(
     codes = cluster_codes(labels, len(shared))
     rng = np.random.default_rng(seed)
     spread = bootstrap_spread(a, b, codes, horizon_ps, resamples, rng)
-    difference, ratio = _contrast(mean_a, mean_b, spread, t_quantile(codes, level), fewest(codes))
+    quantile, n_clusters = t_quantile(codes, level), fewest_clusters(codes)
+    difference, ratio = _contrast(mean_a, mean_b, spread, quantile, n_clusters)
     score_a, score_b = restricted_times(a, b, horizon_ps)
     trained = next((name for name in by if name not in PAIR), None)
     if trained is None:
@@ -184,10 +136,9 @@ def compare(
 
     full = [time >= horizon_ps * (1 + np.where(failed, FLAT, -FLAT)) for time, failed in (a, b)]
     cut = [~failed & ~f for (_, failed), f in zip((a, b), full, strict=True)]
-    comparison = Comparison(
+    return Comparison(
         model_a=model_a,
         model_b=model_b,
-        verdict=verdict(difference, ratio, test.p_value, level),
         horizon_ps=horizon_ps,
         level=level,
         rmst_a=mean_a,
@@ -205,14 +156,13 @@ def compare(
         resamples=resamples,
         seed=seed,
     )
-    return replace(comparison, conclusion=conclusion(comparison), notes=notes(comparison))
 
 
 def _key(row: Mapping[str, Any], key: Sequence[str]) -> tuple[Any, ...]:
     return tuple(np.asarray(row[name]).item() for name in key)
 
 
-def _index(runs: Outcomes, key: Sequence[str], model: str) -> dict[tuple[Any, ...], int]:
+def _index(runs: RunArrays, key: Sequence[str], model: str) -> dict[tuple[Any, ...], int]:
     pairs = list(zip(*(runs.columns[name].tolist() for name in key), strict=True))
     index = {pair: number for number, pair in enumerate(pairs)}
     if len(index) < len(pairs):
@@ -233,7 +183,7 @@ def _contrast(
     d = mean_b - mean_a
     if spread.difference_ps <= FLAT * h and not (flat_a or flat_b):
         # The same difference in each cluster: those not seen may differ by up to the horizon.
-        unseen = h * (1 - sure_share(clusters, a.level))
+        unseen = h * (1 - clopper_pearson_bound(clusters, a.level))
         high = mean_b / (mean_a - unseen) if mean_a > unseen else np.inf
         ratio = Estimate(mean_b / mean_a, max(mean_b - unseen, 0.0) / mean_a, high)
         return Estimate(d, max(d - unseen, -h), min(d + unseen, h)), ratio

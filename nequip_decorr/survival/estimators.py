@@ -1,7 +1,8 @@
 """Survival statistics of MD runs: how long a model is stable, with honest uncertainty.
 
 Every function takes ``time_ps`` [n] (time of failure or last good time), ``failed`` [n] (``False``
-is right-censored) and, where needed, ``cause`` [n]; :func:`outcomes` makes these from run rows.
+is right-censored) and, where needed, ``cause`` [n]; :func:`.arrays.run_arrays` makes these from the
+run table.
 
 Runs from one start structure are alike, so most functions take ``cluster`` (see
 :mod:`.clusters`): the variance is then that of the infinitesimal jackknife summed by cluster, with
@@ -21,42 +22,22 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.special import expit, logit
 
-from .clusters import (
-    cluster_codes,
-    fewest,
-    jackknife_variance,
-    sure_share,
-    t_quantile,
-)
-from .incidence import (
-    CumulativeIncidence,
-    cumulative_incidence,
-)
-from .outcomes import (
+from .arrays import (
     Array,
     Estimate,
-    Outcomes,
     Result,
     check_level,
     check_times,
     km_influence,
-    outcomes,
     risk_sets,
 )
-
-__all__ = [
-    "CumulativeIncidence",
-    "Estimate",
-    "Outcomes",
-    "Rmst",
-    "SurvivalCurve",
-    "common_horizon",
-    "cumulative_incidence",
-    "kaplan_meier",
-    "outcomes",
-    "rmst",
-    "survival_at",
-]
+from .clusters import (
+    clopper_pearson_bound,
+    cluster_codes,
+    fewest_clusters,
+    jackknife_variance,
+    t_quantile,
+)
 
 BandMethod = Literal["log-log", "greenwood"]
 
@@ -148,11 +129,11 @@ def kaplan_meier(
         units = min(codes, key=lambda code: code.max())
     under = time[:, None] >= grid
     for k in np.flatnonzero(survival >= 1):
-        low[k], high[k] = sure_share(len(np.unique(units[under[:, k]])), level), 1.0
+        low[k], high[k] = clopper_pearson_bound(len(np.unique(units[under[:, k]])), level), 1.0
     for k in np.flatnonzero(survival <= 0):
         low[k] = 0.0
-        high[k] = high[k - 1] if k else 1 - sure_share(len(np.unique(units)), level)
-    first = sure_share(len(np.unique(units)), level)
+        high[k] = high[k - 1] if k else 1 - clopper_pearson_bound(len(np.unique(units)), level)
+    first = clopper_pearson_bound(len(np.unique(units)), level)
     return SurvivalCurve(
         time_ps=np.append(0.0, grid),
         survival=np.append(1.0, survival),
@@ -276,7 +257,7 @@ def rmst(
     se = float(np.sqrt(jackknife_variance(influence @ widths, codes)))
     share = mean / horizon_ps
     if se <= 1e-9 * horizon_ps:
-        alike = sure_share(fewest(codes), level)
+        alike = clopper_pearson_bound(fewest_clusters(codes), level)
         low, high = alike * share, alike * share + 1 - alike
     else:
         half = t_quantile(codes, level) * se / horizon_ps / (share * (1 - share))
@@ -290,5 +271,5 @@ def rmst(
         level=level,
         n_runs=len(time),
         n_failed=int((flag & (time <= horizon_ps)).sum()),
-        n_clusters=fewest(codes),
+        n_clusters=fewest_clusters(codes),
     )

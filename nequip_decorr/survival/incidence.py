@@ -8,14 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from .clusters import (
-    cluster_codes,
-    fewest,
-    jackknife_variance,
-    sure_share,
-    t_quantile,
-)
-from .outcomes import (
+from .arrays import (
     Array,
     Estimate,
     Result,
@@ -23,6 +16,13 @@ from .outcomes import (
     check_times,
     km_influence,
     risk_sets,
+)
+from .clusters import (
+    clopper_pearson_bound,
+    cluster_codes,
+    fewest_clusters,
+    jackknife_variance,
+    t_quantile,
 )
 
 
@@ -82,7 +82,7 @@ def cumulative_incidence(
         raise ValueError(f"each failed run needs a cause (str), got {list(set(names[flag]))}")
     check_level(level)
     codes = cluster_codes(cluster, len(time))
-    exact = 1 - sure_share(fewest(codes), level)
+    exact = 1 - clopper_pearson_bound(fewest_clusters(codes), level)
     z = stats.norm.ppf((1 + level) / 2) if cluster is None else t_quantile(codes, level)
     tau, at_risk, failing = risk_sets(time, flag)
     n, d = at_risk.sum(0), failing.sum(0)

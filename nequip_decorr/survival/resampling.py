@@ -11,11 +11,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from .clusters import combine_crossed
-from .outcomes import (
+from .arrays import (
     Result,
     risk_sets,
 )
+from .clusters import combine_crossed
 
 Array = NDArray[Any]
 EXACT_LIMIT: Final = 2**16

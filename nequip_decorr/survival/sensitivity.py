@@ -19,18 +19,13 @@ from typing import Any, Final
 import numpy as np
 from ase import Atoms
 
-from ..md.criteria import (
-    closest_contact,
-    target_temperature_K,
-    temperature_limit_K,
-)
-from ..md.spec import RunSpec
+from ..md.criteria import CRITERIA, criterion
+from ..md.judge import severities
+from ..md.spec import RunSpec, target_temperature_K
 from .estimators import rmst
 
 SCALES: Final = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0)
-SWEPT: Final = ("temperature", "contact", "energy", "force", "drift")
-# Beyond this the bound would cut into bonds that every material has.
-_MAX_CONTACT: Final = 0.86
+SWEPT: Final = tuple(c.name for c in CRITERIA if any(bound.option for bound in c.bounds))
 
 
 @dataclass(frozen=True)
@@ -89,41 +84,18 @@ def run_series(
         frames: its trajectory, with ``info["time_ps"]``; needed for ``contact`` where the engine
             does not record the smallest distance.
     """
-    criteria, step = spec.criteria, record["step"]
-    if not len(step):
+    if not len(record["step"]):
         return Series({}, {})
-    severity: dict[str, np.ndarray] = {}
-    if criteria.temperature_factor is not None:
-        targets_K = [target_temperature_K(spec, int(k)) for k in step]
-        limit_K = np.array([temperature_limit_K(criteria, target_K) for target_K in targets_K])
-        severity["temperature"] = record["temperature_K"] / limit_K
-    change = record["potential_eV_per_atom"] - record["potential_eV_per_atom"][0]
-    limits = (criteria.energy_below_eV, -1), (criteria.energy_above_eV, 1)
-    sides = [sign * change / bound for bound, sign in limits if bound is not None]
-    if sides:
-        severity["energy"] = np.maximum.reduce(sides)
-    if criteria.max_force_eV_per_A is not None:
-        severity["force"] = record["max_force_eV_per_A"] / criteria.max_force_eV_per_A
-    if criteria.drift_eV_per_atom is not None and spec.ensemble == "nve":
-        total = record["total_eV_per_atom"]
-        severity["drift"] = np.abs(total - total[0]) / criteria.drift_eV_per_atom
+    target_K = np.array([target_temperature_K(spec, int(step)) for step in record["step"]])
+    severity = severities(record, spec.criteria, spec.ensemble, target_K)
     times = dict.fromkeys(severity, record["time_ps"])
-    if criteria.contact_fraction is not None:
-        found = record["time_ps"], record["min_contact"]
-        if not np.isfinite(found[1]).any():
-            found = (
-                np.array([frame.info["time_ps"] for frame in frames]),
-                np.array([_closest(frame) for frame in frames]),
-            )
-        times["contact"], severity["contact"] = (
-            found[0],
-            criteria.contact_fraction / np.maximum(found[1], 1e-9),
-        )
+    for name, values in severity.items():
+        row = criterion(name)
+        if row.of_frame is not None and not np.isfinite(values).any():
+            times[name] = np.array([frame.info["time_ps"] for frame in frames])
+            found = np.array([row.of_frame(frame) for frame in frames])
+            severity[name] = row.ratio(found, row.setting(spec.criteria, spec.ensemble))
     return Series(times, severity)
-
-
-def _closest(atoms: Atoms) -> float:
-    return closest_contact(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc).fraction
 
 
 @dataclass(frozen=True)
@@ -135,22 +107,22 @@ class _Outcome:
     open: bool = False
 
 
-def rescaled(row: Mapping[str, Any], series: Series, criterion: str, scale: float) -> _Outcome:
+def rescaled(row: Mapping[str, Any], series: Series, name: str, scale: float) -> _Outcome:
     """How a run would have ended with the bound of one criterion scaled.
 
     Args:
         row: the run's row in the run table.
         series: from :func:`run_series`.
-        criterion: one of :data:`SWEPT`.
+        name: one of :data:`SWEPT`.
         scale: see the module.
     """
     end_ps, failed = float(row["stable_time_ps"]), row["status"] == "failed"
-    if scale < 1 and criterion in series.severity:
-        over = np.flatnonzero(series.severity[criterion] > scale)
-        times = series.time_ps[criterion][over]
+    if scale < 1 and name in series.severity:
+        over = np.flatnonzero(series.severity[name] > scale)
+        times = series.time_ps[name][over]
         if len(times) and times[0] < end_ps:
             return _Outcome(float(times[0]), True)
-    if scale > 1 and failed and row["cause"] == criterion and _worst(row) <= scale:
+    if scale > 1 and failed and row["cause"] == name and _worst(row) <= scale:
         return _Outcome(end_ps, True, open=end_ps < row["length_ps"])
     return _Outcome(end_ps, failed)
 
@@ -182,18 +154,18 @@ def sweep(
     used = [row for row in rows if row["status"] != "error"]
     models = sorted({row["model"] for row in used})
     points = []
-    for criterion, bound in bounds_as_run.items():
+    for name, bound in bounds_as_run.items():
         for scale in sorted({1.0, *scales}):
-            scaled = _scaled(criterion, bound, scale)
-            if criterion == "contact" and (scaled or 0.0) > max(_MAX_CONTACT, bound or 0.0):
+            scaled = None if bound is None else criterion(name).scaled(bound, scale)
+            if (scaled or 0.0) > max(criterion(name).widest, bound or 0.0):
                 continue
             for model in models:
                 ends = [
-                    (row, rescaled(row, series.get(row["run_id"], _EMPTY), criterion, scale))
+                    (row, rescaled(row, series.get(row["run_id"], _EMPTY), name, scale))
                     for row in used
                     if row["model"] == model
                 ]
-                points.append(_point(criterion, scale, scaled, model, ends, horizon_ps))
+                points.append(_point(name, scale, scaled, model, ends, horizon_ps))
     return points
 
 
@@ -204,15 +176,15 @@ def ratio_range(points: Sequence[Point], model: str, other: str) -> dict[tuple[s
     """
     by_model = {(p.criterion, p.scale, p.model): p for p in points}
     found: dict[tuple[str, float], Any] = {}
-    for (criterion, scale, name), a in by_model.items():
-        b = by_model.get((criterion, scale, other))
+    for (kind, scale, name), a in by_model.items():
+        b = by_model.get((kind, scale, other))
         if name != model or b is None:
             continue
         if a.rmst_low_ps is None or a.rmst_high_ps is None or not b.rmst_low_ps:
-            found[criterion, scale] = None
+            found[kind, scale] = None
         else:
             high = b.rmst_high_ps or b.rmst_low_ps
-            found[criterion, scale] = (a.rmst_low_ps / high, a.rmst_high_ps / b.rmst_low_ps)
+            found[kind, scale] = (a.rmst_low_ps / high, a.rmst_high_ps / b.rmst_low_ps)
     return found
 
 
@@ -224,12 +196,12 @@ def order_sentence(points: Sequence[Point], model: str, other: str) -> str:
         return f"As run, {model} and {other} have the same mean stable time, or none is known."
     better, worse = (model, other) if as_run[0] > 1 else (other, model)
     turned: dict[bool, dict[str, float]] = {True: {}, False: {}}
-    for (criterion, scale), pair in ratio_range(points, better, worse).items():
+    for (kind, scale), pair in ratio_range(points, better, worse).items():
         if pair and pair[0] < 1:
             # The scale nearest to 1 at which it may turn.
             nearest = max if scale < 1 else min
-            known = turned[scale < 1].setdefault(criterion, scale)
-            turned[scale < 1][criterion] = nearest(known, scale)
+            known = turned[scale < 1].setdefault(kind, scale)
+            turned[scale < 1][kind] = nearest(known, scale)
     tight, loose = (
         ", ".join(f"{name} x {scale:g}" for name, scale in turned[side].items())
         for side in (True, False)
@@ -255,19 +227,11 @@ def _worst(row: Mapping[str, Any]) -> float:
     value, threshold = row.get("value"), row.get("threshold")
     if value is None or threshold is None or not np.isfinite([value, threshold]).all():
         return 1.0
-    if row["cause"] == "contact":
-        return threshold / value if value > 0 else np.inf
-    return abs(value / threshold) if threshold else 1.0
-
-
-def _scaled(criterion: str, bound: float | None, scale: float) -> float | None:
-    if bound is None:
-        return None
-    return bound / scale if criterion == "contact" else bound * scale
+    return float(abs(criterion(row["cause"]).ratio(value, threshold))) if threshold else 1.0
 
 
 def _point(
-    criterion: str,
+    name: str,
     scale: float,
     bound: float | None,
     model: str,
@@ -279,7 +243,7 @@ def _point(
     is_open = np.array([end.open for _, end in ends])
     lasting = np.where(is_open, [float(row["length_ps"]) for row, _ in ends], time)
     return Point(
-        criterion=criterion,
+        criterion=name,
         scale=scale,
         bound=bound,
         model=model,

@@ -9,11 +9,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from ..md.spec import CAUSES
-from .comparison import (
-    Comparison,
-    compare,
+from ..md.criteria import CAUSES
+from .arrays import (
+    Estimate,
+    Result,
+    run_arrays,
 )
+from .comparison import compare
 from .estimators import (
     Rmst,
     SurvivalCurve,
@@ -25,11 +27,7 @@ from .incidence import (
     CumulativeIncidence,
     cumulative_incidence,
 )
-from .outcomes import (
-    Estimate,
-    Result,
-    outcomes,
-)
+from .verdict import Comparison
 
 Row = Mapping[str, Any]
 FRACTIONS: Final = (0.25, 0.5, 1.0)
@@ -37,12 +35,12 @@ FRACTIONS: Final = (0.25, 0.5, 1.0)
 
 @dataclass(frozen=True, eq=False)
 class ModelSummary(Result):
-    """What the runs say of one model.
+    """Survival of one model.
 
     Attributes:
         name: of the model.
         counts: runs by status.
-        causes: failed runs by cause, in the order of :data:`~.spec.CAUSES`.
+        causes: failed runs by cause, in the order of :data:`~nequip_decorr.md.criteria.CAUSES`.
         rmst: mean stable time to the common horizon.
         median_ps: median stable time.
         survival_at: probability to be stable beyond a quarter, half and all of the horizon.
@@ -61,29 +59,31 @@ class ModelSummary(Result):
     incidence: dict[str, CumulativeIncidence]
 
     @property
-    def rmst_text(self) -> str:
-        """Interval of the mean stable time in ps; what is next to nothing is said to be so."""
+    def interval_text(self) -> str:
+        """Interval of the mean stable time in ps; only a lower bound where no run failed."""
         nothing = 1e-3 * self.rmst.horizon_ps
         low = f"< {nothing:g}" if self.rmst.low_ps < nothing else f"{self.rmst.low_ps:.3g}"
+        if not self.rmst.n_failed:
+            return f"at least {self.rmst.low_ps:.2g}"
         return f"{low} to {self.rmst.high_ps:.3g}"
 
     @property
-    def evidence(self) -> int:
-        """Runs that say something about the model."""
+    def n_judged(self) -> int:
+        """Runs that are evidence: all but those that ended in an error."""
         return sum(self.counts.values()) - self.counts["error"]
 
 
 @dataclass(frozen=True, eq=False)
-class Summary(Result):
-    """What a set of campaigns says.
+class SurvivalSummary(Result):
+    """Survival of all models of a set of campaigns, and their comparisons.
 
     Attributes:
         horizon_ps: the common horizon.
         models: by mean stable time, longest first; the reference, if any, last.
         reference: name of the model that stands for the truth, or ``None``.
         comparisons: of every two models but the reference, the first of :attr:`models` foremost.
-        silent: models without a single run that is evidence.
-        warnings: why something that one would expect is missing.
+        silent: models of which every run ended in an error.
+        warnings: comparisons that could not be made, and why.
     """
 
     horizon_ps: float
@@ -102,7 +102,7 @@ def summarise(
     cluster: str | Sequence[str] = "structure",
     resamples: int = 4000,
     seed: int = 0,
-) -> Summary:
+) -> SurvivalSummary:
     """Survival of every model and comparison of every two, to one common horizon.
 
     Args:
@@ -128,7 +128,7 @@ def summarise(
             else "nothing to report: no run has finished yet"
         )
     columns = (cluster,) if isinstance(cluster, str) else tuple(cluster)
-    data = {model: outcomes(runs, columns) for model, runs in heard.items()}
+    data = {model: run_arrays(runs, columns) for model, runs in heard.items()}
     samples = [(d.time_ps, d.failed) for d in data.values()]
     lengths = [float(r["length_ps"]) for runs in heard.values() for r in runs]
     horizon = common_horizon(samples, min([*lengths, *([horizon_ps] if horizon_ps else [])]))
@@ -136,7 +136,7 @@ def summarise(
     models.sort(key=lambda m: (m.name == reference, -m.rmst.rmst_ps, m.name))
     warnings: list[str] = []
     comparisons = _comparisons(models, rows, reference, horizon, cluster, resamples, seed, warnings)
-    return Summary(
+    return SurvivalSummary(
         horizon_ps=horizon,
         models=tuple(models),
         reference=reference if reference in heard else None,
@@ -213,37 +213,13 @@ def _comparisons(
     return found
 
 
-def view_ps(summary: Summary) -> float:
+def view_ps(summary: SurvivalSummary) -> float:
     """Where a time axis may end: at the horizon, or before if all failures come early."""
     last = max(float(m.curve.time_ps[m.curve.events > 0].max(initial=0)) for m in summary.models)
     return 1.25 * last if 0 < last < 0.4 * summary.horizon_ps else summary.horizon_ps
 
 
-def spans_decades(summary: Summary) -> bool:
+def spans_decades(summary: SurvivalSummary) -> bool:
     """Whether mean stable times are so short that only a logarithmic axis shows them."""
     means = [m.rmst.rmst_ps for m in summary.models if m.rmst.rmst_ps > 0]
     return bool(means) and min(means) < 0.05 * summary.horizon_ps
-
-
-def deaths(model: ModelSummary) -> str:
-    """How a model's runs ended, in words."""
-    total, failed = model.evidence, model.counts["failed"]
-    parts = [f"{model.counts['survived']} of {total} runs survived"]
-    if failed:
-        causes = sorted(model.causes.items(), key=lambda item: -item[1])
-        why = ", ".join(f"{count} {WORDS[cause]}" for cause, count in causes)
-        parts.append(f"{failed} failed ({why})")
-    if model.counts["interrupted"]:
-        parts.append(f"{model.counts['interrupted']} cut short")
-    return ", ".join(parts)
-
-
-WORDS: Final = {
-    "temperature": "overheated",
-    "contact": "atoms too close",
-    "energy": "energy out of range",
-    "force": "force too large",
-    "drift": "energy not conserved",
-    "nonfinite": "not a number",
-    "lost": "atoms lost",
-}

@@ -1,112 +1,169 @@
-"""A comparison in words: what follows from it, and what does not."""
+"""A comparison of two models, and what follows from it in words."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from .outcomes import Estimate
+from .arrays import Estimate, Result
+from .estimators import Rmst
+from .resampling import PermutationTest
 
-if TYPE_CHECKING:
-    from .comparison import Comparison
-
-Verdict = Literal["a", "b", "these", "none"]
-
-
-def verdict(difference_ps: Estimate, ratio: Estimate, p_value: float, level: float) -> Verdict:
-    """``a`` or ``b`` if test and interval agree, ``these`` if only the test does, else ``none``."""
-    if p_value >= round(1 - level, 12):
-        return "none"
-    if difference_ps.low > 0 and ratio.low > 1:
-        return "b"
-    if difference_ps.high < 0 and ratio.high < 1:
-        return "a"
-    return "these"
+Verdict = Literal["a_better", "b_better", "sample_only", "inconclusive"]
 
 
-def conclusion(c: Comparison) -> str:
-    """The comparison as a plain sentence."""
-    b_ahead = c.difference_ps.value >= 0
-    ahead, behind = (c.model_b, c.model_a) if b_ahead else (c.model_a, c.model_b)
-    ratio = c.ratio if b_ahead else _inverse(c.ratio)
-    p = f"{_test_name(c)} p = {_number(c.permutation.p_value)}"
-    interval = f"{c.level:.0%} interval {_number(ratio.low)} to {_number(ratio.high)}"
-    evidence = f"{interval}; {p}, {_size(c)}"
-    if ratio.value < float("inf"):
-        claim = f"{ahead} is stable {_number(ratio.value)} times longer than {behind}"
-    else:
-        claim = f"{ahead} is stable while {behind} always fails at once"
-    within = f"within {_number(c.horizon_ps)} ps"
-    if c.verdict in ("a", "b"):
-        return f"{claim} {within} ({evidence})."
-    if c.verdict == "these":
+@dataclass(frozen=True)
+class Comparison(Result):
+    """Model B against model A.
+
+    Attributes:
+        difference_ps: restricted mean of B minus that of A.
+        ratio: restricted mean of B over that of A.
+        clusters: number of levels of each cluster column.
+        both_survived: pairs in which both models reached the horizon.
+        unpaired: runs without a partner, by model.
+        errors: runs that ended in an error, by model.
+        cut_short: paired runs censored before the horizon, by model.
+        logrank_p: log-rank test that ignores the pairing; not a number where nothing failed.
+    """
+
+    model_a: str
+    model_b: str
+    horizon_ps: float
+    level: float
+    rmst_a: Rmst
+    rmst_b: Rmst
+    difference_ps: Estimate
+    ratio: Estimate
+    permutation: PermutationTest
+    logrank_p: float
+    n_pairs: int
+    clusters: dict[str, int]
+    both_survived: int
+    unpaired: dict[str, int]
+    errors: dict[str, int]
+    cut_short: dict[str, int]
+    resamples: int
+    seed: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON types, with the verdict and its words."""
+        words = {"conclusion": self.conclusion, "notes": list(self.notes)}
+        return {**super().to_dict(), "verdict": self.verdict, **words}
+
+    @property
+    def verdict(self) -> Verdict:
+        """Which model is more stable, if test and interval agree on one.
+
+        ``sample_only``: they differ on these structures, which is not shown beyond them.
+        """
+        if self.permutation.p_value >= round(1 - self.level, 12):
+            return "inconclusive"
+        if self.difference_ps.low > 0 and self.ratio.low > 1:
+            return "b_better"
+        if self.difference_ps.high < 0 and self.ratio.high < 1:
+            return "a_better"
+        return "sample_only"
+
+    @property
+    def order(self) -> tuple[str, str]:
+        """The model with the longer mean stable time, and the other."""
+        b_ahead = self.difference_ps.value >= 0
+        return (self.model_b, self.model_a) if b_ahead else (self.model_a, self.model_b)
+
+    @property
+    def claim(self) -> str:
+        """What is concluded, without a full stop."""
+        if self.verdict == "inconclusive":
+            return f"No difference shown between {self.model_b} and {self.model_a}"
+        ahead, behind = self.order
+        ratio = self._ratio_of_order()
+        if ratio.value < float("inf"):
+            text = f"{ahead} is stable {_number(ratio.value)} times longer than {behind}"
+        else:
+            text = f"{ahead} is stable while {behind} always fails at once"
+        text += f" within {_number(self.horizon_ps)} ps"
+        if self.verdict == "sample_only":
+            groups = self._groups()
+            return f"On these runs {text}, but it is not shown to hold beyond these {groups}"
+        return text
+
+    @property
+    def support(self) -> str:
+        """The numbers that the claim rests on, without a full stop."""
+        paired = self.permutation.unit == "pair"
+        test = "paired permutation" if paired else "permutation of trained models"
+        p = f"{test} p = {_number(self.permutation.p_value)}"
+        size = f"{_units(self.n_pairs, 'pair')} over {self._groups()}"
+        if self.verdict != "inconclusive":
+            ratio = self._ratio_of_order()
+            interval = f"{_number(ratio.low)} to {_number(ratio.high)}"
+            return f"{self.level:.0%} interval {interval}; {p}, {size}"
         return (
-            f"On these runs {claim} {within}, but it is not shown to hold beyond these "
-            f"{_groups(c)} ({evidence})."
+            f"{self.both_survived} of {self.n_pairs} pairs survived to the end in both; mean "
+            f"stable time {_number(self.rmst_a.rmst_ps)} ps in {self.model_a} and "
+            f"{_number(self.rmst_b.rmst_ps)} ps in {self.model_b} of {_number(self.horizon_ps)} ps "
+            f"({p}, {size}). They are not shown to be alike either: a ratio of {self.model_b} to "
+            f"{self.model_a} anywhere from {_number(self.ratio.low)} to {_number(self.ratio.high)} "
+            f"is compatible with these runs ({self.level:.0%} interval)"
         )
-    survived = f"{c.both_survived} of {c.n_pairs} pairs survived to the end in both"
-    means = f"mean stable time {_number(c.rmst_a.rmst_ps)} ps in {c.model_a} and "
-    means += f"{_number(c.rmst_b.rmst_ps)} ps in {c.model_b} of {_number(c.horizon_ps)} ps"
-    interval = f"{_number(c.ratio.low)} to {_number(c.ratio.high)}"
-    return (
-        f"No difference shown: {survived}; {means} ({p}, {_size(c)}). They are not shown to be "
-        f"alike either: a ratio of {c.model_b} to {c.model_a} anywhere from {interval} is "
-        f"compatible with these runs ({c.level:.0%} interval)."
-    )
 
+    @property
+    def conclusion(self) -> str:
+        """Claim and support as plain sentences."""
+        if self.verdict == "inconclusive":
+            return f"No difference shown: {self.support}."
+        return f"{self.claim} ({self.support})."
 
-def notes(c: Comparison) -> tuple[str, ...]:
-    """What must be known with the conclusion, a sentence each."""
-    found = []
-    test = c.permutation
-    if test.smallest_p >= round(1 - c.level, 12):
-        found.append(
-            f"The test cannot reach p < {1 - c.level:.2g} here: with "
-            f"{_units(test.n_units, test.unit)} and the ties among them the smallest p possible is "
-            f"{_number(test.smallest_p)}."
-        )
-    for name, levels in c.clusters.items():
-        if levels == 1:
-            found.append(f"There is one {_words(name)}: nothing here speaks of another.")
-        elif levels < 5:
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What must be known with the conclusion, a sentence each."""
+        found = []
+        test = self.permutation
+        if test.smallest_p >= round(1 - self.level, 12):
             found.append(
-                f"With {_units(levels, name)} the interval rests on a t quantile with {levels - 1} "
-                "degrees of freedom: wide, and sensitive to each of them."
+                f"The test cannot reach p < {1 - self.level:.2g} here: with "
+                f"{_units(test.n_units, test.unit)} and the ties among them, the smallest possible "
+                f"p is {_number(test.smallest_p)}."
             )
-    for model, mean in ((c.model_a, c.rmst_a), (c.model_b, c.rmst_b)):
-        if not mean.n_failed:
-            found.append(
-                f"No run of {model} failed up to the horizon: its mean stable time is at least "
-                f"{_number(mean.low_ps)} ps by the exact bound, and nothing is known beyond."
-            )
-        if c.cut_short[model]:
-            found.append(
-                f"{_units(c.cut_short[model], 'run')} of {model} cut short before the horizon: "
-                "censored, that is taken to be as stable from there on as the others."
-            )
-        if c.errors[model]:
-            found.append(
-                f"{_units(c.errors[model], 'run')} of {model} ended in an error: no evidence."
-            )
-        if c.unpaired[model]:
-            found.append(f"{_units(c.unpaired[model], 'run')} of {model} left out: no partner.")
-    return tuple(found)
+        for name, levels in self.clusters.items():
+            if levels == 1:
+                what = _words(name)
+                found.append(
+                    f"There is only one {what}: results may not generalise to other {what}s."
+                )
+            elif levels < 5:
+                found.append(
+                    f"With {_units(levels, name)} the interval rests on a t quantile with "
+                    f"{_units(levels - 1, 'degree')} of freedom: it is wide, and sensitive to each."
+                )
+        for model, mean in ((self.model_a, self.rmst_a), (self.model_b, self.rmst_b)):
+            if not mean.n_failed:
+                found.append(
+                    f"No run of {model} failed up to the horizon: by the exact binomial bound its "
+                    f"mean stable time is at least {_number(mean.low_ps)} ps. Nothing is known "
+                    "beyond the horizon."
+                )
+            if count := self.cut_short[model]:
+                found.append(
+                    f"{_units(count, 'run')} of {model} cut short before the horizon: censored, "
+                    "that is taken to be as stable from there on as the others."
+                )
+            if count := self.errors[model]:
+                found.append(f"{_units(count, 'run')} of {model} ended in an error: no evidence.")
+            if count := self.unpaired[model]:
+                found.append(f"{_units(count, 'run')} of {model} left out: no partner.")
+        return tuple(found)
 
+    def _ratio_of_order(self) -> Estimate:
+        """Ratio of the longer mean stable time to the shorter."""
+        x = self.ratio
+        if self.difference_ps.value >= 0:
+            return x
+        return Estimate(*(1 / v if v else float("inf") for v in (x.value, x.high, x.low)))
 
-def _inverse(x: Estimate) -> Estimate:
-    inverse = (1 / v if v else float("inf") for v in (x.value, x.high, x.low))
-    return Estimate(*inverse)
-
-
-def _test_name(c: Comparison) -> str:
-    return "paired permutation" if c.permutation.unit == "pair" else "permutation of trained models"
-
-
-def _size(c: Comparison) -> str:
-    return f"{_units(c.n_pairs, 'pair')} over {_groups(c)}"
-
-
-def _groups(c: Comparison) -> str:
-    return " and ".join(_units(levels, name) for name, levels in c.clusters.items())
+    def _groups(self) -> str:
+        return " and ".join(_units(levels, name) for name, levels in self.clusters.items())
 
 
 def _units(count: int, name: str) -> str:

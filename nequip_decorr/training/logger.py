@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,15 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
+from ..errors import UserError
+from ..features.fields import Blocks, read_features
+from ..html import png_bytes
 from ..inspection.accumulate import Accumulator
 from ..inspection.entry import Entry
-from ..inspection.reading import (
-    Features,
-    read_features,
-)
 from ..inspection.result import Inspection
 
 PREFIX = "correlation"
+log = logging.getLogger(__name__)
 
 
 class CorrelationLogger(Callback):
@@ -73,7 +74,7 @@ class CorrelationLogger(Callback):
         block_size: int | None = None,
     ) -> None:
         if every_n_epochs is not None and every_n_steps is not None:
-            raise ValueError("give one of `every_n_epochs` and `every_n_steps`, not both")
+            raise UserError("give one of `every_n_epochs` and `every_n_steps`, not both")
         self.unit = "epoch" if every_n_steps is None else "step"
         given = every_n_epochs if every_n_steps is None else every_n_steps
         self.stride = _at_least(f"every_n_{self.unit}s", 10 if given is None else given, 1)
@@ -83,7 +84,7 @@ class CorrelationLogger(Callback):
         self.block_size = None if block_size is None else _at_least("block_size", block_size, 1)
         self._last: int | None = None
         self._accumulator: Accumulator | None = None
-        self._features: Features | None = None
+        self._features: Blocks | None = None
         self._samples = 0
         self._active = False
 
@@ -103,6 +104,12 @@ class CorrelationLogger(Callback):
     def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Decide whether this validation reports."""
         now = self._now(trainer)
+        sets = len(trainer.num_val_batches)
+        if self.dataset >= sets:
+            raise UserError(
+                f"`dataset` of CorrelationLogger must be one of the {sets} validation sets, from "
+                f"0 to {sets - 1}, got {self.dataset}"
+            )
         due = self._last is None or now - self._last >= self.stride
         fitting = trainer.state.fn == "fit" and not trainer.sanity_checking
         self._active = due and fitting and trainer.is_global_zero
@@ -123,7 +130,7 @@ class CorrelationLogger(Callback):
         data = {**(batch or {}), **_model_output(outputs, dataloader_idx)}
         module = next(iter(pl_module.model.values()))
         features = read_features(module, data, self.field, self.block_size)
-        blocks = features.blocks[:, : self.max_edges - self._samples]
+        blocks = features.values[:, : self.max_edges - self._samples]
         if self._accumulator is None:
             self._accumulator, self._features = Accumulator(), features
         self._accumulator.update(blocks)
@@ -131,10 +138,17 @@ class CorrelationLogger(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Report."""
-        if not self._active or self._accumulator is None or self._samples < 2:
+        if not self._active:
             return
         self._last = self._now(trainer)
-        assert self._features is not None
+        if self._accumulator is None or self._features is None or self._samples < 2:
+            what = "batches" if self._features is None else "samples (edges or atoms)"
+            log.warning(
+                f"CorrelationLogger writes nothing at epoch {trainer.current_epoch}, step "
+                f"{trainer.global_step}: validation set {self.dataset} gave {self._samples} "
+                f"{what}, and a correlation needs two; choose another one with `dataset`"
+            )
+            return
         entry = Entry(
             model="model",
             dataset="validation",
@@ -170,11 +184,12 @@ class CorrelationLogger(Callback):
 def _model_output(outputs: Any, dataloader_idx: int) -> Mapping[str, Tensor]:
     key = f"val_{dataloader_idx}_output"
     if not isinstance(outputs, Mapping) or key not in outputs:
-        raise ValueError(
+        raise UserError(
             f"CorrelationLogger needs a validation step that returns the model's output as "
             f"{key!r}, as NequIP's training modules do; got {type(outputs).__name__}"
         )
-    return outputs[key]
+    found: Mapping[str, Tensor] = outputs[key]
+    return found
 
 
 def _curves(entry: Entry) -> dict[str, float]:
@@ -187,10 +202,7 @@ def _curves(entry: Entry) -> dict[str, float]:
 
 
 def _figures(found: Inspection) -> dict[str, Any]:
-    from ..inspection.plots import (
-        heat_maps,
-        spectra,
-    )
+    from ..inspection.plots import heat_maps, spectra
 
     return {"heat_map": heat_maps(found, "validation"), "spectrum": spectra(found)}
 
@@ -218,14 +230,10 @@ def _image(fig: Any) -> Any:
 
     from PIL import Image
 
-    from ..html import png_bytes
-
     return Image.open(io.BytesIO(png_bytes(fig, dpi=100)))
 
 
 def _write_pictures(folder: Path, figures: dict[str, Any], trainer: Trainer) -> None:
-    from ..html import png_bytes
-
     folder.mkdir(parents=True, exist_ok=True)
     when = f"epoch{trainer.current_epoch:05d}_step{trainer.global_step:08d}"
     for name, fig in figures.items():
@@ -243,5 +251,5 @@ def _append(path: Path, key: dict[str, int], curves: dict[str, float]) -> None:
 
 def _at_least(name: str, value: Any, low: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise ValueError(f"`{name}` must be an integer of at least {low}, got {value!r}")
+        raise UserError(f"`{name}` must be an integer of at least {low}, got {value!r}")
     return value

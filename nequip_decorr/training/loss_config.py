@@ -5,14 +5,19 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import import_module
 from typing import Any, Final
 
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from hydra.utils import get_object, instantiate
+from nequip.train import MetricsManager
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from ..errors import UserError
 from ..features.fields import (
     match_fields,
     resolve_blocks,
+    scalar_width,
 )
 from .term import FeatureDecorrelation
 
@@ -22,27 +27,34 @@ TARGETS: Final = (
 )
 
 
-def loss_names(pl_module: Any) -> list[str]:
-    """Names of the terms in the loss."""
+def loss_of(pl_module: Any) -> MetricsManager | None:
+    """Return the loss of a NequIP training module; ``None`` for any other module."""
     loss = getattr(pl_module, "loss", None)
-    return list(loss.entries) if loss is not None else []
+    return loss if isinstance(loss, MetricsManager) else None
+
+
+def loss_names(pl_module: Any) -> list[str]:
+    """Return the names of the terms in the loss."""
+    loss = loss_of(pl_module)
+    return [] if loss is None else list(loss.entries)
 
 
 def decorrelation_terms(pl_module: Any) -> dict[str, FeatureDecorrelation]:
-    """The terms of the loss that are ours, by name."""
-    loss = getattr(pl_module, "loss", None) or {}
-    return {n: term for n, term in loss.items() if isinstance(term, FeatureDecorrelation)}
+    """Return the terms of the loss that are ours, by name."""
+    loss = loss_of(pl_module)
+    terms = {} if loss is None else dict(loss.items())
+    return {n: term for n, term in terms.items() if isinstance(term, FeatureDecorrelation)}
 
 
 def type_names(pl_module: Any) -> list[str]:
-    """Names of the model's atom types."""
+    """Return the names of the model's atom types."""
     return list(next(iter(pl_module.model.values())).type_names)
 
 
 def stock_coefficients(
     pl_module: Any, metric: str, scheduled: Iterable[str] = ()
 ) -> tuple[dict[str, float | None], float]:
-    """Coefficients of the loss without its scheduled terms, and what they sum to in the config.
+    """Return the loss's coefficients without its scheduled terms, and their sum in the config.
 
     NequIP normalises coefficients on construction, so both are read off further instances of
     the configured loss, in which our term has coefficient zero and one.
@@ -71,17 +83,56 @@ def stock_coefficients(
     return {n: e.coeff for n, e in entries.items() if n not in without}, (1.0 - ours) / ours
 
 
-def entries_of(node: Any) -> Iterator[Any]:
-    """Every named entry of a loss config whose metric is a :class:`FeatureDecorrelation`.
+def config_coefficient(pl_module: Any, name: str) -> float | None:
+    """Return a term's coefficient as the config wrote it; ``None`` where it wrote none."""
+    config = pl_module.hparams.get("loss")
+    if config is None:
+        return None
+    found = (entry.get("coeff") for entry in _named_entries(dict(config)) if entry["name"] == name)
+    return next((float(coeff) for coeff in found if coeff is not None), None)
 
-    References stay as they are: what they point to may not be there yet, and is not our concern.
-    """
-    if OmegaConf.is_config(node):
-        node = OmegaConf.to_container(node, resolve=False)
-    for entry in _named_entries(node):
-        target = entry["metric"].get("_target_") if isinstance(entry["metric"], Mapping) else None
-        if target in TARGETS:
+
+def relative_coefficient(
+    entries: Mapping[str, Any], name: str, stock: Iterable[str]
+) -> float | None:
+    """Return the coefficient in the loss over the sum of the stock ones."""
+    coeff = entries[name].coeff
+    return None if coeff is None else coeff / (sum(entries[n].coeff or 0.0 for n in stock) or 1.0)
+
+
+def plain(node: Any) -> Any:
+    """Return a config as plain data; a reference that can't be resolved stays as text."""
+    if isinstance(node, DictConfig):
+        return {key: plain(_value(node, key)) for key in node}
+    if isinstance(node, ListConfig):
+        return [plain(_value(node, index)) for index in range(len(node))]
+    return node
+
+
+def _value(node: Any, key: Any) -> Any:
+    try:
+        return node[key]
+    except OmegaConfBaseException:
+        return OmegaConf.to_container(node, resolve=False)[key]  # type: ignore[index]
+
+
+def entries_of(node: Any) -> Iterator[Any]:
+    """Yield every named entry of a loss config whose metric is a :class:`FeatureDecorrelation`."""
+    for entry in _named_entries(plain(node)):
+        metric = entry["metric"]
+        if isinstance(metric, Mapping) and _is_ours(metric.get("_target_")):
             yield entry
+
+
+def _is_ours(target: Any) -> bool:
+    """Whether a target is our term or a class derived from it."""
+    if target in TARGETS:
+        return True
+    try:
+        found = get_object(str(target))
+    except Exception:
+        return False
+    return isinstance(found, type) and issubclass(found, FeatureDecorrelation)
 
 
 def _named_entries(node: Any) -> Iterator[Any]:
@@ -101,10 +152,10 @@ def _set_coeff(config: Any, metric: str, value: float) -> None:
 
 
 def check_term(pl_module: Any, name: str, term: FeatureDecorrelation) -> None:
-    """A term's coefficient, field and blocks, against the config and the model.
+    """Check a term's coefficient, field and blocks against the config and the model.
 
     Raises:
-        ValueError: a negative or non-finite coefficient, a field that the model does not give, or
+        UserError: a negative or non-finite coefficient, a field that the model does not give, or
             a block size that does not divide its width.
     """
     _check_coefficient(pl_module, name)
@@ -112,13 +163,11 @@ def check_term(pl_module: Any, name: str, term: FeatureDecorrelation) -> None:
 
 
 def _check_coefficient(pl_module: Any, name: str) -> None:
-    config = pl_module.hparams.get("loss")
-    coeff = pl_module.loss.entries[name].coeff
-    if config is not None:
-        found = (e.get("coeff") for e in entries_of(dict(config)) if e["name"] == name)
-        coeff = next((float(c) for c in found if c is not None), None)
+    coeff = config_coefficient(pl_module, name)
+    if coeff is None:
+        coeff = pl_module.loss.entries[name].coeff
     if coeff is not None and (not math.isfinite(coeff) or coeff < 0):
-        raise ValueError(
+        raise UserError(
             f"`coeff` of loss term `{name}` must be finite and not negative, got {coeff}"
         )
 
@@ -131,31 +180,30 @@ def _check_field(pl_module: Any, name: str, term: FeatureDecorrelation) -> None:
         fields = match_fields(irreps, term.field)
         if not fields:
             known = sorted(k for k, v in irreps.items() if v is not None)
-            raise ValueError(
+            raise UserError(
                 f"`field` {term.field!r} of loss term `{name}` is not in the model's output; "
                 f"fields there: {known}"
             )
-        widths = [irreps[field].dim for field in fields if irreps[field] is not None]
+        widths = [scalar_width(irreps[field]) for field in fields if irreps[field] is not None]
         found = [resolve_blocks(width, term.block_size, term.num_blocks) for width in widths]
         if not found:
             continue
         blocks, sizes = sum(b for b, _ in found), sorted({size for _, size in found})
         if term.block_weights is not None and len(term.block_weights) != blocks:
-            raise ValueError(
+            raise UserError(
                 f"`block_weights` of loss term `{name}` has {len(term.block_weights)} entries "
                 f"for {blocks} blocks of {' and '.join(map(str, sizes))} channels; give one "
                 "weight per block"
             )
         if len(sizes) > 1 and term.penalty in ("frobenius", "log_det"):
-            raise ValueError(
+            raise UserError(
                 f"`penalty` {term.penalty!r} of loss term `{name}` needs blocks of equal width, "
                 f"but `field` {term.field!r} gives {sizes}; take pearson_squared or pearson_abs, "
                 "or fields of equal width"
             )
 
 
-def default_callbacks() -> list[Any]:
-    """Entry point ``lightning.pytorch.callbacks_factory``."""
-    from .guard import LossGuard
-
-    return [LossGuard()]
+def __getattr__(name: str) -> Any:
+    if name == "default_callbacks":  # where an installation made before it moved looks for it
+        return import_module(".attach", __package__).default_callbacks
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""What loss term and monitor share: from a model's output to the moments of its feature blocks."""
+"""Base of loss term and monitor: from a model's output to the moments of its feature blocks."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ from typing import Any
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.utilities.distributed import gather_all_tensors
 
 from ..correlation import (
+    Labelled,
     Moments,
-    average,
-    grouped_moments,
+    labelled_moments,
+    merge_labelled,
     moments,
 )
+from ..errors import UserError
 from ..features.fields import (
     ATOM_TYPE,
-    edge_type_groups,
+    EDGE_INDEX,
+    edge_type_labels,
     match_fields,
     read_blocks,
-    read_field,
 )
 
 
@@ -29,6 +32,8 @@ class FeatureMetric(Metric):
     """A ``torchmetrics`` metric of the correlation of feature blocks."""
 
     full_state_update = False
+    irreps: Mapping[str, Any] | None = None
+    """The model's ``irreps_out``, set when training starts: tells which channels are scalars."""
 
     def __init__(
         self,
@@ -42,53 +47,74 @@ class FeatureMetric(Metric):
     ) -> None:
         super().__init__(**kwargs)
         if not isinstance(field, str) or not field:
-            raise ValueError(f"`field` must be the name of an output field, got {field!r}")
+            raise UserError(f"`field` must be the name of an output field, got {field!r}")
         self.field = field
         self.block_size = _positive_int("block_size", block_size)
         self.num_blocks = _positive_int("num_blocks", num_blocks)
         self.block_weights = _block_weights(block_weights)
         if not isinstance(per_edge_type, bool):
-            raise ValueError(f"`per_edge_type` must be true or false, got {per_edge_type!r}")
+            raise UserError(f"`per_edge_type` must be true or false, got {per_edge_type!r}")
         self.per_edge_type = per_edge_type
         self.max_samples = _positive_int("max_samples", max_samples)
 
-    def batch_moments(self, preds: Mapping[str, Tensor], exact: bool = False) -> Moments:
-        """Moments of the batch, counts ``[B]``, or ``[G, B]`` with ``per_edge_type``.
+    def batch_moments(self, preds: Mapping[str, Tensor], exact: bool = False) -> Labelled:
+        """Take the moments of a batch: of label 0, or of each ordered pair of types that occurs.
 
         Args:
             preds: the model's output.
             exact: sum in float64, without gradient.
+
+        Raises:
+            UserError: a field that cannot be used, or blocks that allow no correlation.
         """
-        blocks, rows = read_blocks(
-            preds, self.field, self.block_size, self.num_blocks, self.max_samples
+        values, rows, _, widths, _, on_edges = read_blocks(
+            preds, self.field, self.block_size, self.num_blocks, self.max_samples, self.irreps
         )
-        if self.block_weights is not None and len(self.block_weights) != blocks.shape[0]:
-            raise ValueError(
-                f"`block_weights` has {len(self.block_weights)} entries for {blocks.shape[0]} "
-                f"blocks of {blocks.shape[2]} channels; give one weight per block"
+        if self.block_weights is not None and len(self.block_weights) != len(widths):
+            raise UserError(
+                f"`block_weights` has {len(self.block_weights)} entries for {len(widths)} "
+                f"blocks of {max(widths)} channels; give one weight per block"
+            )
+        if max(widths) < 2:
+            raise UserError(
+                f"field `{self.field}` has blocks of one scalar channel, and a correlation needs "
+                "two; choose another field or a larger `block_size`"
             )
         if exact:
-            blocks = blocks.detach().double()
+            values = values.detach().double()
         if not self.per_edge_type:
-            return moments(blocks)
-        num_types = self._num_types(preds)
-        group = edge_type_groups(preds, self._table(preds).shape[0], num_types)
-        return grouped_moments(blocks, group if rows is None else group[rows], num_types**2)
+            return Labelled.whole(moments(values))
+        num_rows = values.shape[1]
+        if rows is not None:
+            num_rows = preds[EDGE_INDEX].shape[1] if on_edges else preds[ATOM_TYPE].numel()
+        labels = edge_type_labels(preds, num_rows)
+        return labelled_moments(values, labels if rows is None else labels[rows])
 
-    def _table(self, preds: Mapping[str, Tensor]) -> Tensor:
-        """The field, or the first of those that its pattern matches."""
-        return read_field(preds, next(iter(match_fields(preds, self.field)), self.field))
+    def dtype_of(self, preds: Mapping[str, Tensor]) -> torch.dtype:
+        """Return the dtype of the features."""
+        return preds[match_fields(preds, self.field)[0]].dtype
 
-    def _num_types(self, preds: Mapping[str, Tensor]) -> int:
-        types = preds[ATOM_TYPE]
-        largest = types.max() if types.numel() else types.new_zeros(())
-        if world_size() > 1:
-            torch.distributed.all_reduce(largest, op=torch.distributed.ReduceOp.MAX)
-        return int(largest) + 1
+    def weights(self, values: Tensor) -> Tensor | None:
+        """Return the weights of the blocks, in the dtype of ``values``."""
+        return None if self.block_weights is None else values.new_tensor(self.block_weights)
 
-    def _average(self, values: Tensor, m: Moments) -> Tensor:
-        weights = None if self.block_weights is None else values.new_tensor(self.block_weights)
-        return average(values, m, weights)
+
+def gather(found: Labelled) -> Labelled:
+    """Merge the moments of all ranks; gradients flow to the samples of this rank."""
+    if world_size() == 1:
+        return found
+    tensors = [gather_all_tensors(t.contiguous()) for t in (found.labels, *found.moments)]
+    ranks = zip(*tensors, strict=True)
+    return merge_labelled(Labelled(labels, Moments(*rest)) for labels, *rest in ranks)
+
+
+def bind_irreps(pl_module: torch.nn.Module) -> None:
+    """Tell every metric of a training module which channels of the model's output are scalars."""
+    models = getattr(pl_module, "model", None)
+    known = [m.irreps_out for m in models.values() if hasattr(m, "irreps_out")] if models else []
+    for metric in pl_module.modules() if known else ():
+        if isinstance(metric, FeatureMetric):
+            metric.irreps = known[0]
 
 
 def world_size() -> int:
@@ -98,13 +124,13 @@ def world_size() -> int:
 
 def choice(name: str, value: str, allowed: Mapping[str, object]) -> str:
     if value not in allowed:
-        raise ValueError(f"`{name}` must be one of {sorted(allowed)}, got {value!r}")
+        raise UserError(f"`{name}` must be one of {sorted(allowed)}, got {value!r}")
     return value
 
 
 def _positive_int(name: str, value: int | None) -> int | None:
     if value is not None and (isinstance(value, bool) or int(value) != value or value < 1):
-        raise ValueError(f"`{name}` must be a positive integer or null, got {value!r}")
+        raise UserError(f"`{name}` must be a positive integer or null, got {value!r}")
     return None if value is None else int(value)
 
 
@@ -113,7 +139,7 @@ def _block_weights(weights: Sequence[float] | None) -> list[float] | None:
         return None
     values = [float(w) for w in weights]
     if not values or any(not math.isfinite(w) or w < 0 for w in values) or sum(values) == 0:
-        raise ValueError(
+        raise UserError(
             f"`block_weights` must be finite, not negative and not all zero, got {values}"
         )
     return values

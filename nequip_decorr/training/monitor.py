@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,13 +10,16 @@ from torch import Tensor
 
 from ..correlation import (
     STATISTICS,
+    Labelled,
     Moments,
-    merge_moments,
+    average_measured,
+    merge_labelled,
 )
 from ..features.fields import EDGE_FEATURES
 from .metric import (
     FeatureMetric,
     choice,
+    gather,
 )
 
 
@@ -51,6 +53,7 @@ class FeatureCorrelation(FeatureMetric):
     """
 
     is_differentiable = False
+    labels: Tensor
     count: Tensor
     mean: Tensor
     comoment: Tensor
@@ -67,66 +70,50 @@ class FeatureCorrelation(FeatureMetric):
     ) -> None:
         super().__init__(field, block_size, num_blocks, block_weights, per_edge_type, **kwargs)
         self.statistic = choice("statistic", statistic, STATISTICS)
-        # Sized by the first batch; gathered as they are and merged in `compute`.
-        for name in Moments._fields:
-            self.add_state(name, torch.zeros(0, dtype=torch.float64), dist_reduce_fx=None)
+        # Grow with the labels that occur: [G], [G, B], [G, B, C], [G, B, C, C].
+        self.add_state("labels", torch.zeros(0, dtype=torch.long), dist_reduce_fx=None)
+        for dim, name in enumerate(Moments._fields, 2):
+            empty = torch.zeros([0] * dim, dtype=torch.float64)
+            self.add_state(name, empty, dist_reduce_fx=None)
 
     def update(self, preds: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
         """Merge the moments of a batch into those of the data set."""
         self._merge(self.batch_moments(preds, exact=True))
 
     def compute(self) -> Tensor:
-        """The statistic over all samples since the last reset; NaN where there were none."""
-        return self._value(self._moments())
+        """Return the statistic over all samples since the last reset; NaN without two samples."""
+        return self._value(self._state())
 
     def per_block(self) -> Tensor:
-        """The statistic per block, ``[B]`` (averaged over type pairs, if any)."""
-        m = self._moments()
-        values = STATISTICS[self.statistic](m)
-        if values.dim() == 1:
-            return values
-        present = (m.count > 1).to(values.dtype)
-        return (values * present).sum(0) / present.sum(0).clamp(min=1)
+        """Return the statistic per block, ``[B]`` (averaged over type pairs), NaN where unknown."""
+        return STATISTICS[self.statistic](self._state().moments).nanmean(0)
 
     def forward(self, preds: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Tensor:
-        """The statistic of this batch alone; the batch joins the data set's moments."""
+        """Return the statistic of this batch alone; the batch joins the data set's moments."""
         batch = self.batch_moments(preds, exact=True)
         self._merge(batch)
         self._update_count += 1
         self._computed = None
         return self._value(batch)
 
-    def _merge(self, batch: Moments) -> None:
-        if self.count.numel():
-            batch = merge_moments(_pad_types([self._moments(), batch]))
-        self.count, self.mean, self.comoment = batch
+    def _state(self) -> Labelled:
+        return Labelled(self.labels, Moments(self.count, self.mean, self.comoment))
 
-    def _moments(self) -> Moments:
-        m = Moments(self.count, self.mean, self.comoment)
-        gathered = m.count.dim() > (2 if self.per_edge_type else 1)
-        if not gathered:
-            return m
-        return merge_moments([Moments(*rank) for rank in zip(*m, strict=True)])
+    def _set(self, found: Labelled) -> None:
+        self.labels, (self.count, self.mean, self.comoment) = found
 
-    def _value(self, m: Moments) -> Tensor:
-        if not m.count.numel():
-            return torch.tensor(math.nan, dtype=torch.float64, device=m.count.device)
-        return self._average(STATISTICS[self.statistic](m), m)
+    def _merge(self, batch: Labelled) -> None:
+        self._set(merge_labelled([self._state(), batch]))
+
+    def _sync_dist(self, *arguments: Any, **options: Any) -> None:
+        """Merge the ranks' moments; torchmetrics would stack them, but ranks differ in labels."""
+        self._set(gather(self._state()))
+
+    def _value(self, found: Labelled) -> Tensor:
+        if not len(found.labels):
+            return found.moments.count.new_tensor(torch.nan)
+        values = STATISTICS[self.statistic](found.moments)
+        return average_measured(values, self.weights(values))
 
     def __str__(self) -> str:
         return f"correlation_{self.statistic}"
-
-
-def _pad_types(parts: list[Moments]) -> list[Moments]:
-    """Bring type-pair moments to the same number of types (a batch may lack the last types)."""
-    if parts[0].count.dim() < 2:
-        return parts
-    types = max(math.isqrt(m.count.shape[0]) for m in parts)
-    return [Moments(*(_pad_groups(t, types) for t in m)) for m in parts]
-
-
-def _pad_groups(tensor: Tensor, types: int) -> Tensor:
-    old = math.isqrt(tensor.shape[0])
-    padded = tensor.new_zeros(types, types, *tensor.shape[1:])
-    padded[:old, :old] = tensor.unflatten(0, (old, old))
-    return padded.flatten(0, 1)

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from inspect import signature
 from typing import Any, Final
 
 import torch
 from torch import Tensor
-from torchmetrics.utilities.distributed import gather_all_tensors
 
 from ..correlation import (
     DEFAULT_SHRINKAGE,
     PENALTIES,
-    Moments,
+    average,
     log_det,
-    merge_moments,
 )
+from ..errors import UserError
 from ..features.fields import EDGE_FEATURES
 from .metric import (
     FeatureMetric,
     choice,
-    world_size,
+    gather,
 )
+from .schedule import Schedule
 
 DEFAULT_MAX_SAMPLES: Final = 4096
 
@@ -48,7 +47,7 @@ class FeatureDecorrelation(FeatureMetric):
                 metric:
                   _target_: nequip_decorr.FeatureDecorrelation
                   block_size: ${training_module.model.num_scalar_features}
-                  schedule: {start: 0.0, end: 0.05}
+                  schedule: {start: 0.0}
 
     Args:
         penalty: ``pearson_squared`` (mean squared correlation), ``pearson_abs`` (mean absolute),
@@ -64,7 +63,7 @@ class FeatureDecorrelation(FeatureMetric):
             (of each rank, in distributed training); ``null`` for all. The estimate of a squared
             correlation from n samples is off by about 1/n, and the cost of the term is bounded.
         schedule: arguments of a :class:`~nequip_decorr.DecorrelationScheduler` for this term, which
-            is then attached by itself; ``null`` keeps ``coeff`` throughout.
+            is then attached by itself and ends at ``coeff``; ``null`` keeps ``coeff`` throughout.
 
     Raises:
         ValueError: on a wrong argument, a missing field, or a width that the blocks don't divide.
@@ -97,16 +96,17 @@ class FeatureDecorrelation(FeatureMetric):
         self._penalty = (
             partial(log_det, shrinkage=shrinkage) if penalty == "log_det" else PENALTIES[penalty]
         )
-        self.schedule = _schedule(schedule)
+        self.schedule = None if schedule is None else Schedule.read(schedule)
+        self.is_scheduled = False
         self.add_state("penalty_sum", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("num_batches", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def batch_penalty(self, preds: Mapping[str, Tensor]) -> Tensor:
         """The penalty of one batch, a differentiable scalar in the dtype of the features."""
-        m = self.batch_moments(preds)
-        if self.dist_sync_on_step and world_size() > 1:
-            m = _gather(m)
-        return self._average(self._penalty(m), m).to(self._table(preds).dtype)
+        found = self.batch_moments(preds)
+        m = (gather(found) if self.dist_sync_on_step else found).moments
+        values = self._penalty(m)
+        return average(values, m, self.weights(values)).to(self.dtype_of(preds))
 
     def update(self, preds: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
         """Add a batch to the running mean."""
@@ -121,6 +121,11 @@ class FeatureDecorrelation(FeatureMetric):
 
         The stock ``forward`` would run ``update`` twice a step; the batch value serves both.
         """
+        if self.schedule is not None and self.dist_sync_on_step and not self.is_scheduled:
+            raise UserError(
+                "nothing follows the `schedule` of this loss term: its Trainer was made before "
+                "NequIP was imported; import `nequip.train` first"
+            )
         value = self.batch_penalty(preds)
         self._accumulate(value)
         self._update_count += 1
@@ -133,27 +138,3 @@ class FeatureDecorrelation(FeatureMetric):
 
     def __str__(self) -> str:
         return f"decorrelation_{self.penalty}"
-
-
-def _gather(m: Moments) -> Moments:
-    """Moments of the global batch; gradients flow to the samples of this rank."""
-    ranks = zip(*(gather_all_tensors(t.contiguous()) for t in m), strict=True)
-    return merge_moments([Moments(*rank) for rank in ranks])
-
-
-def _schedule(arguments: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The arguments, if a scheduler can be made of them."""
-    if arguments is None:
-        return None
-    from .scheduler import DecorrelationScheduler
-
-    if not isinstance(arguments, Mapping) or "metric" in arguments:
-        raise ValueError(
-            "`schedule` takes the arguments of a DecorrelationScheduler but `metric`, such as "
-            f"{{start: 0.0, end: 0.05}}, got {arguments!r}"
-        )
-    allowed = set(signature(DecorrelationScheduler).parameters) - {"metric"}
-    if unknown := sorted(set(arguments) - allowed):
-        raise ValueError(f"`schedule` has no {unknown}; allowed: {sorted(allowed)}")
-    DecorrelationScheduler(**arguments)
-    return dict(arguments)

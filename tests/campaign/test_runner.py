@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
 import subprocess
+import sys
+import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -17,24 +21,28 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
-from nequip_decorr.campaign.plan import plan_campaign
-from nequip_decorr.campaign.progress import (
-    Estimate,
-    Silent,
+from nequip_decorr.campaign.plan import (
+    Shard,
+    plan_campaign,
 )
+from nequip_decorr.campaign.progress import (
+    TimeLeft,
+    Watcher,
+)
+from nequip_decorr.campaign.run import execute_run
 from nequip_decorr.campaign.runner import (
-    Summary,
+    RunnerSummary,
     run_campaign,
 )
 from nequip_decorr.campaign.schema import (
     Campaign,
     parse_campaign,
 )
-from nequip_decorr.campaign.table import (
+from nequip_decorr.campaign.store import (
     read_runs,
     runs_csv,
 )
-from nequip_decorr.campaign.worker import execute_run
+from nequip_decorr.errors import UserError
 from nequip_decorr.md.engines import available_engines
 from nequip_decorr.md.spec import RunSpec
 from tests.helpers.fake_engine import (
@@ -61,7 +69,7 @@ def campaign(folder: Path, models: dict[str, Any] | None = None, **changes: Any)
     return parse_campaign({**data, **changes}, folder, name="test")
 
 
-def go(made: Campaign, executor: Executor | None = None, **options: Any) -> Summary:
+def go(made: Campaign, executor: Executor | None = None, **options: Any) -> RunnerSummary:
     """Run in threads, which is quick, unless told otherwise."""
     if executor is None and "workers" not in options:
         with ThreadPoolExecutor(2) as threads:
@@ -73,7 +81,7 @@ def starts(folder: Path) -> list[str]:
     return [line.split()[0] for line in (folder / "starts").read_text().splitlines()]
 
 
-def statuses(summary: Summary) -> dict[str, list[str]]:
+def statuses(summary: RunnerSummary) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for row in summary.rows:
         found.setdefault(row["model"], []).append(row["status"])
@@ -166,6 +174,95 @@ def test_a_worker_that_is_killed_once_is_forgiven(folder: Path) -> None:
     models = {"m": model("crash_once", marker=str(folder / "seen-")), "good": model(seconds=0.2)}
     summary = go(campaign(folder, models), workers=2)
     assert statuses(summary) == {"m": ["survived"] * 2, "good": ["survived"] * 2}
+
+
+@pytest.mark.parametrize(
+    ("do", "message"),
+    [
+        ("sys_exit", "the engine or the calculator called sys.exit(3)"),
+        ("ctrl_c", "KeyboardInterrupt:"),
+        ("os_exit", "died twice, the second time with nothing beside it (exit code 7)"),
+    ],
+)
+def test_a_calculator_that_ends_its_process_is_the_one_that_is_an_error(
+    folder: Path, do: str, message: str
+) -> None:
+    models = {"exits": model(do), "good": model(log=str(folder))}
+    summary = go(campaign(folder, models, replicas=1), workers=1)
+    assert statuses(summary) == {"exits": ["error"], "good": ["survived"]}
+    assert message in summary.rows[0]["message"]
+    assert len(starts(folder)) == 1
+    assert go(campaign(folder, models, replicas=1), workers=1).done == {}
+
+
+def test_sys_exit_in_an_executor_of_the_user(folder: Path) -> None:
+    summary = go(campaign(folder, {"exits": model("sys_exit"), "good": model()}))
+    assert statuses(summary) == {"exits": ["error"] * 2, "good": ["survived"] * 2}
+
+
+def test_a_call_that_does_not_return_ends_by_walltime(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nequip_decorr.campaign.runner.GRACE_S", 0.5)
+    models = {"hangs": model("hang"), "good": model()}
+    made = campaign(folder, models, replicas=1, walltime=1)
+    mine = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    try:
+        summary = go(made, workers=2)
+        assert mine.poll() is None
+    finally:
+        mine.kill()
+        mine.wait()
+    assert statuses(summary) == {"hangs": ["interrupted"], "good": ["survived"]}
+    row = next(row for row in summary.rows if row["model"] == "hangs")
+    assert row["message"] == (
+        "walltime; a call had not returned 0.5 s later, its process was ended"
+    )
+    assert row["stable_time_ps"] == 0.04
+    assert programs_with(row["run_id"]) == []
+    assert go(made, workers=2).done == {}  # censored by its walltime: final
+    assert go(campaign(folder, {"hangs": model()}, replicas=1, walltime=9)).done.total() == 1
+
+
+def programs_with(words: str) -> list[str]:
+    """Command lines, of processes that are alive, with these words in them."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if words in line:
+            found.append(line)
+    return found
+
+
+def test_only_its_own_processes_are_ended(folder: Path) -> None:
+    """A child that the caller starts while the campaign runs is the caller's."""
+
+    class Busy(Watcher):
+        child: Any = None
+
+        def finished(self, spec: RunSpec, outcome: dict[str, Any]) -> None:
+            if self.child is None:
+                context = multiprocessing.get_context("spawn")
+                self.child = context.Process(target=time.sleep, args=(600,))
+                self.child.start()
+
+    watcher = Busy()
+    models = {"good": model(), "crash": model("crash")}
+    summary = go(campaign(folder, models, replicas=1), workers=1, watcher=watcher)
+    try:
+        assert statuses(summary) == {"crash": ["error"], "good": ["survived"]}
+        assert watcher.child.is_alive()
+    finally:
+        watcher.child.kill()
+        watcher.child.join()
+
+
+def test_a_poisoned_worker_is_replaced(folder: Path) -> None:
+    summary = go(campaign(folder, {"m": model("poison")}, replicas=3), workers=1)
+    assert statuses(summary) == {"m": ["error", "survived", "survived"]}
 
 
 class _Flaky(ThreadPoolExecutor):
@@ -327,12 +424,76 @@ def test_md_on_a_full_disk_is_never_a_survivor(
 def test_two_runners_do_not_share_a_campaign(folder: Path) -> None:
     made = campaign(folder)
 
-    class Second(Silent):
+    class Second(Watcher):
         def begin(self, specs: list[RunSpec], todo: list[RunSpec], runs: Path) -> None:
             with pytest.raises(RuntimeError, match="another `stability run` works on this"):
                 go(made)
 
     assert go(made, watcher=Second()).done.total() == 4
+
+
+def test_shards_are_disjoint_and_can_run_side_by_side(folder: Path) -> None:
+    models = {name: model(log=str(folder)) for name in ("a", "b")}
+    made = campaign(folder, models, replicas=5)
+    order = [spec.run_id for spec in plan_campaign(made)]
+
+    class Others(Watcher):
+        def begin(self, specs: list[RunSpec], todo: list[RunSpec], runs: Path) -> None:
+            assert go(made, shard="2/3").stopped is None
+            for shard in ("1/3", "1/2", None):
+                with pytest.raises(RuntimeError, match=r"campaign .shard 1/3, process"):
+                    go(made, shard=shard)
+
+    first = go(made, shard="1/3", watcher=Others())
+    last = go(made, shard="3/3")
+    assert [s.done.total() for s in (first, last)] == [4, 3]
+    assert sorted(starts(folder)) == sorted(order)
+    assert {row["model"] for row in first.rows} == {"a", "b"}
+    assert {row["status"] for row in last.rows} == {"survived"}
+    assert len(last.rows) == 3
+    assert (made.out / "runs.csv").read_text() == runs_csv(read_runs(made.out))
+    whole = go(made)
+    assert (whole.kept, whole.done) == (10, {})
+
+
+@pytest.mark.parametrize("count", range(1, 8))
+def test_shards_cover_the_plan_once_in_equal_shares(count: int) -> None:
+    parts = [Shard.parse(f"{i}/{count}") for i in range(1, count + 1)]
+    owners = [[p for p, part in enumerate(parts) if part.holds(n)] for n in range(24)]
+    assert all(len(found) == 1 for found in owners)
+    shares = Counter(found[0] for found in owners)
+    assert max(shares.values()) - min(shares.values()) <= 1
+
+
+@pytest.mark.parametrize("text", ["0/4", "5/4", "1", "a/b", "-1/4", "1/0"])
+def test_bad_shard(text: str) -> None:
+    with pytest.raises(UserError, match="allowed: I/N with I from 1 to N, such as 1/4"):
+        Shard.parse(text)
+
+
+def test_a_run_reads_its_own_file_alone(folder: Path) -> None:
+    made = campaign(folder, {"m": model()}, replicas=1)
+    (spec,) = plan_campaign(made)
+    run = made.out / "runs" / spec.run_id
+    (made.out / "campaign.json").unlink()
+    assert execute_run(str(run), get_engine)["status"] == "survived"
+    assert json.loads((run / "run.json").read_text())["spec"] == json.loads(
+        json.dumps(spec.to_dict())
+    )
+
+
+def test_a_campaign_of_the_layout_before_goes_on(folder: Path) -> None:
+    """Runs had no ``run.json``, and the lock was another."""
+    made = campaign(folder, {"m": model(log=str(folder))})
+    go(made)
+    before = runs_csv(read_runs(made.out))
+    for path in made.out.glob("runs/*/run.json"):
+        path.unlink()
+    first, _ = sorted(row["run_id"] for row in read_runs(made.out))
+    (made.out / "runs" / first / "manifest.json").unlink()
+    summary = go(made)
+    assert (summary.kept, summary.done) == (1, {"survived": 1})
+    assert runs_csv(read_runs(made.out)) == before
 
 
 def test_bad_worker_count(folder: Path) -> None:
@@ -343,7 +504,7 @@ def test_bad_worker_count(folder: Path) -> None:
 def test_the_estimate_counts_steps_of_runs_under_way(tmp_path: Path, folder: Path) -> None:
     todo = plan_campaign(campaign(folder))
     seconds = 0.0
-    estimate = Estimate(todo, tmp_path, clock=lambda: seconds)
+    estimate = TimeLeft(todo, tmp_path, clock=lambda: seconds)
     assert estimate.seconds_left() is None
     seconds = 10.0
     estimate.finished(todo[0], 100)

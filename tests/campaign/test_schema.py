@@ -18,10 +18,7 @@ import yaml
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from nequip_decorr.campaign.plan import (
-    plan_campaign,
-    read_plan,
-)
+from nequip_decorr.campaign.plan import plan_campaign
 from nequip_decorr.campaign.schema import (
     KEYS,
     MODES,
@@ -29,12 +26,10 @@ from nequip_decorr.campaign.schema import (
     load_campaign,
     parse_campaign,
 )
+from nequip_decorr.campaign.store import read_plan
+from nequip_decorr.md.criteria import Criteria
 from nequip_decorr.md.engines import available_engines
-from nequip_decorr.md.spec import (
-    Criteria,
-    ModelSpec,
-    RunSpec,
-)
+from nequip_decorr.md.spec import ModelSpec, RunSpec
 from nequip_decorr.models.compiling import (
     compiled_metadata,
     content_hash,
@@ -159,7 +154,10 @@ def test_every_mistake_is_reported_at_once(folder: Path) -> None:
         ({"models": {"x": {"ase": {"calculator": "subprocess.Popen"}}}}, r"not a class of an ASE"),
         ({"models": {"x": {"ase": {"calculator": "no.such"}}}}, r"cannot be imported"),
         ({"models": {"x": {"reference": "sioxx"}}}, r"one of siox \(did you mean 'siox'\?\)"),
-        ({"models": {"x": "a.xyz"}}, r"a file ending in \.nequip\.pt2"),
+        (
+            {"models": {"x": "a.xyz"}},
+            r"models\.x: .*a\.xyz: is a text file; allowed: a compiled model \(\.nequip\.pt2\)",
+        ),
         ({"models": {"x": {"path": "a", "ase": {}}}}, r"models\.x: got .*; allowed: a file name"),
         ({"structures": ["a.xyz", "a.xyz"]}, r"'a' names 2 of them"),
         ({"structures": {"s": {"file": "a.xyz", "repeat": 0}}}, r"repeat: got 0; allowed"),
@@ -200,11 +198,11 @@ def test_a_mistake_says_what_got_and_allowed(
 def test_a_model_must_know_the_elements(folder: Path) -> None:
     ase.io.write(folder / "salt.xyz", bulk("NaCl", "rocksalt", a=5.64, cubic=True).repeat(2))
     found = mistakes(folder, models={"m": "stock.nequip.pt2"}, structures=["salt.xyz"])
-    expected = "models.m: does not know Cl, Na of structure 'salt'; it knows Cu, Al"
+    expected = "structure 'salt' has Cl, Na, which model 'm' does not know; it knows Cu, Al"
     assert expected in found
     (folder / "broken.nequip.pt2").write_bytes(b"PK not really")
     found = mistakes(folder, models={"m": "broken.nequip.pt2"})
-    assert any("not a compiled NequIP model" in line for line in found)
+    assert any("is a text file; allowed: a compiled model" in line for line in found)
 
 
 @pytest.mark.parametrize(
@@ -258,6 +256,89 @@ def test_structures_by_glob_frame_and_name(folder: Path) -> None:
 )
 def test_walltime(folder: Path, value: Any, seconds: float) -> None:
     assert parse_campaign(campaign_data(walltime=value), folder).run["walltime_s"] == seconds
+
+
+def test_words_of_yaml_stay_words(folder: Path) -> None:
+    path = folder / "c.yaml"
+    text = "models: {emt: {ase: {calculator: ase.calculators.emt.EMT}}}\ntemperatures_K: 300\n"
+    path.write_text(
+        f"{text}structures: {{NO: a.xyz, 1.10: b.xyz, 010: c.xyz}}\nwalltime: 1:30:00\n"
+    )
+    campaign = load_campaign(path)
+    assert [s.name for s in campaign.structures] == ["NO", "1.10", "010"]
+    assert campaign.run["walltime_s"] == 5400
+    path.write_text(f"{text}structures: a.xyz\nwalltime: 1:30\n")
+    with pytest.raises(CampaignError, match=r"walltime: got '1:30'; allowed: seconds.*'HH:MM:SS'"):
+        load_campaign(path)
+
+
+def test_old_names_of_criteria_are_read_and_said(folder: Path) -> None:
+    campaign = parse_campaign(campaign_data(criteria={"energy_below_eV": 0.5}), folder)
+    assert campaign.run["criteria"].energy_drop_eV_per_atom == 0.5
+    assert "criteria.energy_below_eV is now energy_drop_eV_per_atom" in campaign.warnings[0]
+    both = {"energy_below_eV": 0.5, "energy_drop_eV_per_atom": 1}
+    assert "are one; allowed: the second" in mistakes(folder, criteria=both)[0]
+
+
+def test_several_pair_coeff_lines(folder: Path) -> None:
+    def coeff(value: Any) -> str | None:
+        models = {"lj": {"lammps": {"pair_style": "lj/cut 7", "pair_coeff": value}}}
+        return parse_campaign(campaign_data(models=models), folder).models[0].pair_coeff
+
+    assert coeff(["1 1 0.1 2", "1 2 0.1 2"]) == "1 1 0.1 2\n1 2 0.1 2"
+    assert coeff("1 1 0.1 2\n1 2 0.1 2\n") == "1 1 0.1 2\n1 2 0.1 2"
+    for bad in ([], ["1 1 0.1", "shell rm x"], "1 1 0.1\n\nshell rm x", [5]):
+        models = {"lj": {"lammps": {"pair_style": "lj/cut 7", "pair_coeff": bad}}}
+        (line,) = mistakes(folder, models=models)
+        assert "models.lj.lammps.pair_coeff" in line
+
+
+def test_equal_names_show_both_files_and_a_mapping_that_works(folder: Path) -> None:
+    for name in ("relax_A", "relax_B"):
+        (folder / name).mkdir()
+        ase.io.write(folder / name / "POSCAR", bulk("Cu", cubic=True).repeat(2), format="vasp")
+    (line,) = mistakes(folder, structures=["relax_*/POSCAR"])
+    assert "relax_A/POSCAR, relax_B/POSCAR" in line
+    mapping = yaml.safe_load(line.split("`structures: ")[1].rstrip("`"))
+    found = parse_campaign(campaign_data(structures=mapping), folder).structures
+    assert [s.name for s in found] == ["relax_A-POSCAR", "relax_B-POSCAR"]
+
+
+def test_findings_are_kept_in_the_plan(folder: Path) -> None:
+    campaign = parse_campaign(
+        campaign_data(timestep_fs=10, engine="ase"), folder, out=folder / "kept"
+    )
+    plan_campaign(campaign)
+    (finding,) = read_plan(folder / "kept")["findings"]
+    assert "timestep_fs: 10 fs is long for Cu in 'a'" in finding["message"]
+    assert (finding["severity"], finding["remedy"]) == (
+        *("warning", "use a time step of at most 7.5 fs"),
+    )
+
+
+def test_every_file_of_a_glob_that_cannot_be_read_is_listed(folder: Path) -> None:
+    for name, text in (
+        ("x_empty", ""),
+        ("x_short", "3\nProperties=species:S:1:pos:R:3\nCu 0 0 0\n"),
+    ):
+        (folder / f"{name}.xyz").write_text(text)
+    found = mistakes(folder, structures="*.xyz")
+    assert len(found) == 2
+    assert "x_empty.xyz cannot be read: the file is empty" in found[0]
+    assert "x_short.xyz cannot be read as extxyz" in found[1]
+
+
+def test_a_lammps_file_takes_format_and_elements(folder: Path) -> None:
+    dump = "ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n2\nITEM: BOX BOUNDS pp pp pp\n0 9\n0 9\n0 9\n"
+    (folder / "t.dump").write_text(f"{dump}ITEM: ATOMS id type x y z\n1 1 0 0 0\n2 2 0 0 3\n")
+    (line,) = mistakes(folder, structures=["t.dump"])
+    assert "give `elements: [Si, O]`" in line
+    entry = {"file": "t.dump", "elements": ["Cu", "Al"], "format": "lammps-dump-text"}
+    for structures in (entry, {"t": entry}, [entry]):
+        (found,) = parse_campaign(campaign_data(structures=structures), folder).structures
+        assert str(found.atoms.symbols) == "CuAl"
+    (line,) = mistakes(folder, structures={"t": {"file": "t.dump", "format": "lamps-data"}})
+    assert "did you mean 'lammps-data'?" in line
 
 
 def test_criteria_overrides(folder: Path) -> None:
@@ -352,8 +433,8 @@ def test_type_names_without_running_a_models_code(tmp_path: Path) -> None:
     torch.save(plain, tmp_path / "a.ckpt")
     assert type_names(ModelSpec("m", "nequip", path=str(tmp_path / "a.ckpt"))) == ("Cu",)
     torch.save({**plain, "code": io.StringIO}, tmp_path / "b.ckpt")
-    assert type_names(ModelSpec("m", "nequip", path=str(tmp_path / "b.ckpt"))) is None
-    with pytest.raises(ValueError, match="not a checkpoint"):
+    assert type_names(ModelSpec("m", "nequip", path=str(tmp_path / "b.ckpt"))) == ("Cu",)
+    with pytest.raises(ValueError, match="is a text file; allowed: a compiled model"):
         (tmp_path / "c.ckpt").write_text("text")
         type_names(ModelSpec("m", "nequip", path=str(tmp_path / "c.ckpt")))
     assert type_names(ModelSpec("m", "lammps", pair_style="sw", pair_coeff="* * x.sw Si NULL")) == (

@@ -100,6 +100,6 @@ def test_one_runner_per_campaign(tmp_path: Path) -> None:
         CampaignLock(tmp_path),
     ):
         pass
-    (tmp_path / ".lock").write_text('{"pid": 1, "host": "gone", "since": "long ago"}')
+    (tmp_path / ".holder-1-of-1.json").write_text('{"pid": 1, "host": "gone", "since": "long ago"}')
     with CampaignLock(tmp_path):  # nobody holds it, whatever the file says
-        assert read_json(tmp_path / ".lock")["pid"] == os.getpid()
+        assert read_json(tmp_path / ".holder-1-of-1.json")["pid"] == os.getpid()

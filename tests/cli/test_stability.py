@@ -18,7 +18,7 @@ import pytest
 import yaml
 from ase.build import bulk
 
-from nequip_decorr.campaign.table import read_runs
+from nequip_decorr.campaign.store import read_runs
 from nequip_decorr.cli.main import main
 from nequip_decorr.datasets.siox import quartz
 from nequip_decorr.md.engines import available_engines
@@ -272,11 +272,77 @@ def test_a_warning_does_not_stop_the_run(
     assert "1 survived" in said.out
 
 
+def test_a_shard_as_in_a_slurm_array(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ase.io.write(tmp_path / "cu.xyz", bulk("Cu", cubic=True).repeat(2))
+    data = {
+        "models": {"emt": {"ase": {"calculator": "ase.calculators.emt.EMT"}}},
+        "structures": ["cu.xyz"],
+        "temperatures_K": 300,
+        "replicas": 2,
+        "length_ps": 0.005,
+    }
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(data, sort_keys=False))
+    run = ["stability", "run", str(tmp_path / "c.yaml")]
+    assert main([*run, "--shard", "2/2"]) == 0
+    said = capsys.readouterr().out
+    assert "1 runs, 1 to do" in said
+    assert f"next: nequip-decorr stability status {tmp_path / 'c_stability'}" in said
+    assert main(["stability", "status", str(tmp_path / "c_stability")]) == 0
+    assert "1 survived, 1 pending" in capsys.readouterr().out
+    assert main([*run, "--shard", "3/2"]) == 2
+    assert "shard: got '3/2'; allowed: I/N with I from 1 to N" in capsys.readouterr().err
+
+
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     for words in (["stability"], ["stability", "run"], ["stability", "report"], ["compare"]):
         with pytest.raises(SystemExit, match="0"):
             main([*words, "--help"])
-        assert "nequip-decorr" in capsys.readouterr().out
+        said = capsys.readouterr().out
+        assert "nequip-decorr" in said
+        assert words[1:] != ["run"] or "--shard $SLURM_ARRAY_TASK_ID/8" in said
     assert main(["stability", "example"]) == 0
     example = yaml.safe_load(capsys.readouterr().out)
     assert {"models", "structures", "temperatures_K"} <= example.keys()
+
+
+def test_one_error_path(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["stability", "status", str(tmp_path)]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("nequip-decorr: error: ") and "Traceback" not in said
+    with pytest.raises(ValueError, match="no campaign here"):
+        main(["--debug", *words])
+
+    def break_down(args: object) -> int:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("nequip_decorr.cli.stability._status", break_down)
+    with pytest.raises(RuntimeError, match="a bug"):
+        main(words)
+
+    def interrupt(args: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nequip_decorr.cli.stability._status", interrupt)
+    assert main(words) == 130
+
+
+def test_check_shows_what_was_read_and_what_the_engine_refuses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ase.io.write(tmp_path / "POSCAR", bulk("Cu", cubic=True).repeat(2), format="vasp")
+    ase.io.write(tmp_path / "Cu1.5.xyz", bulk("Cu", cubic=True).repeat(2))
+    data = {
+        "models": {"emt": {"ase": {"calculator": "ase.calculators.emt.EMT"}}},
+        "structures": ["POSCAR", "Cu1.5.xyz"],
+        "temperatures_K": 300,
+        "criteria": {"energy_below_eV": 0.5},
+    }
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(data, sort_keys=False))
+    assert main(["stability", "run", str(tmp_path / "c.yaml"), "--check"]) == 0
+    said = capsys.readouterr()
+    assert "POSCAR: Cu32, 32 atoms, read as vasp" in said.out
+    assert "Cu1.5: Cu32, 32 atoms, read as extxyz" in said.out
+    assert "criteria.energy_below_eV is now energy_drop_eV_per_atom" in said.err

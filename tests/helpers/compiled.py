@@ -17,6 +17,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 TYPES = ["Si", "O"]
 _PACKAGES = ("nequip", "nequip-allegro", "torch")
 
@@ -32,10 +34,16 @@ def compiled_model(target: str = "pair_allegro") -> Path:
     key.update(" ".join([*versions, platform.machine(), target]).encode())
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "nequip-decorr-tests"
     path = cache / f"{target}-{key.hexdigest()[:16]}.nequip.pt2"
-    if path.is_file():
-        return path
     cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache) as scratch:
+    # Of test processes side by side one compiles, and the others wait for it.
+    with FileLock(path.with_suffix(".lock")):
+        if not path.is_file():
+            _compile(target, path)
+    return path
+
+
+def _compile(target: str, path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         fresh = Path(scratch) / path.name
         done = subprocess.run(
             [sys.executable, "-m", "tests.helpers.compiled", target, str(fresh)],
@@ -48,7 +56,6 @@ def compiled_model(target: str = "pair_allegro") -> Path:
         if done.returncode != 0:
             raise RuntimeError(f"compiling the test model failed:\n{done.stderr[-3000:]}")
         fresh.rename(path)
-    return path
 
 
 def core(type_names: list[str], irreps_in: Any) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +46,31 @@ class FakeEngine:
     def _crash(self, spec: RunSpec, folder: Path, arguments: dict[str, Any]) -> RunResult:
         os.kill(os.getpid(), signal.SIGSEGV)
         raise AssertionError("not reached")
+
+    def _sys_exit(self, spec: RunSpec, folder: Path, arguments: dict[str, Any]) -> RunResult:
+        sys.exit(3)
+
+    def _ctrl_c(self, spec: RunSpec, folder: Path, arguments: dict[str, Any]) -> RunResult:
+        raise KeyboardInterrupt
+
+    def _os_exit(self, spec: RunSpec, folder: Path, arguments: dict[str, Any]) -> RunResult:
+        os._exit(7)
+
+    def _hang(self, spec: RunSpec, folder: Path, arguments: dict[str, Any]) -> RunResult:
+        """A call that does not return, with a program of its own beside it."""
+        command = [sys.executable, "-c", f"import time; time.sleep(600)  # {folder}"]
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        subprocess.Popen(command, process_group=0)
+        self._record(spec, folder, 40)
+        time.sleep(600)
+        raise AssertionError("not reached")
+
+    def _poison(self, spec: RunSpec, folder: Path, arguments: dict[str, Any]) -> RunResult:
+        """After the first error nothing works in this process, as with a broken CUDA context."""
+        if spec.seed == 1 or os.environ.get("FAKE_ENGINE_POISONED"):
+            os.environ["FAKE_ENGINE_POISONED"] = "1"
+            raise RuntimeError("device-side assert")
+        return self._survive(spec, folder, arguments)
 
     def _crash_once(self, spec: RunSpec, folder: Path, arguments: dict[str, Any]) -> RunResult:
         marker = Path(arguments["marker"] + spec.run_id)

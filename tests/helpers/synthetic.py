@@ -17,16 +17,12 @@ from nequip_decorr.campaign.store import (
     running_manifest,
 )
 from nequip_decorr.files import write_json
+from nequip_decorr.md.criteria import Criteria
 from nequip_decorr.md.record import (
     RecordWriter,
     write_frame,
 )
-from nequip_decorr.md.spec import (
-    Criteria,
-    ModelSpec,
-    RunResult,
-    RunSpec,
-)
+from nequip_decorr.md.spec import ModelSpec, RunResult, RunSpec
 
 LENGTH_PS = 5.0
 STEPS = 5000

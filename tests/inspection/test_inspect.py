@@ -15,17 +15,15 @@ from nequip.model import NequIPGNNModel
 from nequip.utils.global_state import set_global_state
 
 from nequip_decorr import (
+    FeatureCorrelation,
     Inspection,
     TapFeatures,
     inspect_model,
 )
 from nequip_decorr.cli.inspect import name_files
 from nequip_decorr.cli.main import main
-from nequip_decorr.inspection.evaluate import (
-    evaluate,
-    load_model,
-)
-from nequip_decorr.inspection.reading import edge_lengths
+from nequip_decorr.features.frames import edge_lengths, load_model, outputs
+from nequip_decorr.inspection.evaluate import evaluate
 from nequip_decorr.inspection.sources import open_frames
 from tests.helpers.checkpoints import trained
 from tests.helpers.training import (
@@ -90,13 +88,23 @@ def test_two_models_on_two_data_sets_side_by_side(stock, ours, data, tmp_path, c
 def test_values_are_those_of_the_monitor(stock, data):
     model = load_model(stock)
     labelled = ase.io.read(data / "id.xyz", ":")
-    expected = evaluate(model, labelled, BLOCK)
+    monitors = {n: FeatureCorrelation(n, block_size=BLOCK) for n in ("mean_abs", "effective_rank")}
+    errors = {"forces": [], "total_energy": []}
+    for predicted, target in outputs(model, labelled):
+        for monitor in monitors.values():
+            monitor.update(predicted, target)
+        for name, values in errors.items():
+            values.append((predicted[name] - target[name]).abs().flatten())
     found = inspect_model(stock, data / "id.xyz").entries[0]
-    means = dict(zip(found.blocks, (s.mean_abs for s in found.statistics), strict=True))
-    ranks = dict(zip(found.blocks, (s.effective_rank for s in found.statistics), strict=True))
-    assert means == pytest.approx(expected.correlation, rel=1e-9)
-    assert ranks == pytest.approx(expected.effective_rank, rel=1e-9)
-    assert found.force_mae_eV_per_A == pytest.approx(expected.force_mae_eV_per_A, rel=1e-9)
+    for name, monitor in monitors.items():
+        ours = [getattr(s, name) for s in found.statistics]
+        assert ours == pytest.approx(monitor.per_block().tolist(), rel=1e-9)
+    force, energy = (torch.cat(v).double().mean().item() for v in errors.values())
+    assert found.force_mae_eV_per_A == pytest.approx(force, rel=1e-9)
+    evaluated = evaluate(model, labelled, BLOCK)
+    assert evaluated.force_mae_eV_per_A == pytest.approx(force, rel=1e-9)
+    assert evaluated.energy_mae_eV_per_atom == pytest.approx(energy / len(labelled[0]), rel=1e-9)
+    assert list(evaluated.correlation) == ["two_body", "layer_1", "layer_2"]
 
 
 def test_type_pairs_and_lengths_add_up(stock, data):
@@ -109,8 +117,6 @@ def test_type_pairs_and_lengths_add_up(stock, data):
 
 
 def test_edge_lengths_are_computed_where_the_output_has_none(stock, data):
-    from nequip_decorr.inspection.evaluate import outputs
-
     out, given = next(outputs(load_model(stock), ase.io.read(data / "id.xyz", ":2")))
     known = edge_lengths(out)
     graph = {**given, **out}
@@ -180,7 +186,7 @@ def test_node_fields_go_by_element_and_have_no_length(message_passing, tmp_path)
 def test_a_missing_field_names_those_there_are(message_passing):
     there = r"\['edge_attrs', 'edge_embedding', 'node_attrs', 'node_features'\]"
     for field in ("edge_features", "forces"):
-        with pytest.raises(ValueError, match=f"'{field}' .* cannot be inspected; .* {there}"):
+        with pytest.raises(ValueError, match=f"field `{field}` .*could be used: {there}"):
             inspect_model(message_passing, frames(1), field=field)
 
 
@@ -266,10 +272,13 @@ def test_wrong_models(name, data, tmp_path, capsys):
 
 
 DATA_ERRORS = {
-    "empty.xyz": ("", r"ase cannot read .*empty.xyz|no atoms in .*empty.xyz"),
-    "words.xyz": ("hello\nworld\n", r"ase cannot read .*words.xyz \(frame 0\)"),
+    "empty.xyz": ("", r"empty.xyz cannot be read: the file is empty"),
+    "words.xyz": ("hello\nworld\n", r"words.xyz cannot be read as extxyz \(frame 0"),
     "hafnium.xyz": ("1\n\nHf 0 0 0\n", r"hafnium has elements that .* does not know: \['Hf'\]"),
-    "lonely.xyz": ("1\n\nO 0 0 0\n", "lonely has 0 edges: no correlation without two"),
+    "lonely.xyz": (
+        "1\n\nO 0 0 0\n",
+        "lonely has 0 edges: no correlation without two; no edge within 3 Å in 1 of 1 frames",
+    ),
 }
 
 
@@ -287,7 +296,7 @@ def test_wrong_options(stock, data, capsys):
         (["--block-size", "5"], "`block_size` 5 does not divide the field's 12 channels"),
         (["--block-size", "0"], "--block-size must be at least 1, got 0"),
         (["--max-frames", "0"], "--max-frames must be at least 1, got 0"),
-        (["--field", "x"], "field 'x' of the model's output cannot be inspected"),
+        (["--field", "x"], "field `x` is not in the model's output; fields that could be used"),
     ):
         assert main(["inspect", str(stock), str(data / "id.xyz"), *option]) == 2
         assert message in capsys.readouterr().err
@@ -298,10 +307,14 @@ def test_names_of_files(tmp_path):
     odd = tmp_path / "epoch=3.ckpt"
     odd.touch()
     paths = [str(tmp_path / "a" / "best.ckpt"), str(tmp_path / "best.ckpt"), f"x={odd}", str(odd)]
+    for path in paths[:2]:
+        Path(path).touch()
     names = list(name_files(paths))
     assert names == ["a/best", f"{tmp_path.name}/best", "x", "epoch=3"]
-    with pytest.raises(ValueError, match="'x' names both one and two; use NAME=FILE"):
-        name_files(["x=one", "x=two"])
+    with pytest.raises(ValueError, match=r"'x' names both .*epoch=3.ckpt and .*best.ckpt; name"):
+        name_files([f"x={odd}", f"x={paths[1]}"])
+    with pytest.raises(FileNotFoundError, match=r"no file at x=gone, nor, read as NAME=FILE, at"):
+        name_files(["x=gone"])
 
 
 def test_inspections_side_by_side(stock, data):

@@ -93,7 +93,7 @@ def test_any_split_into_batches_gives_the_moments_of_one_pass():
     x = torch.randn(2, 900, 5, generator=generator).double() + 100
     kinds = torch.randint(0, 4, (900,), generator=generator)
     r = 4 * torch.rand(900, generator=generator).double()
-    whole, split = Accumulator(4, 4.0, 8), Accumulator(4, 4.0, 8)
+    whole, split = Accumulator(4.0, 8), Accumulator(4.0, 8)
     whole.update(x, kinds, r)
     for part in torch.randperm(900, generator=generator).split([1, 499, 0, 400]):
         split.update(x[:, part], kinds[part], r[part])
@@ -117,7 +117,7 @@ def test_what_is_left_is_that_of_a_regression_on_the_length():
     x = torch.randn(3000, 6, generator=generator).double()
     x[:, :3] += 3 * torch.cos(r)[:, None] * torch.tensor([1.0, -1.0, 0.5])
     x[:, 2:4] += kinds[:, None]
-    accumulator = Accumulator(3, 4.0, 10)
+    accumulator = Accumulator(4.0, 10)
     accumulator.update(x[None], kinds, r)
     found = accumulator.result()
     bins = torch.bucketize(r, torch.linspace(0, 4, 11).double()[1:-1], right=True)
@@ -179,7 +179,7 @@ def test_100_000_edges_of_512_channels_take_less_than_ten_seconds():
 
 def test_memory_does_not_grow_with_the_number_of_batches():
     def peak(batches: int) -> tuple[int, int]:
-        accumulator = Accumulator(4, 4.0, 10)
+        accumulator = Accumulator(4.0, 10)
         generator = torch.Generator().manual_seed(8)
         tracemalloc.start()
         for _ in range(batches):
@@ -189,7 +189,7 @@ def test_memory_does_not_grow_with_the_number_of_batches():
         gc.collect()
         python = tracemalloc.get_traced_memory()[0]
         tracemalloc.stop()
-        kept = [accumulator._by_bin, *accumulator._by_kind.values()]
+        kept = [accumulator._by_bin, accumulator._by_kind.moments]
         sums = accumulator._sums
         tensors = [t for m in kept for t in m] + [sums.linear, sums.x, sums.xr, sums.shift]
         return python, sum(t.untyped_storage().nbytes() for t in tensors)

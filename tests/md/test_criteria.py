@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+import re
+from dataclasses import fields, replace
 
 import ase.neighborlist
 import numpy as np
@@ -11,29 +12,19 @@ import pytest
 from ase import Atoms
 from ase.data import covalent_radii
 
-from nequip_decorr.md.criteria import (
-    CONTACT_CAP,
-    State,
-    closest_contact,
-    contact_radii_A,
-    evaluate,
-    from_halt,
-    num_outside,
-    target_temperature_K,
-    temperature_limit_K,
-)
-from nequip_decorr.md.spec import (
-    Criteria,
-    ModelSpec,
-    RunSpec,
-)
+from nequip_decorr.md import judge
+from nequip_decorr.md.contact import CONTACT_CAP, closest_contact, contact_radii_A, num_outside
+from nequip_decorr.md.criteria import CRITERIA, Criteria, criterion, temperature_limit_K
+from nequip_decorr.md.judge import State, evaluate, from_halt
+from nequip_decorr.md.spec import ModelSpec, RunSpec, target_temperature_K
+from nequip_decorr.resources import templates_dir
 
 BOUNDS = Criteria(
     temperature_factor=3.0,
     temperature_floor_K=1000.0,
     contact_fraction=0.6,
-    energy_below_eV=1.0,
-    energy_above_eV=2.0,
+    energy_drop_eV_per_atom=1.0,
+    energy_rise_eV_per_atom=2.0,
     max_force_eV_per_A=200.0,
     drift_eV_per_atom=0.5,
 )
@@ -91,8 +82,8 @@ def test_what_is_off_is_not_judged_but_nan_always_is():
     off = Criteria(
         temperature_factor=None,
         contact_fraction=None,
-        energy_below_eV=None,
-        energy_above_eV=None,
+        energy_drop_eV_per_atom=None,
+        energy_rise_eV_per_atom=None,
         max_force_eV_per_A=None,
         drift_eV_per_atom=None,
     )
@@ -163,11 +154,49 @@ def test_an_atom_is_outside_only_where_the_cell_is_not_periodic():
     ],
 )
 def test_a_halt_of_lammps_says_the_same(check, value, cause, expected):
-    found = from_halt(SPEC, check, 12, value)
+    found = from_halt(BOUNDS, SPEC.temperature_K, check, 12, value)
     assert (found.cause, found.step) == (cause, 12)
     assert found.value == (None if expected is None else pytest.approx(expected))
 
 
 def test_an_unknown_halt_is_refused():
     with pytest.raises(ValueError, match="`volume` is none of the templates'"):
-        from_halt(SPEC, "volume", 1, 2.0)
+        from_halt(BOUNDS, 300.0, "volume", 1, 2.0)
+
+
+def test_the_halts_of_lammps_are_those_of_the_table_in_order():
+    text = (templates_dir() / "check.lmp").read_text()
+    listed = re.search(r"variable +criterion +index +(.*)", text)
+    assert listed is not None
+    halts = [bound.halt for row in CRITERIA if row.stops for bound in row.bounds]
+    assert listed[1].split() == halts
+
+
+def test_every_option_belongs_to_one_criterion_and_says_what_it_is():
+    used = [bound.option for row in CRITERIA for bound in row.bounds if bound.option]
+    assert len(used) == len(set(used))
+    options = {item.name: item for item in fields(Criteria)}
+    assert options.keys() - set(used) == {"temperature_floor_K", "check_every"}
+    assert all(item.metadata["help"] for item in options.values())
+    assert len({row.colour for row in CRITERIA}) == len(CRITERIA)
+
+
+def test_a_new_row_is_judged_swept_and_recorded_only_if_it_does_not_stop(monkeypatch):
+    hot = replace(
+        criterion("force"), name="hot", value=lambda state, _: state.temperature_K, label="hot"
+    )
+    state = replace(START, temperature_K=900.0)
+    for stops in (True, False):
+        table = (*CRITERIA, replace(hot, stops=stops))
+        monkeypatch.setattr(judge, "CRITERIA", table)
+        found = evaluate(state, START, BOUNDS)
+        assert (found.cause if found else None) == ("hot" if stops else None)
+        record = {name: np.array([value]) for name, value in vars(state).items()}
+        severity = judge.severities(record, BOUNDS, "nvt", np.array([300.0]))
+        assert severity["hot"][0] == pytest.approx(900.0 / 200.0)
+
+
+def test_old_names_of_options_are_read():
+    old = {"energy_below_eV": 0.7, "energy_above_eV": None, "check_every": 5}
+    found = Criteria.from_dict(old)
+    assert (found.energy_drop_eV_per_atom, found.energy_rise_eV_per_atom) == (0.7, None)

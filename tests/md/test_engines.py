@@ -15,35 +15,14 @@ import pytest
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 
-from nequip_decorr.md.criteria import temperature_limit_K
-from nequip_decorr.md.engines import (
-    available_engines,
-    get_engine,
-)
+from nequip_decorr.md.criteria import Criteria, temperature_limit_K
+from nequip_decorr.md.engines import available_engines, get_engine
 from nequip_decorr.md.engines.ase import make_calculator
-from nequip_decorr.md.lammps.run_output import (
-    judge,
-    parse_log,
-)
-from nequip_decorr.md.record import (
-    COLUMNS,
-    read_record,
-    read_ring,
-    read_trajectory,
-)
-from nequip_decorr.md.spec import (
-    Criteria,
-    ModelSpec,
-    RunSpec,
-)
-from nequip_decorr.md.start import (
-    extxyz_text,
-    start_frame,
-)
-from nequip_decorr.models.potential import (
-    CompiledCalculator,
-    CompiledPotential,
-)
+from nequip_decorr.md.lammps.run_output import judge, parse_log
+from nequip_decorr.md.record import COLUMNS, read_record, read_ring, read_trajectory
+from nequip_decorr.md.spec import ModelSpec, RunSpec
+from nequip_decorr.md.start import extxyz_text, start_frame
+from nequip_decorr.models.potential import CompiledCalculator, CompiledPotential
 
 REASONS = available_engines()
 IN_PROCESS = ["ase", "lammps-library"]
@@ -52,8 +31,8 @@ DEFAULT = Criteria()
 ALONE = Criteria(
     temperature_factor=None,
     contact_fraction=None,
-    energy_below_eV=None,
-    energy_above_eV=None,
+    energy_drop_eV_per_atom=None,
+    energy_rise_eV_per_atom=None,
     max_force_eV_per_A=None,
     drift_eV_per_atom=None,
 )
@@ -189,7 +168,13 @@ def test_a_well_that_collapses_is_a_contact_of_its_pair(tmp_path, still, engine)
 def test_sinking_energy_at_a_normal_temperature_is_caught(tmp_path, still, engine):
     model = planted("sink", strength=0.013)
     spec = spec_of(
-        tmp_path, still, model, engine, 1.0, steps=200, criteria=replace(ALONE, energy_below_eV=1.0)
+        tmp_path,
+        still,
+        model,
+        engine,
+        1.0,
+        steps=200,
+        criteria=replace(ALONE, energy_drop_eV_per_atom=1.0),
     )
     result = run(spec, tmp_path)
     assert (result.cause, result.last_step, result.threshold) == ("energy", 77, -1.0)
@@ -200,7 +185,13 @@ def test_sinking_energy_at_a_normal_temperature_is_caught(tmp_path, still, engin
 def test_rising_energy_is_caught(tmp_path, still, engine):
     model = planted("sink", strength=-0.03)
     spec = spec_of(
-        tmp_path, still, model, engine, 1.0, steps=200, criteria=replace(ALONE, energy_above_eV=2.0)
+        tmp_path,
+        still,
+        model,
+        engine,
+        1.0,
+        steps=200,
+        criteria=replace(ALONE, energy_rise_eV_per_atom=2.0),
     )
     result = run(spec, tmp_path)
     assert (result.cause, result.last_step, result.threshold) == ("energy", 67, 2.0)
@@ -302,7 +293,9 @@ def test_an_unknown_element_is_refused_before_anything_runs(
 ):
     quartz.symbols[5] = "Hf"
     spec = spec_of(tmp_path, quartz, sio_reference, engine)
-    with pytest.raises(ValueError, match="'reference' does not know Hf; it knows Si, O"):
+    with pytest.raises(
+        ValueError, match="Hf, which model 'reference' does not know; it knows Si, O"
+    ):
         run(spec, tmp_path)
     assert not (tmp_path / "run" / "log.lammps").exists()
 
@@ -458,7 +451,7 @@ def test_a_compiled_model_far_apart_or_not_finite(compiled_model):
     assert not found.forces_eV_per_A.any()
     far[1, 2] = np.nan
     assert np.isnan(potential.evaluate(far, types, 100 * np.eye(3), [False] * 3).energy_eV)
-    with pytest.raises(ValueError, match="does not know Hf; it knows Si, O"):
+    with pytest.raises(ValueError, match=r"has Hf, which .* does not know; it knows Si, O"):
         potential.types_of(Atoms("SiHf"))
 
 
@@ -486,6 +479,6 @@ def test_the_reference_potential_is_a_model_of_both(tmp_path, cristobalite, sio_
     spec = spec_of(tmp_path, cristobalite, sio_reference, engine, 600.0, steps=50)
     assert run(spec, tmp_path).status == "survived"
     first = read_record(tmp_path / "run")["potential_eV_per_atom"][0]
-    cristobalite.calc = make_calculator(spec, cristobalite)
+    cristobalite.calc = make_calculator(spec.model, ("Si", "O"))
     assert isinstance(cristobalite.calc, Calculator)
     assert first == pytest.approx(cristobalite.get_potential_energy() / 48, abs=1e-7)

@@ -8,16 +8,13 @@ import numpy as np
 import pytest
 from ase import Atoms, units
 
+from nequip_decorr.md.criteria import Criteria
 from nequip_decorr.md.engines import (
     available_engines,
     get_engine,
 )
 from nequip_decorr.md.record import read_record
-from nequip_decorr.md.spec import (
-    Criteria,
-    ModelSpec,
-    RunSpec,
-)
+from nequip_decorr.md.spec import ModelSpec, RunSpec
 from nequip_decorr.md.start import (
     extxyz_text,
     start_frame,

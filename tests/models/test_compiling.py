@@ -12,10 +12,17 @@ from typing import Any
 
 import ase.io
 import pytest
+import torch
 import yaml
 
+from nequip_decorr.errors import UserError
 from nequip_decorr.md.spec import ModelSpec
 from nequip_decorr.models import compiling as models
+from nequip_decorr.models.classical import (
+    pair_coeff_elements,
+    potential_files,
+    resolve_pair_coeff,
+)
 from nequip_decorr.models.compiling import (
     compile_model,
     compile_target,
@@ -34,6 +41,7 @@ from tests.helpers.training import (
 def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The commands given to a stand-in for nequip-compile, which copies its input."""
     made: list[list[str]] = []
+    monkeypatch.setattr(models, "check_needs", lambda model: None)
 
     def run(command: list[str], **options: Any) -> SimpleNamespace:
         made.append(command)
@@ -78,8 +86,43 @@ def test_a_damaged_copy_is_made_again(tmp_path: Path, calls: list[list[str]]) ->
 
 
 def test_a_failure_shows_what_the_compiler_said(tmp_path: Path, calls: list[list[str]]) -> None:
-    with pytest.raises(RuntimeError, match=r"could not compile .*a\.ckpt:\nKeyError: nothing"):
+    with pytest.raises(UserError, match=r"could not compile .*a\.ckpt:\nKeyError: nothing"):
         compile_model(checkpoint(tmp_path / "a.ckpt", "bad"), "ase")
+
+
+def test_nothing_of_a_failed_check_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: list[list[str]]
+) -> None:
+    """``nequip-compile`` leaves its file behind when its own check of it has failed."""
+
+    def run(command: list[str], **options: Any) -> SimpleNamespace:
+        assert "NEQUIP_SKIP_AOTI_MODEL_CHECK" not in options["env"]
+        Path(command[4]).write_text("half-checked")
+        said = "AssertionError: Compilation check MaxAbsError: nan (tol: 5e-05) for field `stress`"
+        return SimpleNamespace(returncode=1, stderr=said, stdout="")
+
+    monkeypatch.setenv("NEQUIP_SKIP_AOTI_MODEL_CHECK", "1")
+    monkeypatch.setattr(models.subprocess, "run", run)
+    with pytest.raises(UserError, match=r"for field `stress`\n.*no cell.*override_cell: true"):
+        compile_model(checkpoint(tmp_path / "a.ckpt", "weights"), "ase")
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+
+def test_a_model_that_reads_more_than_positions_is_not_compiled(tmp_path: Path) -> None:
+    inner = {"_target_": "x", "categorical_graph_field_embed": [{"field": "charge"}]}
+    torch.save({"hyper_parameters": {"model": inner}}, tmp_path / "a.ckpt")
+    with pytest.raises(UserError, match=r"a\.ckpt reads charge of every frame"):
+        compile_model(ModelSpec("a", "nequip", path=str(tmp_path / "a.ckpt")), "ase")
+
+
+def test_pair_coeff_of_several_lines(tmp_path: Path) -> None:
+    (tmp_path / "my model.nequip.pt2").write_text("")
+    lines = '* * allegro "my model.nequip.pt2" Al Cu\n1 1 zbl 13 13\n\n1 2 zbl 13.5 29\n'
+    resolved = resolve_pair_coeff(lines, tmp_path)
+    file = tmp_path / "my model.nequip.pt2"
+    assert resolved == f'* * allegro "{file}" Al Cu\n1 1 zbl 13 13\n1 2 zbl 13.5 29'
+    assert potential_files(resolved) == [file]
+    assert pair_coeff_elements(resolved) == ("Al", "Cu")
 
 
 def test_what_needs_no_compiling_is_left_alone(calls: list[list[str]]) -> None:

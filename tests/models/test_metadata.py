@@ -10,7 +10,8 @@ import pytest
 from ase import Atoms
 
 from nequip_decorr.models.metadata import (
-    ModelMetadata,
+    ModelInfo,
+    check_elements,
     read_metadata,
 )
 
@@ -34,8 +35,10 @@ def package(path: Path, **changes: str | None) -> Path:
 
 def test_package(tmp_path: Path) -> None:
     path = package(tmp_path / "m.nequip.pt2")
-    assert read_metadata(path) == ModelMetadata(
-        path, ("O", "H", "Si"), 5.5, "float64", "cuda", "nequip"
+    inputs = ("pos", "edge_index", "atom_types", "cell", "edge_cell_shift")
+    outputs = ("atomic_energy", "forces", "virial")
+    assert read_metadata(path) == ModelInfo(
+        path, "compiled", ("O", "H", "Si"), 5.5, "float64", "cuda", "nequip", inputs, outputs
     )
 
 
@@ -73,13 +76,13 @@ def test_type_order_is_the_models(tmp_path: Path) -> None:
 
 def test_unknown_element(tmp_path: Path) -> None:
     model = read_metadata(package(tmp_path / "m.nequip.pt2"))
-    with pytest.raises(ValueError, match=r"has \['C', 'N'\].*its elements are \['O', 'H', 'Si'\]"):
+    with pytest.raises(ValueError, match=r"has C, N, which m\.nequip.* it knows O, H, Si"):
         model.lammps_types(Atoms("CNO"))
 
 
 def test_types_that_are_no_elements(tmp_path: Path) -> None:
     model = read_metadata(package(tmp_path / "m.nequip.pt2", type_names="O Si_bulk"))
-    with pytest.raises(ValueError, match=r"not chemical symbols: \['Si_bulk'\]"):
+    with pytest.raises(ValueError, match=r"not chemical symbols \(Si_bulk\)"):
         model.lammps_types(Atoms("O"))
 
 
@@ -90,11 +93,24 @@ def test_incomplete_metadata(tmp_path: Path, missing: str) -> None:
         read_metadata(path)
 
 
-def test_wrong_name_missing_and_damaged(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"name must end in \.nequip\.pt2"):
+def test_wrong_kind_missing_and_damaged(tmp_path: Path) -> None:
+    (tmp_path / "last.ckpt").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"is an empty file; allowed: a compiled model"):
         read_metadata(tmp_path / "last.ckpt")
     with pytest.raises(FileNotFoundError, match="no such model file"):
         read_metadata(tmp_path / "m.nequip.pt2")
     (tmp_path / "bad.nequip.pt2").write_bytes(b"not an archive")
-    with pytest.raises(ValueError, match="not a compiled NequIP model"):
+    with pytest.raises(ValueError, match=r"is a text file; allowed: a compiled model"):
         read_metadata(tmp_path / "bad.nequip.pt2")
+
+
+def test_types_are_never_matched_to_elements_by_chance() -> None:
+    """Types `Os` and `Al1` of a model of aluminium: neither Al nor Os may take one of them."""
+    for symbol in ("Al", "Os"):
+        with pytest.raises(ValueError, match=r"not chemical symbols \(Al1\).*types Os, Al1"):
+            check_elements("trap", ("Os", "Al1"), [symbol])
+    check_elements("any", None, ["Xx"])
+    many = [f"Q{i}" for i in range(40)]
+    with pytest.raises(ValueError, match=r"Q11, \.\.\. \(40 in all\)") as caught:
+        check_elements("many", many, ["Al"], "cell")
+    assert "structure 'cell'" in str(caught.value)

@@ -11,7 +11,7 @@ import pytest
 from ase import Atoms
 
 from nequip_decorr.md import structure
-from nequip_decorr.report.evidence import (
+from nequip_decorr.report.loading import (
     load_runs,
     structure_errors,
 )
@@ -45,6 +45,9 @@ class Text(HTMLParser):
             self._inside and tag in ("b", "span")
         )
 
+    def handle_endtag(self, tag):
+        self._inside = self._inside and tag != "p"
+
     def handle_data(self, data):
         self.all += data
         self.headline += data if self._inside else ""
@@ -69,7 +72,7 @@ def whole(tmp_path_factory) -> tuple[Path, Path]:
 def test_verdict_and_causes_come_first(whole):
     text = read(whole[1])
     assert re.search(r"decorrelated is stable [\d.]+ times longer than stock within", text.headline)
-    top = text.all[: text.all.index("How long")]
+    top = text.all[: text.all.index("Stable time")]
     assert "permutation p = " in top and "95% interval" in top
     assert "overheated" in top and "atoms too close" in top
     assert "Tersoff (reference)" in top
@@ -87,13 +90,12 @@ def test_page_needs_nothing_from_outside(whole):
 def test_every_part_is_there_and_what_was_left_out(whole):
     text = read(whole[1]).all
     for heading in (
-        *("How long", "How each died", "Structure by structure", "What happened in the runs"),
-        *("Structure while stable", "Dynamics while stable", "All runs", "What was left out"),
-        *("Does the verdict hang on the thresholds?", "Method and settings"),
-        "What this does not say",
+        *("Stable time", "Causes of failure", "Runs by structure", "Time series", "All runs"),
+        *("Structure while stable", "Dynamics while stable", "Excluded runs", "Limits"),
+        *("Sensitivity to the thresholds", "Method and settings"),
     ):
         assert heading in text
-    assert "1 runs ended in an error" in text and "the engine crashed" in text
+    assert "1 run ended in an error" in text and "the engine crashed" in text
     assert "Cut short and counted up to that point: 1 of" in text
     assert "nose-hoover" in text and "timestep fs" in text and "numpy" in text
     assert "runs stop where they fail" in text
@@ -160,11 +162,31 @@ def test_all_stable_and_all_dead_at_once(tmp_path):
     assert "4 of 4 pairs survived to the end in both" in text.all
 
 
+def test_where_no_run_failed_the_interval_is_a_bound(tmp_path):
+    same = write_campaign(tmp_path / "s", {"rock": {}}, **SMALL)
+    text = read(write_report(same, tmp_path / "rs", resamples=200))
+    assert re.search(r"no run failed: at least [\d.]+ ps \(95% bound\)", text.headline)
+    assert "95% interval" not in text.all[: text.all.index("Stable time")]
+
+
+def test_warnings_of_the_check_stand_beside_the_failures(tmp_path):
+    campaign = write_campaign(tmp_path / "c", TWO, **SMALL)
+    plan = json.loads((campaign / "campaign.json").read_text())
+    warning = {"message": "a step of 5 fs with <hydrogen>", "severity": "warning"}
+    plan["findings"] = [warning | {"remedy": "use 0.5 fs"}, warning | {"remedy": ""}]
+    (campaign / "campaign.json").write_text(json.dumps(plan))
+    page = write_report(campaign, tmp_path / "r", resamples=200)
+    text = read(page).all
+    causes = text[text.index("Causes of failure") : text.index("Runs by structure")]
+    assert "a step of 5 fs with <hydrogen>; use 0.5 fs" in causes
+    assert json.loads((page.parent / "summary.json").read_text())["findings"][1].endswith(">")
+
+
 def test_many_models_are_compared_two_by_two(tmp_path):
     hazards = {f"model {k}": {"contact": 0.2 * k} for k in range(5)}
     campaign = write_campaign(tmp_path / "c", hazards, **SMALL)
     page = write_report(campaign, tmp_path / "r", resamples=100)
-    assert "Every two models" in read(page).all
+    assert "All pairs of models" in read(page).all
     data = json.loads((page.parent / "summary.json").read_text())
     assert len(data["survival"]["comparisons"]) == 10
 
@@ -185,7 +207,7 @@ def test_several_campaigns_and_a_horizon(tmp_path):
     page = write_report([one, two], tmp_path / "r", horizon_ps=2.0, resamples=200)
     text = read(page).all
     assert "one + two" in text and "one: quartz" in text and "two: quartz" in text
-    assert "Runs differ in: criteria.check_every" in text
+    assert "Runs differ in: check_every" in text
     assert "every 1, 10 steps" in text
     data = json.loads((page.parent / "summary.json").read_text())
     assert data["survival"]["horizon_ps"] == 2.0
@@ -253,7 +275,7 @@ def test_lost_records_do_not_stop_a_report(tmp_path):
         manifest = json.loads(path.read_text())
         path.write_text(json.dumps({**manifest, "files": {}}))
     page = write_report(campaign, tmp_path / "r", resamples=200)
-    assert "What happened in the runs" not in read(page).all
+    assert "Time series" not in read(page).all
 
 
 def test_misuse_is_refused(tmp_path):

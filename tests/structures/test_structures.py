@@ -11,6 +11,8 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.constraints import FixAtoms
 
+from nequip_decorr.cli.main import parser
+from nequip_decorr.cli.options import reading_from
 from nequip_decorr.errors import UserError
 from nequip_decorr.structures import (
     Reading,
@@ -254,3 +256,10 @@ def test_a_cell_thinner_than_the_cutoff() -> None:
     assert "4 MPI ranks get boxes of 4.05 A at most" in text
     assert "use at most 1 rank," in text
     assert texts(crystal() * (4, 1, 1), cutoff_A=5.0, ranks=4) == []
+
+
+def test_commands_take_format_and_elements() -> None:
+    for words in (["lammps-input", "m", "s", "--out", "o"], ["lammps-check", "m", "s"]):
+        options = parser().parse_args([*words, "--elements", "Si,O", "--format", "lammps-data"])
+        assert reading_from(options) == Reading("lammps-data", ("Si", "O"))
+        assert reading_from(parser().parse_args(words)) == Reading()

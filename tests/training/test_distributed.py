@@ -123,7 +123,7 @@ def train_on_rank(rank, size, port, folder):
     folder = Path(folder)
     strategy = SimpleDDPStrategy(process_group_backend="gloo") if size > 1 else "auto"
     run = trainer(folder, epochs=2, devices=size, strategy=strategy, use_distributed_sampler=False)
-    module = build(module_config([scheduled({"start": 5.0})]))
+    module = build(module_config([scheduled({"start": 5.0, "shape": "constant"})]))
     module.world_size = run.world_size
     # Two frames a step, whether one rank takes both or two take one each.
     data = datamodule(folder, train=f"train_{rank}_of_{size}.xyz", batch_size=2 // size)

@@ -20,7 +20,7 @@ from tests.helpers.training import (
 )
 from tests.training.test_killed import final_weights
 
-GROUPS = ("default", "paper", "best")
+GROUPS = ("default", "paper")
 ALLEGRO = "allegro.model.AllegroModel"
 
 
@@ -56,7 +56,7 @@ def test_every_option_is_a_term_that_can_be_made(name):
 
     term = added(composed(name=name))
     metric = instantiate(term.metric, block_size=8)
-    assert metric.schedule["end"] == term.coeff
+    assert metric.schedule.ending_at(term.coeff).end == term.coeff == 0.05
     assert metric.penalty in ("pearson_squared", "pearson_abs")
 
 
@@ -205,8 +205,9 @@ def test_a_sweep_over_the_flag_is_an_error_and_not_a_stock_training(tmp_path):
 def test_the_flag_keeps_to_the_words_of_the_example_configs():
     explicit = yaml.safe_load((configs_dir() / "siox_allegro_decorr.yaml").read_text())
     block = explicit["training_module"]["loss"]["extra_metrics"]
-    term = OmegaConf.to_container(group().decorr)
-    defaults = {"penalty": "pearson_squared"}
+    term = OmegaConf.to_container(added(composed()))
+    defaults = {"penalty": "pearson_squared", "max_samples": 4096}
     block[0]["metric"] = {**defaults, **block[0]["metric"]}
-    del block[0]["metric"]["block_size"]
+    schedule = block[0]["metric"]["schedule"]
+    assert schedule.pop("end", 0.05) == term["coeff"]
     assert [term] == block

@@ -1,5 +1,7 @@
 """Schedules declared with the term, other callbacks beside them, checkpoints of other trainings."""
 
+import re
+
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -11,8 +13,8 @@ from nequip.train.callbacks import (
 from omegaconf import OmegaConf
 
 from nequip_decorr import DecorrelationScheduler
+from nequip_decorr.training.callbacks import schedulers
 from nequip_decorr.training.loss_config import entries_of
-from nequip_decorr.training.scheduler import schedulers
 from tests.helpers.training import (
     DECORRELATION,
     build,
@@ -25,12 +27,14 @@ from tests.helpers.training import (
 from tests.training.test_training import assert_same
 
 LINEAR = {"start": 0.0, "end": 1.0}
+HALF = {"start": 0.5, "shape": "constant"}
 STOCK = {"per_atom_energy_mse": 1.0, "forces_mse": 3.0}
 
 
 def scheduled(schedule=LINEAR, **entry):
     metric = {**DECORRELATION["metric"], "schedule": dict(schedule)}
-    return {**DECORRELATION, **entry, "metric": metric}
+    coeff = schedule.get("end", DECORRELATION["coeff"])
+    return {**DECORRELATION, "coeff": coeff, **entry, "metric": metric}
 
 
 def coefficients(module):
@@ -40,16 +44,19 @@ def coefficients(module):
     return {name: coeff / total for name, coeff in entries.items()}
 
 
-@pytest.mark.parametrize("schedule", [LINEAR, {"share": 0.2}, {**LINEAR, "interval": "epoch"}])
+@pytest.mark.parametrize(
+    "schedule", [LINEAR, {"target_share": 0.2}, {**LINEAR, "interval": "epoch"}]
+)
 def test_a_schedule_of_the_term_is_that_of_the_callback(tmp_path, schedule):
     attached = fit(tmp_path, module_config([scheduled(schedule)]))
-    explicit = fit(tmp_path, module_config([DECORRELATION]), [DecorrelationScheduler(**schedule)])
+    term = {**DECORRELATION, "coeff": scheduled(schedule)["coeff"]}
+    explicit = fit(tmp_path, module_config([term]), [DecorrelationScheduler(**schedule)])
     assert_same(weights(attached), weights(explicit))
 
 
 def test_attached_schedulers_come_after_other_callbacks_and_before_checkpoints(tmp_path):
     saver = ModelCheckpoint(dirpath=tmp_path)
-    explicit = DecorrelationScheduler("explicit", start=0.1)
+    explicit = DecorrelationScheduler("explicit", start=0.0)
     softadapt = SoftAdapt(beta=1.1, interval="batch", frequency=2)
     run = trainer(tmp_path, [explicit, saver, softadapt], epochs=1, checkpoint=True)
     module = build(module_config([scheduled(), {**DECORRELATION, "name": "explicit"}]))
@@ -84,7 +91,7 @@ def test_two_schedules_of_one_term_are_an_error(tmp_path):
 @pytest.mark.parametrize("interval", ["step", "epoch"])
 def test_stock_schedulers_change_the_stock_terms_and_ours_keeps_its_own(tmp_path, interval):
     stock = LossCoefficientScheduler({1: {"per_atom_energy_mse": 3.0, "forces_mse": 1.0}})
-    term = scheduled({"start": 0.5, "interval": interval})
+    term = scheduled({"start": 0.5, "shape": "constant", "interval": interval})
     module = fit(tmp_path, module_config([term]), [stock])
     assert coefficients(module) == pytest.approx(
         {"per_atom_energy_mse": 3.0, "forces_mse": 1.0, "decorrelation": 0.5}
@@ -95,7 +102,7 @@ def test_a_linear_stock_scheduler_beside_ours(tmp_path):
     stock = LinearLossCoefficientScheduler(
         {"per_atom_energy_mse": 1.0, "forces_mse": 1.0}, transition_epochs=2
     )
-    module = fit(tmp_path, module_config([scheduled({"start": 0.5})]), [stock])
+    module = fit(tmp_path, module_config([scheduled(HALF)]), [stock])
     assert coefficients(module) == pytest.approx(
         {"per_atom_energy_mse": 2.0, "forces_mse": 2.0, "decorrelation": 0.5}
     )
@@ -104,7 +111,7 @@ def test_a_linear_stock_scheduler_beside_ours(tmp_path):
 @pytest.mark.parametrize("interval", ["batch", "epoch"])
 def test_softadapt_weighs_the_stock_terms_and_ours_keeps_its_own(tmp_path, interval):
     softadapt = SoftAdapt(beta=1.1, interval=interval, frequency=2)
-    module = fit(tmp_path, module_config([scheduled({"start": 0.5})]), [softadapt], epochs=4)
+    module = fit(tmp_path, module_config([scheduled(HALF)]), [softadapt], epochs=4)
     found = coefficients(module)
     assert found["decorrelation"] == pytest.approx(0.5)
     assert abs(found["forces_mse"] - 3.0) > 1e-3
@@ -152,7 +159,7 @@ def test_a_checkpoint_from_before_the_term_starts_it_with_a_warning(tmp_path, ca
 
 
 def test_a_checkpoint_with_a_schedule_needs_it_again(tmp_path):
-    before = saved(tmp_path, [DECORRELATION], [DecorrelationScheduler(**LINEAR)])
+    before = saved(tmp_path, [{**DECORRELATION, "coeff": 1.0}], [DecorrelationScheduler(**LINEAR)])
     message = "was trained with a schedule of loss term `decorrelation`, but the config has none"
     with pytest.raises(ValueError, match=message):
         fit(tmp_path, module_config([DECORRELATION]), ckpt_path=before, epochs=2)
@@ -160,14 +167,16 @@ def test_a_checkpoint_with_a_schedule_needs_it_again(tmp_path):
     assert "decorrelation" not in module.loss.entries
 
 
-def test_another_schedule_than_the_checkpoints_is_followed_with_a_warning(tmp_path):
+def test_another_schedule_than_the_checkpoints_is_followed_with_a_warning(tmp_path, caplog):
     before = saved(tmp_path, [scheduled()])
-    with pytest.warns(
-        UserWarning, match=r"the schedule of loss term `decorrelation` was .*'end': 1"
-    ):
+    with caplog.at_level("WARNING"):
         module = fit(
-            tmp_path, module_config([scheduled({"start": 0.7})]), ckpt_path=before, epochs=2
+            tmp_path,
+            module_config([scheduled({"start": 0.7, "shape": "constant"})]),
+            ckpt_path=before,
+            epochs=2,
         )
+    assert re.search("the schedule of loss term `decorrelation` was .*'end': 1", caplog.text)
     assert coefficients(module)["decorrelation"] == pytest.approx(0.7)
 
 

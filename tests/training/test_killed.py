@@ -16,8 +16,12 @@ from tests.training.test_guard import scheduled
 CALLBACK = {"_target_": "nequip_decorr.DecorrelationScheduler", "metric": "decorrelation"}
 SETUPS = {
     "linear": ("EMALightningModule", [scheduled()], []),
-    "share": ("NequIPLightningModule", [scheduled({"share": 0.2})], []),
-    "callback": ("NequIPLightningModule", [DECORRELATION], [{**CALLBACK, "start": 0, "end": 1}]),
+    "share": ("NequIPLightningModule", [scheduled({"target_share": 0.2})], []),
+    "callback": (
+        "NequIPLightningModule",
+        [{**DECORRELATION, "coeff": 1.0}],
+        [{**CALLBACK, "start": 0}],
+    ),
 }
 
 

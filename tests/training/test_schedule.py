@@ -51,12 +51,15 @@ WRONG = [
     ({"start": 0, "end": 1, "shape": "exponential"}, "needs `start` and `end` above 0"),
     ({"start": 0.1, "end": 1, "shape": "constant"}, "shape `constant` holds `start`"),
     ({"start": 0.1, "interval": "batch"}, r"`interval` must be one of \['step', 'epoch'\]"),
-    ({"start": 0.1, "unit": "steps"}, r"`unit` must be one of \['fraction', 'epoch'\]"),
+    (
+        {"start": 0.1, "unit": "steps"},
+        r"`unit` must be one of \['fraction', 'epoch', 'step', 'time'\]",
+    ),
     ({"start": 0.1, "metric": ""}, "`metric` must be the name of a term"),
-    ({"share": 1.0}, "`share` must be between 0 and 1, both excluded, got 1.0"),
-    ({"share": 0.1, "start": 1.0}, r"takes no \['start'\]"),
-    ({"share": 0.1, "bounds": [2.0, 1.0]}, "`bounds` must be"),
-    ({"share": 0.1, "smoothing": 1.0}, r"`smoothing` must be in \[0, 1\), got 1.0"),
+    ({"target_share": 1.0}, "`target_share` must be between 0 and 1, both excluded, got 1.0"),
+    ({"target_share": 0.1, "start": 1.0}, r"takes no \['start'\]"),
+    ({"target_share": 0.1, "coeff_bounds": [2.0, 1.0]}, "`coeff_bounds` must be"),
+    ({"target_share": 0.1, "ema_decay": 1.0}, r"`ema_decay` must be in \[0, 1\), got 1.0"),
 ]
 
 
@@ -69,15 +72,16 @@ def test_wrong_arguments(arguments, message):
 class Module:
     """What the scheduler sees of a training module."""
 
-    def __init__(self, *more):
+    def __init__(self, *more, coeff=1.0):
         terms = ("decorrelation", *more)
+        self.coeff = coeff
         self.config = {
             "_target_": "nequip.train.EnergyForceLoss",
             "coeffs": {"total_energy": 1.0, "forces": 3.0},
             "extra_metrics": [
                 {
                     "name": name,
-                    "coeff": 0.5,
+                    "coeff": coeff,
                     "metric": {"_target_": "nequip_decorr.FeatureDecorrelation"},
                 }
                 for name in terms
@@ -87,7 +91,7 @@ class Module:
         self.loss = EnergyForceLoss(
             coeffs=self.config["coeffs"],
             extra_metrics=[
-                {"name": name, "coeff": 0.5, "metric": FeatureDecorrelation()} for name in terms
+                {"name": name, "coeff": coeff, "metric": FeatureDecorrelation()} for name in terms
             ],
         )
         self.model = {"sole_model": SimpleNamespace(type_names=["Si", "O"])}
@@ -115,7 +119,7 @@ def ratios(module):
 
 
 def test_coefficient_means_what_it_means_in_the_config():
-    module = Module()
+    module = Module(coeff=0.5)
     scheduler = DecorrelationScheduler(start=0.5)
     before = ratios(module)
     scheduler.setup(trainer(), module, "fit")
@@ -167,14 +171,17 @@ def test_two_terms_each_follow_their_own_schedule():
 def test_a_loss_of_scheduled_terms_alone_is_an_error():
     module, only = Module(), trainer()
     scheduler = DecorrelationScheduler(start=0.1)
-    only.callbacks = [scheduler, *(DecorrelationScheduler(n, start=1.0) for n in module.loss)]
+    only.callbacks = [
+        scheduler,
+        *(DecorrelationScheduler(n, start=1.0, shape="constant") for n in module.loss),
+    ]
     with pytest.raises(ValueError, match="every term of the loss has a schedule"):
         scheduler.setup(only, module, "fit")
 
 
 def test_share_is_held():
     module = Module()
-    scheduler = DecorrelationScheduler(share=0.2, bounds=(0.0, 100.0), smoothing=0.0)
+    scheduler = DecorrelationScheduler(target_share=0.2, coeff_bounds=(0.0, 100.0), ema_decay=0.0)
     scheduler.setup(trainer(), module, "fit")
     module.loss.metrics_values_step = {
         "per_atom_energy_mse": 0.5, "forces_mse": 0.1, "decorrelation": 0.3,
@@ -187,7 +194,7 @@ def test_share_is_held():
 
 def test_share_stays_within_bounds_and_survives_a_checkpoint():
     module = Module()
-    scheduler = DecorrelationScheduler(share=0.5, bounds=(0.1, 2.0), smoothing=0.9)
+    scheduler = DecorrelationScheduler(target_share=0.5, coeff_bounds=(0.1, 2.0), ema_decay=0.9)
     scheduler.setup(trainer(), module, "fit")
     scheduler.on_train_batch_start(trainer(0), module, None, 0)
     assert module.logged["decorrelation_coeff/decorrelation"] == 0.1
@@ -196,7 +203,7 @@ def test_share_stays_within_bounds_and_survives_a_checkpoint():
     }  # fmt: skip
     scheduler.on_train_batch_start(trainer(1), module, None, 0)
     assert module.logged["decorrelation_coeff/decorrelation"] == 2.0
-    other = DecorrelationScheduler(share=0.5, bounds=(0.1, 2.0), smoothing=0.9)
+    other = DecorrelationScheduler(target_share=0.5, coeff_bounds=(0.1, 2.0), ema_decay=0.9)
     other.load_state_dict(scheduler.state_dict())
     assert other.state_dict() == scheduler.state_dict()
     assert other.state_key == scheduler.state_key == "DecorrelationScheduler[decorrelation]"
@@ -212,3 +219,58 @@ def test_endless_training_has_no_fractions():
     scheduler = DecorrelationScheduler(start=0.0, end=0.1)
     with pytest.raises(ValueError, match="its length is inf steps"):
         scheduler.on_train_start(trainer(total=torch.inf), Module())
+
+
+def test_the_curve_ends_at_the_terms_own_coefficient():
+    module = Module(coeff=0.3)
+    scheduler = DecorrelationScheduler(start=0.0)
+    scheduler.setup(trainer(), module, "fit")
+    for step in (0, 50, 100):
+        scheduler.on_train_batch_start(trainer(step), module, None, 0)
+        assert ratios(module)[1] == pytest.approx(0.3 * step / 100)
+
+
+@pytest.mark.parametrize("coeff", [0.5, 0.0])
+def test_an_end_that_differs_from_the_coefficient_is_an_error(coeff):
+    module = Module(coeff=coeff)
+    with pytest.raises(ValueError, match=f"is {coeff}, but its schedule has `end` 0.05; leave"):
+        DecorrelationScheduler(start=0.0, end=0.05).setup(trainer(), module, "fit")
+
+
+def test_batches_without_a_sample_do_not_drive_the_closed_loop_to_its_bound():
+    module = Module()
+    scheduler = DecorrelationScheduler(target_share=0.5, coeff_bounds=(0.1, 2.0))
+    scheduler.setup(trainer(), module, "fit")
+    none = {"per_atom_energy_mse": 5.0, "forces_mse": 5.0, "decorrelation": 0.0}
+    for step in range(3):
+        scheduler.on_train_batch_start(trainer(step), module, None, 0)
+        assert module.logged["decorrelation_coeff/decorrelation"] == pytest.approx(0.1)
+        module.loss.metrics_values_step = none
+    module.loss.metrics_values_step = {**none, "decorrelation": 20.0}
+    scheduler.on_train_batch_start(trainer(3), module, None, 0)
+    kept = module.logged["decorrelation_coeff/decorrelation"]
+    assert kept == pytest.approx(1.0)
+    module.loss.metrics_values_step = none
+    scheduler.on_train_batch_start(trainer(4), module, None, 0)
+    assert module.logged["decorrelation_coeff/decorrelation"] == pytest.approx(kept)
+
+
+def test_old_names_of_arguments_count_and_say_the_new_ones():
+    with pytest.warns(FutureWarning, match="`share` .* is now called `target_share`"):
+        old = DecorrelationScheduler(share=0.2, bounds=[0.0, 1.0], smoothing=0.5)
+    new = DecorrelationScheduler(target_share=0.2, coeff_bounds=(0.0, 1.0), ema_decay=0.5)
+    assert old.schedule == new.schedule
+    with pytest.raises(ValueError, match="`share` is the old name of `target_share`"):
+        DecorrelationScheduler(share=0.2, target_share=0.2)
+
+
+def test_units_of_progress():
+    for unit, finish, expected in [("step", 50, 0.4), ("epoch", 4, 0.5), ("fraction", 0.4, 0.5)]:
+        module = Module()
+        scheduler = DecorrelationScheduler(start=0.0, unit=unit, finish=finish)
+        scheduler.setup(trainer(), module, "fit")
+        scheduler.on_train_batch_start(trainer(20), module, None, 0)
+        assert ratios(module)[1] == pytest.approx(expected)
+    scheduler = DecorrelationScheduler(start=0.0, end=1.0, unit="time")
+    with pytest.raises(ValueError, match="`max_time`"):
+        scheduler.on_train_start(trainer(), Module())

@@ -31,7 +31,7 @@ def test_coefficient_zero_gives_the_stock_weights(tmp_path, stock):
 
 
 def test_scheduled_zero_gives_the_stock_weights(tmp_path, stock):
-    scheduler = DecorrelationScheduler(start=0.0)
+    scheduler = DecorrelationScheduler(start=0.0, shape="constant")
     module = fit(tmp_path, module_config([{**DECORRELATION, "coeff": 0.3}]), [scheduler])
     assert_same(weights(module), stock)
 
@@ -45,8 +45,8 @@ def test_the_term_changes_the_weights_and_lowers_the_penalty(tmp_path, stock):
 
 SCHEDULES = {
     "none": lambda: [],
-    "linear": lambda: [DecorrelationScheduler(start=0.0, end=1.0)],
-    "share": lambda: [DecorrelationScheduler(share=0.3)],
+    "linear": lambda: [DecorrelationScheduler(start=0.0, end=0.1)],
+    "share": lambda: [DecorrelationScheduler(target_share=0.3)],
 }
 
 

@@ -30,7 +30,7 @@ from tests.training.test_training import assert_same
 STRONG = {"start": 0.0, "end": 5.0}
 NODES = {
     "name": "decorrelation",
-    "coeff": 0.1,
+    "coeff": 5.0,
     "metric": {
         "_target_": "nequip_decorr.FeatureDecorrelation",
         "field": "layer*_node_invariants",
@@ -65,7 +65,9 @@ def penalty(module):
 
 @pytest.mark.parametrize("name", MODULES)
 def test_every_training_module_lowers_the_penalty_on_schedule(tmp_path, name):
-    off = fit(tmp_path, of_module(name, [scheduled({"start": 0.0})]), epochs=15)
+    off = fit(
+        tmp_path, of_module(name, [scheduled({"start": 0.0, "shape": "constant"})]), epochs=15
+    )
     on = fit(tmp_path, of_module(name, [scheduled(STRONG)]), epochs=15)
     assert coefficients(on)["decorrelation"] == pytest.approx(5.0 * 44 / 45)
     assert penalty(on) < 0.8 * penalty(off)
@@ -84,7 +86,12 @@ def test_both_precisions_and_kinds_of_model(tmp_path, dtype, kind):
         value.dtype == getattr(torch, dtype)
         for name, value in build(module_config(model=model)).named_parameters()
     )
-    off = [{**terms[0], "metric": {**terms[0]["metric"], "schedule": {"start": 0.0}}}]
+    off = [
+        {
+            **terms[0],
+            "metric": {**terms[0]["metric"], "schedule": {"start": 0.0, "shape": "constant"}},
+        }
+    ]
     without = fit(tmp_path, module_config(off, model=model), epochs=15)
     on = fit(tmp_path, module_config(terms, model=model), epochs=15)
     assert penalty(on) < 0.8 * penalty(without)
@@ -176,7 +183,10 @@ def test_gradient_accumulation_counts_optimiser_steps(tmp_path):
     # 15 epochs of one step; the last one starts after 14 of 15.
     assert coefficients(module)["decorrelation"] == pytest.approx(5.0 * 14 / 15)
     off = fit(
-        tmp_path, module_config([scheduled({"start": 0.0})]), epochs=15, accumulate_grad_batches=3
+        tmp_path,
+        module_config([scheduled({"start": 0.0, "shape": "constant"})]),
+        epochs=15,
+        accumulate_grad_batches=3,
     )
     assert penalty(module) < penalty(off)
 

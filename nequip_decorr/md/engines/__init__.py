@@ -31,7 +31,7 @@ def get_engine(name: str) -> Engine:
 
 def available_engines() -> dict[str, str | None]:
     """For each engine ``None``, or the reason why it cannot be used here."""
-    from .lammps import unavailable as no_command
+    from .lammps_command import unavailable as no_command
     from .lammps_library import unavailable as no_library
 
     return {"lammps": no_command(), "lammps-library": no_library(), "ase": None}

@@ -5,70 +5,39 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import PropertyNotImplementedError
 
-from ...models.potential import (
-    CompiledCalculator,
-    CompiledPotential,
-)
-from ..criteria import (
-    CONTACT_CAP,
-    Contact,
-    State,
-    Violation,
-    closest_contact,
-    contact_violation,
-    evaluate,
-    num_outside,
-    target_temperature_K,
-)
-from ..findings import Finding
-from ..lammps.run_input import (
-    pair_of,
-    plugin_from_environment,
-)
+from ...errors import Finding
+from ...models.potential import CompiledCalculator, CompiledPotential
+from ..contact import CONTACT_CAP, Contact, closest_contact, num_outside
+from ..criteria import Violation
+from ..judge import State, contact_violation, evaluate
+from ..lammps.run_input import pair_of, plugin_from_environment
 from ..lammps.run_output import failed
-from ..record import (
-    RING,
-    TRAJECTORY,
-    RecordWriter,
-    write_frame,
-)
-from ..spec import (
-    ModelSpec,
-    RunResult,
-    RunSpec,
-)
-from .ase_dynamics import (
-    degrees_of_freedom,
-    make_dynamics,
-)
-from .base import (
-    Progress,
-    StopSignal,
-    check_elements,
-    import_calculator,
-    model_types,
-    read_start,
-)
+from ..record import RING, TRAJECTORY, RecordWriter, write_frame
+from ..spec import ModelSpec, RunResult, RunSpec, target_temperature_K
+from .ase_dynamics import degrees_of_freedom, make_dynamics
+from .base import Engine, Job
+from .model_checks import import_calculator
+from .pair_checks import without_stress
 
 _PROGRESS_EVERY: Final = 10
 
 
-def make_calculator(spec: RunSpec, atoms: Atoms) -> Any:
-    """The model of a run as an ASE calculator.
+def make_calculator(model: ModelSpec, types: tuple[str, ...]) -> Any:
+    """Make an ASE calculator of a model.
+
+    Args:
+        model: a compiled model, a LAMMPS potential, or an ASE calculator.
+        types: element of each atom type.
 
     Raises:
-        ValueError: the model does not know an element, or cannot be made a calculator.
+        UserError: the calculator cannot be imported.
     """
-    model, types = spec.model, model_types(spec.model, atoms)
     if model.kind == "nequip":
         potential = CompiledPotential(str(model.path), model.arguments.get("device"))
         return CompiledCalculator(potential)
@@ -89,7 +58,7 @@ def make_calculator(spec: RunSpec, atoms: Atoms) -> Any:
     return import_calculator(model)
 
 
-class ASEEngine:
+class ASEEngine(Engine):
     """Velocity Verlet, Langevin and Nose-Hoover chains (also isotropic NPT) as ASE has them.
 
     Criteria are evaluated in Python every ``check_every`` steps, and at the last.
@@ -97,40 +66,39 @@ class ASEEngine:
 
     name = "ase"
 
-    def check(
-        self, model: ModelSpec, structures: Mapping[str, Atoms], settings: Mapping[str, Any]
-    ) -> list[Finding]:
-        """Find what would be refused; see :class:`~nequip_decorr.md.engines.base.Engine`."""
-        return check_elements(model, structures)
+    def refusals(self, spec: RunSpec) -> list[Finding]:
+        """Find what ASE cannot do; see :class:`~nequip_decorr.md.engines.base.Engine`."""
+        if spec.ensemble == "npt" and spec.thermostat == "langevin":
+            return [
+                Finding(
+                    "engine ase has no thermostat langevin with npt",
+                    remedy="use thermostat nose-hoover, or engine lammps-library",
+                )
+            ]
+        return without_stress(spec)
 
-    def run(self, spec: RunSpec, folder: Path, progress: Progress | None = None) -> RunResult:
-        """Do a run; see :class:`~nequip_decorr.md.engines.base.Engine`."""
-        started = time.monotonic()
-        atoms = read_start(spec)
-        atoms.calc = make_calculator(spec, atoms)
-        folder.mkdir(parents=True, exist_ok=True)
-        with StopSignal() as stop:
-            run = _Run(spec, folder, atoms)
-            try:
-                result = run.loop(stop, progress)
-            finally:
-                run.close()
-        return replace(result, wall_s=time.monotonic() - started)
+    def integrate(self, job: Job) -> RunResult:
+        """Integrate a run; see :class:`~nequip_decorr.md.engines.base.Engine`."""
+        job.atoms.calc = make_calculator(job.spec.model, job.types)
+        run = _Run(job)
+        try:
+            return run.loop()
+        finally:
+            run.close()
 
 
 class _Run:
     """One run: the dynamics, its start state, and its open files."""
 
-    def __init__(self, spec: RunSpec, folder: Path, atoms: Atoms) -> None:
-        self.spec = spec
-        self.folder = folder
-        self.atoms = atoms
-        self.degrees = degrees_of_freedom(spec, len(atoms))
-        self.dynamics, self.set_target = make_dynamics(spec, atoms)
-        self.record = RecordWriter(folder)
-        self.trajectory = (folder / f"{TRAJECTORY}.extxyz").open("w")
-        self.ring: deque[tuple[int, Atoms]] = deque(maxlen=max(1, spec.ring_frames))
+    def __init__(self, job: Job) -> None:
+        self.job, self.spec, self.atoms = job, job.spec, job.atoms
+        self.degrees = degrees_of_freedom(job.spec, len(job.atoms))
+        self.dynamics, self.set_target = make_dynamics(job.spec, job.atoms)
+        self.record = RecordWriter(job.folder)
+        self.trajectory = (job.folder / f"{TRAJECTORY}.extxyz").open("w")
+        self.ring: deque[tuple[int, Atoms]] = deque(maxlen=max(1, job.spec.ring_frames))
         self.start: State | None = None
+        self.now: tuple[State, Contact] | None = None
         self.started = time.monotonic()
         self.recorded = -1
 
@@ -138,12 +106,12 @@ class _Run:
         self.record.close()
         self.trajectory.close()
 
-    def loop(self, stop: StopSignal, progress: Progress | None) -> RunResult:
-        spec, every = self.spec, self.spec.criteria.check_every
+    def loop(self) -> RunResult:
+        spec, every, progress = self.spec, self.spec.criteria.check_every, self.job.progress
         for step in range(spec.steps + 1):
             try:
                 if step:
-                    self.set_target(step - 1)
+                    self.set_target(step)
                     self.dynamics.step()  # type: ignore[attr-defined]
                 violation = self._after(step)
             except Exception as err:
@@ -156,7 +124,7 @@ class _Run:
                 return self._failed(violation)
             if progress is not None and step % _PROGRESS_EVERY == 0:
                 progress(step)
-            if step < spec.steps and (reason := self._interrupted(stop)):
+            if step < spec.steps and (reason := self._interrupted()):
                 self._record(step)
                 return RunResult("interrupted", step, every, message=reason)
         return RunResult("survived", spec.steps, every, message=f"reached {spec.steps} steps")
@@ -192,6 +160,8 @@ class _Run:
         return closest_contact(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
 
     def _state(self, step: int) -> tuple[State, Contact]:
+        if self.now is not None and self.now[0].step == step:
+            return self.now
         atoms, num_atoms = self.atoms, len(self.atoms)
         potential = float(atoms.get_potential_energy())
         kinetic = float(atoms.get_kinetic_energy())
@@ -207,12 +177,16 @@ class _Run:
             finite=finite,
             num_lost=num_outside(atoms.positions, atoms.cell.array, atoms.pbc) if finite else 0,
         )
-        return state, contact
+        self.now = state, contact
+        return self.now
 
     def _record(self, step: int) -> None:
         if step == self.recorded:
             return
         self.recorded = step
+        if not self._finite():  # nothing to evaluate; a calculator may raise or hang
+            self.record.write({"step": step, "time_ps": self._time_ps(step)})
+            return
         state, contact = self._state(step)
         self.record.write(
             {
@@ -232,13 +206,13 @@ class _Run:
     def _failed(self, violation: Violation) -> RunResult:
         self._record(violation.step)
         if self.spec.ring_frames:
-            with (self.folder / f"{RING}.extxyz").open("w") as file:
+            with (self.job.folder / f"{RING}.extxyz").open("w") as file:
                 for step, frame in self.ring:
                     write_frame(file, frame, step, self._time_ps(step))
         return failed(self.spec, violation)
 
-    def _interrupted(self, stop: StopSignal) -> str | None:
-        if stop.requested:
+    def _interrupted(self) -> str | None:
+        if self.job.stop.requested:
             return "stopped by SIGTERM"
         limit_s = self.spec.walltime_s
         if limit_s is not None and time.monotonic() - self.started >= limit_s:

@@ -12,9 +12,8 @@ from ase.md.md import MolecularDynamics
 from ase.md.nose_hoover_chain import IsotropicMTKNPT, NoseHooverChainNVT
 from ase.md.verlet import VelocityVerlet
 
-from ..criteria import target_temperature_K
 from ..lammps.run_input import template_name
-from ..spec import RunSpec
+from ..spec import RunSpec, target_temperature_K
 
 
 def degrees_of_freedom(spec: RunSpec, num_atoms: int) -> int:
@@ -27,7 +26,7 @@ def _is_langevin(spec: RunSpec) -> bool:
 
 
 def make_dynamics(spec: RunSpec, atoms: Atoms) -> tuple[MolecularDynamics, Callable[[int], None]]:
-    """The integrator of a run, and what sets its targets for the step after the given one.
+    """The integrator of a run, and a function that sets its targets for a step.
 
     Raises:
         ValueError: ASE has no such dynamics (Langevin with NPT).
@@ -70,15 +69,30 @@ def make_dynamics(spec: RunSpec, atoms: Atoms) -> tuple[MolecularDynamics, Calla
 
     def set_chain(step: int) -> None:
         # ASE has no public way to move the targets of its chains.
-        kT = units.kB * target_temperature_K(spec, step)
-        chain._thermostat._kT = kT
+        _set_target(chain, units.kB * target_temperature_K(spec, step))
         if spec.ensemble == "npt":
-            chain._barostat._kT = kT
             end = spec.pressure_GPa if spec.pressure_end_GPa is None else spec.pressure_end_GPa
             now = spec.pressure_GPa + (end - spec.pressure_GPa) * step / spec.steps
             chain._pressure_au = now * units.GPa
 
     return chain, set_chain if template_name(spec) == "in.ramp" else _constant
+
+
+def _set_target(chain: Any, kT_eV: float) -> None:
+    """Move the target of a chain, and with it all masses, which are proportional to ``kT``.
+
+    Masses of the start temperature would change the damping times with the temperature. As in
+    LAMMPS (``fix nvt``, ``fix npt``), velocities of chain and barostat stay, so momenta scale.
+    """
+    parts = [(chain, (), ()), (chain._thermostat, ("_Q",), ("_p_eta",))]
+    if hasattr(chain, "_barostat"):
+        parts.append((chain._barostat, ("_W", "_R"), ("_p_xi",)))
+        chain._p_eps *= kT_eV / chain._barostat._kT
+    for part, masses, momenta in parts:
+        if hasattr(part, "_kT"):
+            for name in (*masses, *momenta):
+                setattr(part, name, getattr(part, name) * (kT_eV / part._kT))
+            part._kT = kT_eV
 
 
 def _constant(step: int) -> None:

@@ -1,52 +1,98 @@
-"""What all engines share: the start frame, the element check, stopping on a signal."""
+"""The one `Engine`: what is checked before a run, and what every run begins and ends with."""
 
 from __future__ import annotations
 
-import importlib
 import os
-import signal
-import threading
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar
 
-import ase.io
-import numpy as np
 from ase import Atoms
 
-from ...models.compiling import type_names
-from ..findings import Finding
-from ..spec import (
-    ModelSpec,
-    RunResult,
-    RunSpec,
-)
+from ...errors import Finding, UserError
+from ...models.metadata import type_names
+from ..signals import StopRequest
+from ..spec import ModelSpec, RunResult, RunSpec
+from ..start import engine_frame, mass_spread_amu, read_start
+from .model_checks import check_model, check_settings, unknown_elements
+from .pair_checks import missing_pair_style
 
 Progress = Callable[[int], None]
-_MARGIN_A: Final = 10.0
 
 
-class Engine(Protocol):
-    """An MD engine."""
+@dataclass(frozen=True)
+class Job:
+    """Hold what an engine needs for one run.
 
-    name: str
+    Attributes:
+        spec: the run.
+        folder: where the record goes; it exists.
+        atoms: the start frame.
+        types: element of each atom type of the model.
+        stop: says when to end early.
+        progress: called with the step now and then.
+    """
+
+    spec: RunSpec
+    folder: Path
+    atoms: Atoms
+    types: tuple[str, ...]
+    stop: StopRequest
+    progress: Progress | None
+
+
+class Engine(ABC):
+    """An MD engine.
+
+    Subclasses give :meth:`refusals`, what this engine cannot do, and :meth:`integrate`, the run
+    itself; start frame, checks, signals and wall time are the same for all.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def refusals(self, spec: RunSpec) -> list[Finding]:
+        """Find what this engine cannot do for a model and settings, without reading files.
+
+        Args:
+            spec: a run; its start frame is not looked at.
+        """
+
+    @abstractmethod
+    def integrate(self, job: Job) -> RunResult:
+        """Integrate a run that has passed the checks."""
 
     def check(
         self, model: ModelSpec, structures: Mapping[str, Atoms], settings: Mapping[str, Any]
     ) -> list[Finding]:
-        """Find what the engine would refuse, without running MD or loading a model's code.
+        """Find what the engine would refuse, without running MD or the code of a model file.
+
+        Structures are taken to be sound in themselves
+        (:func:`~nequip_decorr.structures.check.check_structure`).
 
         Args:
             model: the model, compiled or not.
             structures: start structures by name.
             settings: the fields of :class:`~nequip_decorr.md.spec.RunSpec` that all runs share, as
-                in ``Campaign.run``.
+                in ``Campaign.run``; ``temperature_K`` (the lowest of the campaign) may stand there.
 
         Returns:
             Errors (no run can be made) and warnings, each with its remedy; empty if all is well.
         """
+        given = {"temperature_K": 300.0, "seed": 1, **settings}
+        spec = RunSpec("check", model, "", "", **given)
+        found = self._check_spec(spec)
+        if not errors(found):
+            found += missing_pair_style(spec, wheel=self.name != "lammps")
+        readable = not check_model(model)
+        for name, atoms in structures.items():
+            found += unknown_elements(model, name, atoms) if readable else []
+            found += self._check_masses(f"structure {name!r}", atoms)
+        return found
 
     def run(self, spec: RunSpec, folder: Path, progress: Progress | None = None) -> RunResult:
         """Do a run, leave its record in ``folder``, and say how it ended.
@@ -57,96 +103,60 @@ class Engine(Protocol):
             progress: called with the step now and then.
 
         Raises:
-            ValueError: the run asks for what the engine or the model cannot do, such as an element
+            UserError: the run asks for what the engine or the model cannot do, such as an element
                 that the model does not know.
+            FileNotFoundError: there is no LAMMPS.
         """
+        started = time.monotonic()
+        atoms = read_start(spec.structure_file)
+        found = errors(self._check_spec(spec))
+        found = found or unknown_elements(spec.model, spec.structure, atoms)
+        found += errors(self._check_masses(f"structure {spec.structure!r}", atoms))
+        if found:
+            raise UserError("\n".join(map(str, found)))
+        types = model_types(spec.model, atoms)
+        folder.mkdir(parents=True, exist_ok=True)
+        with StopRequest("SIGTERM") as stop:
+            result = self.integrate(Job(spec, folder, atoms, types, stop, progress))
+        if stop.requested and result.status == "interrupted":
+            result = replace(result, message="stopped by SIGTERM")
+        return replace(result, wall_s=time.monotonic() - started)
+
+    def _check_spec(self, spec: RunSpec) -> list[Finding]:
+        found = check_model(spec.model) + check_settings(spec)
+        return found if errors(found) else found + self.refusals(spec)
+
+    def _check_masses(self, what: str, atoms: Atoms) -> list[Finding]:
+        """LAMMPS has one mass per atom type; ASE one per atom."""
+        try:
+            spread, common = mass_spread_amu(atoms), mass_spread_amu(engine_frame(atoms))
+        except UserError:
+            return []  # not sound in itself
+        found = []
+        for symbol, width_amu in spread.items():
+            if common[symbol] > 1e-9 and self.name != "ase":
+                found.append(
+                    Finding(
+                        f"{what}: the masses of {symbol} differ by {width_amu:.3g} amu, and LAMMPS "
+                        "has one mass per element",
+                        remedy="give all atoms of an element one mass, or use engine ase",
+                    )
+                )
+            elif width_amu > 1e-9 and common[symbol] <= 1e-9:
+                message = f"{what}: the masses of {symbol} differ by {width_amu:.3g} amu"
+                found.append(Finding(f"{message}; every run takes their mean", "warning"))
+        return found
 
 
-def read_start(spec: RunSpec) -> Atoms:
-    """The start frame; a direction without a cell vector gets one, 10 A beyond the atoms.
-
-    Raises:
-        ValueError: a position or velocity is not a finite number.
-    """
-    atoms = ase.io.read(spec.structure_file, index=0)
-    assert isinstance(atoms, Atoms)
-    atoms.set_constraint()
-    if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.get_momenta()).all()):
-        raise ValueError(f"{spec.structure_file}: a position or momentum is not a finite number")
-    bare = ~atoms.cell.any(1)
-    if bare.any():
-        atoms.pbc[bare] = False
-        axes = tuple(np.flatnonzero(bare))
-        atoms.center(vacuum=_MARGIN_A, axis=axes)
-    return atoms
+def errors(findings: list[Finding]) -> list[Finding]:
+    """Select the findings that no run can be made with."""
+    return [finding for finding in findings if finding.severity == "error"]
 
 
 def model_types(model: ModelSpec, atoms: Atoms) -> tuple[str, ...]:
-    """Elements of the model's atom types, in its order; the structure's own where it has none.
-
-    Raises:
-        ValueError: the structure has an element that the model does not know.
-    """
+    """Elements of the model's atom types, in its order; the structure's own where it has none."""
     known = type_names(model) if model.kind != "ase" else None
-    present = sorted(set(atoms.symbols))
-    if known is None:
-        return tuple(present)
-    unknown = [symbol for symbol in present if symbol not in known]
-    if unknown:
-        raise ValueError(
-            f"model {model.name!r} does not know {', '.join(unknown)}; it knows {', '.join(known)}"
-        )
-    return known
-
-
-def import_calculator(model: ModelSpec) -> Any:
-    """The ASE calculator that a model of kind ``ase`` names.
-
-    Raises:
-        ValueError: it cannot be imported.
-    """
-    module, _, name = (model.calculator or "").rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as err:
-        raise ValueError(
-            f"model {model.name!r}: calculator {model.calculator!r} cannot be imported ({err})"
-        ) from None
-    return found(**model.arguments)
-
-
-def check_elements(model: ModelSpec, structures: Mapping[str, Atoms]) -> list[Finding]:
-    """Find structures with an element that the model does not know."""
-    found = []
-    for name, atoms in structures.items():
-        try:
-            model_types(model, atoms)
-        except ValueError as err:
-            found.append(Finding(f"structure {name!r}: {err}"))
-    return found
-
-
-class StopSignal:
-    """Notes SIGTERM while it is entered, so that a run can end at a step and keep its record.
-
-    Does nothing outside the main thread, where Python has no signals.
-    """
-
-    def __init__(self) -> None:
-        self.requested = False
-        self._previous: Any = None
-
-    def __enter__(self) -> StopSignal:
-        if threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGTERM, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._previous is not None:
-            signal.signal(signal.SIGTERM, self._previous)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.requested = True
+    return tuple(sorted(set(atoms.symbols))) if known is None else known
 
 
 @contextmanager

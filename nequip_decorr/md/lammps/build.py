@@ -1,16 +1,19 @@
-"""What a LAMMPS executable can do, and what to rebuild it with when something is missing."""
+"""Ask a LAMMPS executable for its abilities; say how to add what is missing."""
 
 from __future__ import annotations
 
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from ...errors import UserError
 
 PAIR_GUIDE: Final = "https://github.com/mir-group/pair_nequip_allegro#installation"
 MLIAP_GUIDE: Final = "https://nequip.readthedocs.io/en/latest/integrations/lammps/mliap.html"
@@ -71,24 +74,38 @@ class LammpsBuild:
         return text
 
 
+def command_words(text: str) -> list[str]:
+    """Words of a command; the name of a program that exists is one word, blanks or not.
+
+    Raises:
+        UserError: the text has an open quote.
+    """
+    if shutil.which(text) is not None:
+        return [text]
+    try:
+        return shlex.split(text)
+    except ValueError as err:
+        raise UserError(f"{text!r}: not a command ({err})") from None
+
+
 def inspect_lammps(
     command: str | Sequence[str] = "lmp", plugin: str | Path | None = None
 ) -> LammpsBuild:
     """Ask a LAMMPS executable what it can do (``lmp -h`` and ``info styles``).
 
     Args:
-        command: the executable, or a whole command as a string or list.
+        command: the executable, or a whole command as a text or words.
         plugin: a LAMMPS plugin (``.so``) to load first.
 
     Raises:
         FileNotFoundError: no such executable or plugin.
-        RuntimeError: it does not run, or the plugin does not load; the message has its words.
+        UserError: it does not run, or the plugin does not load; the message has its words.
     """
-    words = tuple(shlex.split(command) if isinstance(command, str) else command)
+    words = tuple(command_words(command) if isinstance(command, str) else command)
     help_text = run_lammps(words, ["-h"])
     version = re.search(r"Simulator - (.+)", help_text)
     if version is None:
-        raise RuntimeError(f"`{shlex.join(words)} -h` does not answer like LAMMPS")
+        raise UserError(f"`{shlex.join(words)} -h` does not answer like LAMMPS")
     lines = ["info styles pair", "info styles fix"]
     if plugin is not None:
         plugin = Path(plugin).resolve()
@@ -116,7 +133,7 @@ def run_lammps(
 
     Raises:
         FileNotFoundError: no such executable.
-        RuntimeError: it ended with an error; the message has LAMMPS's own last lines.
+        UserError: it ended with an error; the message has LAMMPS's own last lines.
     """
     words = [*command, *arguments]
     environment = {"OMP_NUM_THREADS": "1", **os.environ}
@@ -133,7 +150,7 @@ def run_lammps(
     if done.returncode != 0 or "ERROR" in done.stdout:
         errors = [line for line in output.splitlines() if "ERROR" in line]
         said = "\n".join(errors or output.splitlines()[-5:])
-        raise RuntimeError(f"`{shlex.join(words)}` ended with status {done.returncode}:\n{said}")
+        raise UserError(f"`{shlex.join(words)}` ended with status {done.returncode}:\n{said}")
     return output
 
 

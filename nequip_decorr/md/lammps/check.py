@@ -1,4 +1,4 @@
-"""Does a LAMMPS give what the compiled model gives? Energy, forces and virial at step 0."""
+"""Compare a LAMMPS with a compiled model called from Python: energy, forces, virial at step 0."""
 
 from __future__ import annotations
 
@@ -9,26 +9,14 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from ...models.metadata import (
-    ModelMetadata,
-    read_metadata,
-)
-from ...models.potential import (
-    CompiledPotential,
-    Evaluation,
-)
-from .build import (
-    LammpsBuild,
-    inspect_lammps,
-)
-from .folder import (
-    check_pair,
-    read_structure,
-)
-from .step_zero import (
-    evaluate_in_lammps,
-    evaluate_in_library,
-)
+from ...errors import UserError
+from ...models.locality import NotStrictlyLocalError
+from ...models.metadata import ModelInfo, read_metadata
+from ...models.potential import CompiledPotential, Evaluation
+from ...structures import Reading, check_structure, read_structure
+from .build import LammpsBuild, inspect_lammps
+from .folder import check_pair
+from .step_zero import evaluate_in_lammps, evaluate_in_library
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -50,41 +38,63 @@ class Agreement:
         energy_eV_per_atom: difference of the energies per atom.
         force_eV_per_A: largest difference of a force component.
         virial_eV_per_atom: largest difference of a virial component, per atom.
-        agrees: whether all three are within the tolerance.
-        note: why it was not compared, if it was not; then ``agrees`` says whether that is fine.
+        agrees: whether all three are within the tolerance; ``False`` if they were not compared.
+        note: why it was not compared, if it was not.
+        required: whether the check is incomplete without this way.
     """
 
     way: str
     energy_eV_per_atom: float = float("nan")
     force_eV_per_A: float = float("nan")
     virial_eV_per_atom: float = float("nan")
-    agrees: bool = True
+    agrees: bool = False
     note: str = ""
+    required: bool = False
 
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What :func:`check_model` found."""
+    """Result of :func:`check_model`.
 
-    model: ModelMetadata
+    Attributes:
+        model: the model.
+        build: the LAMMPS.
+        num_atoms: atoms of the structure.
+        agreements: one entry for each way into LAMMPS.
+        faults: what makes the model wrong in every LAMMPS.
+        warnings: what is odd about the structure.
+    """
+
+    model: ModelInfo
     build: LammpsBuild
     num_atoms: int
     agreements: list[Agreement] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def status(self) -> int:
+        """0: all that was compared agrees. 1: something disagrees. 2: it could not be compared."""
+        compared = [item for item in self.agreements if not item.note]
+        if self.faults or not all(item.agrees for item in compared):
+            return 1
+        missing = any(item.note and item.required for item in self.agreements)
+        return 2 if missing or not compared else 0
 
     @property
     def agrees(self) -> bool:
-        """Whether everything that was compared agrees."""
-        return all(item.agrees for item in self.agreements)
+        """Whether something was compared, and everything that was compared agrees."""
+        return self.status == 0
 
 
 def compare(way: str, found: Evaluation, reference: Evaluation, dtype: str) -> Agreement:
-    """How far an evaluation is from the reference, and whether that is within the tolerance.
+    """Compare an evaluation with the reference, within the tolerance of a precision.
 
     Raises:
-        ValueError: a dtype without tolerances.
+        UserError: a dtype without tolerances.
     """
     if dtype not in TOLERANCES:
-        raise ValueError(f"dtype must be one of {', '.join(TOLERANCES)}, got {dtype!r}")
+        raise UserError(f"dtype must be one of {', '.join(TOLERANCES)}, got {dtype!r}")
     tolerance = TOLERANCES[dtype]
     num_atoms = len(reference.forces_eV_per_A)
     energy = abs(found.energy_eV - reference.energy_eV) / num_atoms
@@ -104,42 +114,56 @@ def check_model(
     structure_path: str | Path,
     command: Sequence[str] = ("lmp",),
     plugin: str | Path | None = None,
+    required: bool = False,
+    reading: Reading | None = None,
 ) -> CheckReport:
     """Compare a compiled model in Python with a LAMMPS executable and with the library engine.
 
+    A model for ``pair_style allegro`` is also tested for strict locality: its own inputs leave out
+    the neighbours of ghost atoms, so that Python and LAMMPS would make the same mistake.
+
     Args:
         model_path: compiled model, ``.nequip.pt2`` or ``.nequip.pth``.
-        structure_path: anything ase reads; the last frame is compared.
+        structure_path: a structure file; its last frame, or ``FILE@INDEX``.
         command: the LAMMPS executable and its flags.
         plugin: a LAMMPS plugin that brings the pair style.
+        required: whether the check is incomplete without a comparison with ``command``.
+        reading: format and elements, where they cannot be told from the structure file.
 
     Raises:
-        ValueError: the model does not know an element, or is for ML-IAP, which is not compiled.
+        UserError: the model does not know an element, or is for ML-IAP, which is not compiled; the
+            structure cannot be evaluated; LAMMPS does not run.
         FileNotFoundError: a file or the executable is missing.
-        RuntimeError: LAMMPS ended with an error; the message has its words.
     """
     model = read_metadata(model_path)
     if model.pair == "mliap":
-        raise ValueError(
+        raise UserError(
             f"{model.path.name} is an ML-IAP file, which Python cannot evaluate outside LAMMPS; "
             "check the .nequip.pt2 compiled from the same checkpoint"
         )
-    atoms = read_structure(structure_path)
+    atoms = read_structure(structure_path, reading).atoms
     if not (atoms.cell.rank == 3 and atoms.pbc.all()):
-        raise ValueError(
+        raise UserError(
             f"{structure_path}: the structure must be periodic in three directions, got pbc "
             f"{atoms.pbc.tolist()} and a cell of rank {atoms.cell.rank}; put a molecule or slab "
             "into a box with vacuum"
         )
+    findings = check_structure(atoms, str(structure_path))
+    if errors := [str(finding) for finding in findings if finding.severity == "error"]:
+        raise UserError("\n".join(errors))
+    warnings = [str(finding) for finding in findings]
     elements = model.lammps_types(atoms)
     build = inspect_lammps(command, plugin)
     potential = CompiledPotential(model.path)
-    reference = evaluate_in_python(potential, atoms)
+    try:
+        reference = evaluate_in_python(potential, atoms)
+    except NotStrictlyLocalError as err:
+        return CheckReport(model, build, len(atoms), faults=[str(err)], warnings=warnings)
     found = [
-        _check_executable(model, atoms, elements, build, reference),
+        _check_executable(model, atoms, elements, build, reference, required),
         _check_library(potential, model, atoms, reference),
     ]
-    return CheckReport(model, build, len(atoms), found)
+    return CheckReport(model, build, len(atoms), found, warnings=warnings)
 
 
 def evaluate_in_python(potential: CompiledPotential, atoms: Atoms) -> Evaluation:
@@ -149,36 +173,41 @@ def evaluate_in_python(potential: CompiledPotential, atoms: Atoms) -> Evaluation
 
 
 def _check_executable(
-    model: ModelMetadata,
+    model: ModelInfo,
     atoms: Atoms,
     elements: Sequence[str],
     build: LammpsBuild,
     reference: Evaluation,
+    required: bool,
 ) -> Agreement:
     kokkos = "kk" in build.command
     style = model.pair or "allegro"
     way = f"pair_style {style}{'/kk' if kokkos else ''}"
     try:
         check_pair(model, style)
-    except ValueError as err:
-        return Agreement(way, note=str(err))
+    except UserError as err:
+        return Agreement(way, note=str(err), required=required)
     if not build.has_pair(style):
-        return Agreement(way, note=f"not in this LAMMPS; {build.advice(style)}")
-    found = evaluate_in_lammps(
-        atoms,
-        elements,
-        build.command,
-        style,
-        f'* * "{model.path.resolve()}" {" ".join(elements)}',
-        build.plugin,
-        newton=style != "nequip",
-    )
+        note = f"not in this LAMMPS; {build.advice(style)}"
+        return Agreement(way, note=note, required=required)
+    try:
+        found = evaluate_in_lammps(
+            atoms,
+            elements,
+            build.command,
+            style,
+            f'* * "{model.path.resolve()}" {" ".join(elements)}',
+            build.plugin,
+            newton=style != "nequip",
+        )
+    except UserError as err:
+        return Agreement(way, note=str(err), required=True)
     return compare(way, found, reference, model.dtype)
 
 
 def _check_library(
     potential: CompiledPotential,
-    model: ModelMetadata,
+    model: ModelInfo,
     atoms: Atoms,
     reference: Evaluation,
 ) -> Agreement:
@@ -193,12 +222,13 @@ def _check_library(
 def render(report: CheckReport) -> None:
     """Print a report."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console(soft_wrap=True, highlight=False)
     build, model = report.build, report.model
-    elements = " ".join(model.type_names)
-    console.print(f"[bold]{model.path.name}[/]: {elements}, r_max {model.r_max_A:g} A, "
+    elements = " ".join(model.type_names or ())
+    console.print(f"[bold]{escape(model.path.name)}[/]: {elements}, r_max {model.r_max_A:g} A, "
                   f"{model.dtype}, for {model.device or 'any device'}, "
                   f"pair_style {model.pair or 'none'}")  # fmt: skip
     console.print(f"[bold]LAMMPS[/] {build.version}: {len(build.packages)} packages, "
@@ -219,6 +249,16 @@ def render(report: CheckReport) -> None:
         verdict = "[green]agrees[/]" if item.agrees else "[red]DISAGREES[/]"
         table.add_row(item.way, *(f"{value:.1e}" for value in values), verdict)
     console.print(table)
-    for item in report.agreements:
-        if item.note:
-            console.print(f"{item.way}: {item.note}", markup=False)
+    lines = [f"{item.way}: {item.note}" for item in report.agreements if item.note]
+    lines = [f"warning: {text}" for text in report.warnings] + lines
+    for line in [*lines, *(f"DISAGREES: {text}" for text in report.faults), _conclusion(report)]:
+        console.print(line, markup=False)
+
+
+def _conclusion(report: CheckReport) -> str:
+    if report.status == 1:
+        return "Result: DISAGREES. Do not run this model in this LAMMPS."
+    ways = [item.way for item in report.agreements if not item.note]
+    if report.status == 2:
+        return f"Result: not checked. Compared: {', '.join(ways) or 'nothing'}."
+    return f"Result: agrees ({', '.join(ways)})."

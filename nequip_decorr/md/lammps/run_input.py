@@ -14,16 +14,11 @@ from ase import Atoms, units
 from ase.calculators.lammps.coordinatetransform import calc_reduced_cell, calc_rotated_cell
 from ase.data import atomic_masses, atomic_numbers
 
-from ...models.compiling import compiled_metadata
+from ...errors import UserError
+from ...models.metadata import read_info
 from ...resources import templates_dir
-from ..criteria import (
-    bounds,
-    contact_radii_A,
-)
-from ..spec import (
-    ModelSpec,
-    RunSpec,
-)
+from ..judge import lammps_variables
+from ..spec import ModelSpec, RunSpec
 
 INCLUDES: Final = (
     *("setup.lmp", "contact.lmp", "check.lmp", "record.lmp", "run.lmp", "resume.awk"),
@@ -48,7 +43,7 @@ def template_name(spec: RunSpec) -> str:
     """Template of a run: ``in.ramp`` if the temperature or the pressure has an end."""
     if spec.temperature_end_K is not None or spec.pressure_end_GPa is not None:
         if spec.ensemble == "nve":
-            raise ValueError("a ramp needs ensemble nvt or npt, got nve")
+            raise UserError("a ramp needs ensemble nvt or npt, got nve")
         return "in.ramp"
     return f"in.{spec.ensemble}"
 
@@ -57,24 +52,19 @@ def pair_of(model: ModelSpec, plugin: str | None = None) -> Pair:
     """Pair style and coefficients for a LAMMPS that evaluates the model itself.
 
     Raises:
-        ValueError: the model is not one that a pair style can run.
+        UserError: the model is not one that a pair style can run.
     """
     if model.kind == "lammps":
         if not model.pair_style or not model.pair_coeff:
-            raise ValueError(f"model {model.name!r}: kind lammps needs pair_style and pair_coeff")
+            raise UserError(f"model {model.name!r}: kind lammps needs pair_style and pair_coeff")
         return Pair(model.pair_style, model.pair_coeff, plugin)
     if model.kind != "nequip" or model.path is None:
-        raise ValueError(f"model {model.name!r}: kind {model.kind} cannot run in LAMMPS; use ase")
-    found = compiled_metadata(model.path)
-    inputs = set(found.get("nequip_aoti_inputs", "").split())
-    outputs = set(found.get("nequip_aoti_outputs", "").split())
-    types = " ".join(found["type_names"].split())
-    coeff = f"* * {_quoted(str(Path(model.path).resolve()))} {types}"
-    if inputs == {"pos", "edge_index", "atom_types"}:
-        return Pair("allegro", coeff, plugin)
-    if "virial" in outputs and "cell" in inputs:
-        return Pair("nequip", coeff, plugin, newton="off")
-    raise ValueError(
+        raise UserError(f"model {model.name!r}: kind {model.kind} cannot run in LAMMPS; use ase")
+    info = read_info(model.path)
+    if info.pair in ("allegro", "nequip"):
+        coeff = f"* * {_quoted(str(Path(model.path).resolve()))} {' '.join(info.type_names or ())}"
+        return Pair(info.pair, coeff, plugin, "off" if info.pair == "nequip" else "on")
+    raise UserError(
         f"{model.path}: no LAMMPS pair style runs this compile target; allowed: compiled with "
         "--target pair_allegro or pair_nequip (or engine lammps-library, which runs all)"
     )
@@ -83,8 +73,6 @@ def pair_of(model: ModelSpec, plugin: str | None = None) -> Pair:
 def variables(spec: RunSpec, atoms: Atoms, types: tuple[str, ...], pair: Pair) -> dict[str, str]:
     """Values of the templates' variables for a run, in their units."""
     criteria = spec.criteria
-    limit = {name: _number(bound) for name, bound in bounds(criteria, spec.ensemble).items()}
-    factor = criteria.temperature_factor
     given = {
         "data": "structure.data",
         "boundary": " ".join("p" if periodic else "f" for periodic in atoms.pbc),
@@ -101,21 +89,14 @@ def variables(spec: RunSpec, atoms: Atoms, types: tuple[str, ...], pair: Pair) -
         "thermostat_damping": _number(spec.thermostat_damping_fs),
         "barostat_damping": _number(spec.barostat_damping_fs),
         "check_every": str(criteria.check_every),
-        "temperature_factor": _number(OFF if factor is None else factor),
-        "temperature_floor": _number(criteria.temperature_floor_K),
-        "energy_below_max": limit["energy_below"],
-        "energy_above_max": limit["energy_above"],
-        "force_max": limit["force"],
-        "drift_max": limit["drift"],
         "record_every": str(spec.record_every),
         "trajectory_every": str(spec.trajectory_every),
         "ring_frames": str(spec.ring_frames),
     }
     if template_name(spec) == "in.ramp":
         given["ensemble"] = spec.ensemble
-    if criteria.contact_fraction is not None:
-        radii = contact_radii_A(types, criteria.contact_fraction)
-        given["radii"] = " ".join(map(_number, radii))
+    for name, numbers in lammps_variables(criteria, spec.ensemble, types).items():
+        given[name] = " ".join(map(_number, numbers))
     if spec.temperature_end_K is not None:
         given["temperature_end"] = _number(spec.temperature_end_K)
     if spec.pressure_end_GPa is not None:
@@ -168,24 +149,20 @@ def write_input(
 def write_data(path: Path, atoms: Atoms, types: tuple[str, ...]) -> None:
     """Write a LAMMPS data file (atomic, metal units) with masses and velocities.
 
-    The cell is rotated into LAMMPS's form and its skew reduced; positions are wrapped.
-    ``ase.io.lammpsdata`` can do all but the last two with velocities: it wraps those as well.
+    The cell is turned into LAMMPS's form (:func:`lammps_cell`) and its skew reduced; positions
+    are wrapped. ``ase.io.lammpsdata`` wraps velocities as well.
 
     Args:
         path: file to write.
-        atoms: configuration with momenta.
+        atoms: configuration with momenta, as :func:`~nequip_decorr.md.start.engine_frame` returns.
         types: element of each atom type, also of those that the configuration has none of.
 
     Raises:
-        ValueError: atoms of one element have different masses, or the cell is left-handed or flat.
+        UserError: atoms of one element have different masses, or the cell is flat.
     """
-    cell = np.asarray(atoms.cell, dtype=np.float64)
-    if np.linalg.det(cell) <= 0:
-        raise ValueError(f"LAMMPS needs a right-handed cell, got the vectors {cell.tolist()}")
-    rotated = calc_rotated_cell(cell)
-    rotation = np.linalg.solve(cell, rotated)
+    cell, rotation = lammps_cell(atoms)
     frame = Atoms(atoms.numbers, atoms.positions @ rotation, pbc=atoms.pbc)
-    frame.cell = calc_reduced_cell(rotated, atoms.pbc)
+    frame.cell = calc_reduced_cell(cell, atoms.pbc)
     frame.wrap()
     velocities = atoms.get_velocities() @ rotation * (1e3 * units.fs)  # A/ps
     lengths = np.diag(frame.cell)
@@ -208,12 +185,35 @@ def write_data(path: Path, atoms: Atoms, types: tuple[str, ...]) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
+def lammps_cell(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
+    """Return the cell in LAMMPS's form, and the rotation into its frame.
+
+    Three vectors that are left-handed span the same lattice as their opposites, which are
+    right-handed. Mapping back is the inverse rotation: ``vector @ rotation.T``.
+
+    Returns:
+        The lower-triangular cell ``[3, 3]``, and the rotation ``[3, 3]``: a row vector times it
+        is the vector in LAMMPS's frame.
+
+    Raises:
+        UserError: the cell is flat, or left-handed in an open direction.
+    """
+    cell = np.asarray(atoms.cell, dtype=np.float64)
+    volume_A3 = np.linalg.det(cell)
+    if volume_A3 < 0 and atoms.pbc.all():
+        cell, volume_A3 = -cell, -volume_A3
+    if volume_A3 <= 0:
+        raise UserError(f"LAMMPS needs a right-handed cell, got the vectors {cell.tolist()}")
+    rotated = calc_rotated_cell(cell)
+    return rotated, np.linalg.solve(cell, rotated)
+
+
 def _mass(atoms: Atoms, symbol: str) -> float:
     masses = atoms.get_masses()[np.array(atoms.symbols) == symbol]
     if len(masses) == 0:
         return float(atomic_masses[atomic_numbers[symbol]])
     if np.ptp(masses) > 1e-9:
-        raise ValueError(f"atoms of {symbol} have different masses, which one LAMMPS type cannot")
+        raise UserError(f"atoms of {symbol} have different masses, which one LAMMPS type cannot")
     return float(masses[0])
 
 

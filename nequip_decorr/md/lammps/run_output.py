@@ -10,22 +10,11 @@ from typing import Final
 
 from ase import Atoms
 
-from ..criteria import (
-    CONTACT_CAP,
-    Violation,
-    closest_contact,
-    contact_violation,
-    from_halt,
-)
-from ..record import (
-    RING,
-    parse_dump_frame,
-    read_record,
-)
-from ..spec import (
-    RunResult,
-    RunSpec,
-)
+from ..contact import CONTACT_CAP, closest_contact
+from ..criteria import Violation
+from ..judge import contact_violation, from_halt
+from ..record import RING, parse_dump_frame, read_record
+from ..spec import RunResult, RunSpec, target_temperature_K
 
 _HALT = re.compile(r"^Fix halt condition for fix-id (\S+) met on step (\d+) with value (\S+)", re.M)
 _ENDED = re.compile(r"^Run ended at step (\d+)\s*$", re.M)
@@ -70,7 +59,9 @@ def judge(spec: RunSpec, folder: Path, log: LogEnd, step: int | None = None) -> 
     """
     every = spec.criteria.check_every
     if log.halt is not None:
-        violation = from_halt(spec, *log.halt)
+        halt, halted_at, printed = log.halt
+        target_K = target_temperature_K(spec, halted_at)
+        violation = from_halt(spec.criteria, target_K, halt, halted_at, printed)
         if violation.cause == "contact":
             violation = _measured(spec, folder, violation)
         return failed(spec, violation)
@@ -135,7 +126,7 @@ def _ring_frame(folder: Path, step: int) -> Atoms | None:
     path = folder / RING / f"{step}.lammpstrj"
     if not path.is_file():
         return None
-    return parse_dump_frame(path.read_text().split("\n")[1:])
+    return parse_dump_frame(path.read_text().partition("\n")[2])
 
 
 def _step_of_error(folder: Path) -> int:

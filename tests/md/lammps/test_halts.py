@@ -8,21 +8,17 @@ import pytest
 from ase import Atoms
 
 from nequip_decorr.lammps_wheel import potential_file
+from nequip_decorr.md.criteria import CAUSES, Criteria
 from nequip_decorr.md.engines.lammps import LammpsEngine
-from nequip_decorr.md.spec import (
-    CAUSES,
-    Criteria,
-    ModelSpec,
-    RunResult,
-)
+from nequip_decorr.md.spec import ModelSpec, RunResult
 from tests.md.lammps.conftest import make_spec
 
 OFF = Criteria(
     temperature_floor_K=1.0,
     temperature_factor=None,
     contact_fraction=None,
-    energy_below_eV=None,
-    energy_above_eV=None,
+    energy_drop_eV_per_atom=None,
+    energy_rise_eV_per_atom=None,
     max_force_eV_per_A=None,
     drift_eV_per_atom=None,
 )
@@ -51,8 +47,8 @@ def run(
     [
         ("temperature", "temperature", {"temperature_factor": 1.1}, "nvt"),
         ("contact", "contact", {"contact_fraction": 0.88}, "nvt"),
-        ("energy", "energy_above", {"energy_above_eV": 0.01}, "nvt"),
-        ("energy", "energy_below", {"energy_below_eV": 0.01}, "nvt"),
+        ("energy", "energy_above", {"energy_rise_eV_per_atom": 0.01}, "nvt"),
+        ("energy", "energy_below", {"energy_drop_eV_per_atom": 0.01}, "nvt"),
         ("force", "force", {"max_force_eV_per_A": 3.0}, "nvt"),
         ("drift", "drift", {"drift_eV_per_atom": 1e-4}, "nve"),
     ],

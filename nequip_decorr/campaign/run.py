@@ -1,43 +1,29 @@
-"""Doing one run, in whatever process an executor gives it.
+"""One run, in whatever process an executor gives it.
 
-:func:`execute_run` needs the run's folder alone, so it can be sent to a process pool, a thread or
-a cluster node that sees the same file system. This module imports nothing heavy: a fresh worker
+:func:`execute_run` needs the run's folder alone, so it can be sent to a process, a thread or a
+cluster node that sees the same file system. This module imports nothing heavy: a fresh worker
 process must be able to set itself up first.
 """
 
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
 import shutil
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from ..files import (
-    is_disk_full,
-    read_json,
-    says_disk_full,
-    sha256_file,
-    write_json,
-)
-from ..md.spec import (
-    RunResult,
-    RunSpec,
-)
-from .store import (
-    MANIFEST,
-    decide,
-    file_sizes,
-    finished_manifest,
-    running_manifest,
-)
+from ..files import is_disk_full, read_json, says_disk_full, sha256_file, write_json
+from ..md.spec import RunResult, RunSpec
+from .store import MANIFEST, SPEC, decide, file_sizes, finished_manifest, running_manifest
+
+if TYPE_CHECKING:
+    from ..md.engines import Engine
 
 _RESERVE_BYTES: Final = 1 << 16
 _PROGRESS_S: Final = 1.0
@@ -45,16 +31,7 @@ _PROGRESS_S: Final = 1.0
 logger = logging.getLogger(__name__)
 
 
-class Engine(Protocol):
-    """What the runner needs of an engine."""
-
-    def run(
-        self, spec: RunSpec, folder: Path, progress: Callable[[int], None] | None = None
-    ) -> RunResult:
-        """Do the run, leave its record in ``folder`` and say how it ended."""
-
-
-EngineLookup = Callable[[str], Engine]
+EngineLookup = Callable[[str], "Engine"]
 
 
 def default_engine(name: str) -> Engine:
@@ -65,16 +42,18 @@ def default_engine(name: str) -> Engine:
 
 
 def planned(run_folder: Path) -> dict[str, Any]:
-    """The plan of a run (``spec`` and ``inputs``) from its campaign's ``campaign.json``.
+    """Read ``run.json`` of a planned run: its ``spec``, and SHA-256 of its ``inputs``.
 
     Raises:
-        ValueError: the campaign does not hold such a run.
+        ValueError: no such run has been planned.
     """
-    campaign = read_json(run_folder.parents[1] / "campaign.json") or {}
-    for plan in campaign.get("runs", []):
-        if plan["spec"]["run_id"] == run_folder.name:
-            return plan
-    raise ValueError(f"{run_folder}: no run of this name in {run_folder.parents[1]}/campaign.json")
+    run = read_json(run_folder / SPEC)
+    if not isinstance(run, dict) or not {"spec", "inputs"} <= run.keys():
+        raise ValueError(
+            f"{run_folder}: no run of this name ({SPEC} is missing or unreadable; `stability run` "
+            "writes it)"
+        )
+    return run
 
 
 def execute_run(
@@ -86,8 +65,8 @@ def execute_run(
     """Do one planned run, unless its manifest says that it is finished.
 
     What an earlier attempt left is moved aside first and removed once the new attempt has begun.
-    Every way in which an engine can fail to run ends in the status ``error``, never in a status
-    that says something about the model.
+    Every way in which an engine can fail to run, ``SystemExit`` of a calculator included, ends in
+    the status ``error``, never in a status that says something about the model.
 
     Args:
         run_folder: ``CAMPAIGN/runs/RUN_ID``.
@@ -109,12 +88,15 @@ def execute_run(
     started = time.monotonic()
     manifest: dict[str, Any] = {}
     try:
-        manifest = _begin(folder, spec, plan["inputs"], attempt)
+        manifest = _begin(folder, spec, plan, attempt)
         _check_inputs(spec, plan["inputs"])
         result = engine_lookup(spec.engine).run(spec, folder, _progress_writer(folder))
         _probe(folder)
         _check_record(spec, folder, result)
-    except Exception as err:
+    except BaseException as err:  # a calculator may call sys.exit, or raise what it likes
+        ctrl_c_is_ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        if isinstance(err, KeyboardInterrupt) and not ctrl_c_is_ignored:
+            raise
         logger.debug("run %s", spec.run_id, exc_info=True)
         result = RunResult(
             status="error",
@@ -129,14 +111,51 @@ def execute_run(
     return _finish(folder, manifest, result, disk_full=full)
 
 
-def _begin(
-    folder: Path, spec: RunSpec, inputs: dict[str, str], attempt: str | None
+def end_run(
+    run_folder: Path,
+    spec: RunSpec,
+    status: Literal["error", "interrupted"],
+    message: str,
+    wall_s: float = 0.0,
 ) -> dict[str, Any]:
-    manifest = running_manifest(spec, inputs, attempt)
+    """Note how a run ended whose process is gone; it counts up to its last recorded step.
+
+    One that is ``interrupted`` before its walltime is done again. Arguments are those of a
+    ``RunResult``, the return value is that of :func:`execute_run`.
+    """
+    last_step = _recorded_step(run_folder) if status == "interrupted" else 0
+    result = RunResult(status, last_step, spec.criteria.check_every, message=message, wall_s=wall_s)
+    try:
+        run_folder.mkdir(parents=True, exist_ok=True)
+        manifest = read_json(run_folder / MANIFEST)
+        if not manifest:
+            manifest = running_manifest(spec, {})
+            write_json(run_folder / MANIFEST, manifest)
+    except OSError as err:
+        if not is_disk_full(err):
+            raise
+        return outcome_of(result, disk_full=True)
+    return _finish(run_folder, manifest, result)
+
+
+def _recorded_step(folder: Path) -> int:
+    from ..md.record import read_record
+
+    try:
+        return int(read_record(folder)["step"][-1])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def _begin(
+    folder: Path, spec: RunSpec, plan: dict[str, Any], attempt: str | None
+) -> dict[str, Any]:
+    manifest = running_manifest(spec, plan["inputs"], attempt)
     aside = folder.with_name(f".old-{folder.name}-{manifest['attempt'][:8]}")
     with suppress(FileNotFoundError):
         folder.rename(aside)
     folder.mkdir(parents=True)
+    write_json(folder / SPEC, plan, sync=False)
     write_json(folder / MANIFEST, manifest)
     shutil.rmtree(aside, ignore_errors=True)
     # Space for the last words of a run that fills the disk.
@@ -150,7 +169,7 @@ def _check_inputs(spec: RunSpec, inputs: dict[str, str]) -> None:
         if path and wanted and sha256_file(path) != wanted:
             raise ValueError(
                 f"{name} file {path} has changed since the campaign was planned; start "
-                "`stability run` again, which plans anew"
+                "`stability run` again, which makes a new plan"
             )
 
 
@@ -194,7 +213,9 @@ def _finish(
         return outcome_of(result, disk_full)
     try:
         files = file_sizes(folder)
-        _sync(folder, files)
+        for name in files:
+            with (folder / name).open("rb") as file:
+                os.fsync(file.fileno())
         redo = result.status == "interrupted" and not _by_walltime(
             RunSpec.from_dict(manifest["spec"]), result
         )
@@ -215,15 +236,6 @@ def _by_walltime(spec: RunSpec, result: RunResult) -> bool:
     return result.status == "interrupted" and allowed_s is not None and result.wall_s >= allowed_s
 
 
-def _sync(folder: Path, files: dict[str, int]) -> None:
-    for name in files:
-        descriptor = os.open(folder / name, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
 def outcome_of(result: RunResult, disk_full: bool = False) -> dict[str, Any]:
     """What the runner needs to know of a result, in plain types."""
     return {
@@ -235,9 +247,11 @@ def outcome_of(result: RunResult, disk_full: bool = False) -> dict[str, Any]:
     }
 
 
-def _describe(err: Exception, folder: Path) -> str:
-    if is_disk_full(err):
-        return f"disk full at {folder.parents[1]}: {err.strerror}"  # type: ignore[attr-defined]
+def _describe(err: BaseException, folder: Path) -> str:
+    if isinstance(err, OSError) and is_disk_full(err):
+        return f"disk full at {folder.parents[1]}: {err.strerror}"
+    if isinstance(err, SystemExit):
+        return f"the engine or the calculator called sys.exit({err.code!r})"[:500]
     return " ".join(f"{type(err).__name__}: {err}".split())[:500]
 
 
@@ -253,38 +267,3 @@ def _progress_writer(folder: Path) -> Callable[[int], None]:
                 (folder / "progress").write_text(str(int(step)), encoding="ascii")
 
     return progress
-
-
-def setup_worker() -> None:
-    """Make a pool's process a good citizen.
-
-    It leads its own process group, so that an engine's child processes can be ended with it;
-    Ctrl-C is left to the main process; and it ends at once when the main process is gone, so that
-    ``kill -9`` leaves nobody computing.
-    """
-    if os.name == "posix":
-        os.setsid()
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: Any) -> None:
-    parent.join()
-    if os.name == "posix":
-        os.killpg(os.getpgid(0), signal.SIGKILL)
-    os._exit(1)
-
-
-@contextmanager
-def one_thread_each() -> Iterator[None]:
-    """Processes started inside use one thread each, unless the user has said otherwise."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    added = [name for name in names if name not in os.environ]
-    os.environ.update(dict.fromkeys(added, "1"))
-    try:
-        yield
-    finally:
-        for name in added:
-            os.environ.pop(name, None)

@@ -16,15 +16,16 @@ Array = NDArray[Any]
 COLUMNS: Final = ("model", "structure", "temperature_K", "seed")
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """As plain JSON types; a number that is not finite becomes ``None``."""
     if isinstance(value, Result):
         return value.to_dict()
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
@@ -33,7 +34,7 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types; a number that is not finite becomes ``None``."""
-        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
+        return {f.name: plain(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Estimate(Result):
 
 
 @dataclass(frozen=True, eq=False)
-class Outcomes(Result):
+class RunArrays(Result):
     """Run rows as arrays [n], without the runs that are no evidence.
 
     Attributes:
@@ -64,7 +65,7 @@ class Outcomes(Result):
     counts: dict[str, int]
 
 
-def outcomes(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = COLUMNS) -> Outcomes:
+def run_arrays(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = COLUMNS) -> RunArrays:
     """Turn run rows into arrays.
 
     ``error`` rows are left out and counted; ``interrupted`` and ``survived`` are censored.
@@ -91,7 +92,7 @@ def outcomes(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = COLUMNS
     time_ps = np.array([row["stable_time_ps"] for row in used], dtype=float)
     if used:
         time_ps, failed = check_times(time_ps, failed)
-    return Outcomes(
+    return RunArrays(
         time_ps=time_ps,
         failed=failed,
         cause=np.array(cause, dtype=object),

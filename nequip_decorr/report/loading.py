@@ -12,9 +12,7 @@ import ase.io
 import numpy as np
 from ase import Atoms
 
-from ..campaign.plan import read_plan
-from ..campaign.store import MANIFEST
-from ..campaign.table import read_runs
+from ..campaign.store import MANIFEST, read_plan, read_runs
 from ..files import read_json
 from ..md.distribution import (
     Distribution,
@@ -83,7 +81,7 @@ def _oriented(frames: list[Atoms], start_file: Path) -> list[Atoms]:
     if not frames or is_box(frames[0]):
         return frames
     try:
-        start = ase.io.read(start_file, index=0)
+        start = ase.io.read(start_file, index=0, format="extxyz")
     except (OSError, ValueError):
         return frames
     assert isinstance(start, Atoms)

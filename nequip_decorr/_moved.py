@@ -1,0 +1,95 @@
+"""Former module names: they go on working for one release, with a DeprecationWarning."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from importlib import import_module
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+_ROOT = __name__.partition(".")[0]
+# Not `stability.compare` and `stability.report`: these are functions now.
+MOVED = {
+    "checks": "training.loss_config",
+    "curves": "training.schedule",
+    "demo_report": "report.demo",
+    "evaluate": "inspection.evaluate",
+    "flag": "training.flag",
+    "guard": "training.guard",
+    "logger": "training.logger",
+    "loss": "training.term",
+    "metric": "training.metric",
+    "model": "features.taps",
+    "monitor": "training.monitor",
+    "schedule": "training.callbacks",
+    "stability.campaign": "campaign.schema",
+    "stability.criteria": "md.criteria",
+    "stability.engines": "md.engines",
+    "stability.evidence": "report.loading",
+    "stability.outcomes": "survival.arrays",
+    "stability.plan": "campaign.plan",
+    "stability.runner": "campaign.runner",
+    "stability.spec": "md.spec",
+    "stability.structure": "md.structure",
+    "stability.survival": "survival.estimators",
+    "stability.table": "campaign.store",
+    "stability.worker": "campaign.run",
+}
+# Former modules whose names are packages now: their names are found in a module below.
+WITHIN = {"datasets": "datasets.siox", "features": "features.fields"}
+
+
+class Finder:
+    """Finds a former module after all other finders have found nothing."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """Spec of an alias for a former module, ``None`` for any other name."""
+        root, _, old = name.partition(".")
+        if root != _ROOT or old not in MOVED:
+            return None
+        return ModuleSpec(name, Loader(), origin=f"{_ROOT}.{MOVED[old]}")  # type: ignore[arg-type]
+
+
+class Loader:
+    """Makes a module that takes each name from the new place."""
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """Leave it to Python."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Warn, and forward attributes."""
+        spec = module.__spec__
+        assert spec is not None and spec.origin is not None
+        warn(spec.name, spec.origin, 3)
+        new = import_module(spec.origin)
+        module.__doc__ = new.__doc__
+        module.__getattr__ = lambda name: getattr(new, name)  # type: ignore[method-assign]
+        module.__dir__ = lambda: dir(new)  # type: ignore[method-assign]
+
+
+def within(package: str, name: str) -> object:
+    """A name of a former module that is a package now, for its ``__getattr__``.
+
+    Raises:
+        AttributeError: the module had no such name.
+    """
+    new = f"{_ROOT}.{WITHIN[package.removeprefix(f'{_ROOT}.')]}"
+    # The import machinery asks for submodules and dunder names on the way.
+    if name.startswith("__") or not hasattr(module := import_module(new), name):
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+    warn(f"{package}.{name}", f"{new}.{name}", 4)
+    return getattr(module, name)
+
+
+def warn(old: str, new: str, level: int) -> None:
+    """Say the new place of a former name, at the line that uses it."""
+    text = f"{old} has moved to {new}; the old name goes in the next release"
+    warnings.warn(text, DeprecationWarning, stacklevel=level)
+
+
+def install() -> None:
+    """Let Python find former modules."""
+    if Finder not in sys.meta_path:
+        sys.meta_path.append(Finder)

@@ -1,0 +1,97 @@
+"""Run commands, alone or side by side, each with a log."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+POLL_S: Final = 0.5
+PLAIN_EVERY_S: Final = 15.0
+_TAIL: Final = 15
+
+
+class CommandError(RuntimeError):
+    """A command failed; the message says which, with the end of its log."""
+
+
+def call(command: Sequence[str], log: Path) -> None:
+    """Run one command, its output in a log.
+
+    Raises:
+        CommandError: it failed.
+    """
+    with log.open("w") as file:
+        status = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT).returncode
+    _require(command[0], status, log)
+
+
+def together(
+    jobs: dict[str, list[str]],
+    folder: Path,
+    log: str,
+    console: Console,
+    fraction: Callable[[str], float] | None = None,
+) -> None:
+    """Run commands side by side, with progress.
+
+    Args:
+        jobs: command by name.
+        folder: holds a folder per name.
+        log: name of each one's log there.
+        console: shows the progress.
+        fraction: gives what is done of a job, 0 to 1, or ``None`` where nobody knows.
+
+    Raises:
+        CommandError: one of them failed.
+    """
+    columns = (TextColumn("{task.description:>14}"), BarColumn(), TimeElapsedColumn())
+    with ExitStack() as stack:
+        progress = stack.enter_context(Progress(*columns, console=console))
+        running = {name: _start(jobs[name], folder / name, log, stack) for name in jobs}
+        tasks = {name: progress.add_task(name, total=1.0 if fraction else None) for name in jobs}
+        last_line = time.monotonic()
+        while any(process.poll() is None for process in running.values()):
+            time.sleep(POLL_S)
+            done = {name: fraction(name) for name in tasks} if fraction else {}
+            for name, share in done.items():
+                progress.update(tasks[name], completed=share)
+            if not console.is_terminal and time.monotonic() - last_line > PLAIN_EVERY_S:
+                last_line = time.monotonic()
+                console.print(
+                    ", ".join(f"{n}: {done[n]:.0%}" if done else f"{n}: ..." for n in tasks)
+                )
+    for name, process in running.items():
+        _require(jobs[name][0], process.returncode, folder / name / log)
+
+
+def _start(command: list[str], folder: Path, log: str, stack: ExitStack) -> subprocess.Popen[bytes]:
+    """Start a command whose log is closed, and which is stopped, with ``stack``."""
+    folder.mkdir(exist_ok=True)
+    file = stack.enter_context((folder / log).open("w"))
+    # Two compilers that share a cache can read each other's half-written files.
+    cache = {"TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor_cache")}
+    environment = {"OMP_NUM_THREADS": "1", **os.environ, **cache}
+    process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
+    stack.callback(_stop, process)
+    return process
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.terminate()
+
+
+def _require(command: str, status: int, log: Path) -> None:
+    if status:
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-_TAIL:])
+        raise CommandError(
+            f"`{Path(command).name}` ended with code {status}; the end of {log}:\n{tail}"
+        )

@@ -1,0 +1,101 @@
+"""The data files beside a report's page: ``summary.json`` and ``runs.csv``."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+from ..campaign.store import COLUMNS
+from ..md.spec import RunSpec
+from ..survival.arrays import plain
+from .analysis import Analysis
+
+
+def to_dict(found: Analysis) -> dict[str, Any]:
+    """As plain JSON types, without anything that changes from one writing to the next."""
+    data = {
+        "schema": 1,
+        "campaigns": [plan["name"] for plan in found.plans],
+        "settings": settings(found.specs),
+        "survival": found.summary.to_dict(),
+        "structure": [
+            {
+                "model": e.key[0],
+                "structure": e.key[1],
+                "temperature_K": e.key[2],
+                "kind": e.got.kind,
+                "mean_absolute_difference": e.errors,
+                "frames": e.got.frames,
+                "too_few_frames": e.got.too_few,
+                "window_ps": list(e.window_ps),
+                "images": e.images,
+                "runs": e.runs,
+            }
+            for e in found.structure
+        ],
+        "structure_missing": found.structure_missing,
+        "displacement": [
+            {
+                "model": key[0],
+                "structure": key[1],
+                "temperature_K": key[2],
+                "element": part.element,
+                "last_lag_ps": float(part.lag_ps[-1]),
+                "last_msd_A2": float(part.msd_A2[-1]),
+                "exponent": part.exponent,
+                "diffusion_A2_per_ps": part.diffusion_A2_per_ps,
+                "verdict": part.verdict,
+            }
+            for key, parts in found.displacement.items()
+            for part in parts
+        ],
+        "drift": {model: [asdict(d) for d in drifts] for model, drifts in found.drifts.items()},
+        "sweep": [point.to_dict() for point in found.sweep],
+        "sweep_verdict": found.sweep_verdict,
+        "unfinished": found.unfinished,
+        "findings": found.findings,
+        "errors": [
+            {"run_id": row["run_id"], "message": row["message"]}
+            for row in found.rows
+            if row["status"] == "error"
+        ],
+    }
+    result: dict[str, Any] = plain(data)
+    return result
+
+
+_SETTINGS: Final = (
+    *("ensemble", "thermostat", "thermostat_damping_fs", "barostat_damping_fs", "pressure_GPa"),
+    *("timestep_fs", "steps", "temperature_end_K", "pressure_end_GPa", "engine", "walltime_s"),
+    *("record_every", "trajectory_every", "ring_frames"),
+)
+
+
+def settings(specs: Sequence[RunSpec]) -> dict[str, list[Any]]:
+    """Every setting of the runs, and every value it has in them."""
+    found: dict[str, list[Any]] = {}
+    for spec in specs:
+        values = {name: getattr(spec, name) for name in _SETTINGS}
+        if spec.ensemble == "nve":
+            values |= {"thermostat": None, "thermostat_damping_fs": None}
+        if spec.ensemble != "npt":
+            values |= {"barostat_damping_fs": None, "pressure_GPa": None}
+        values |= {f"criteria.{name}": value for name, value in asdict(spec.criteria).items()}
+        for name, value in values.items():
+            if value not in found.setdefault(name, []):
+                found[name].append(value)
+    return {name: values for name, values in found.items() if values != [None]}
+
+
+def runs_csv(found: Analysis) -> str:
+    """The run table, with what the statistics took for model and structure."""
+    grouped = any("train_seed" in row for row in found.rows)
+    columns = [*COLUMNS, *(["train_seed"] if grouped else [])]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows({**run.row, "run_id": run.spec.run_id} for run in found.runs)
+    return text.getvalue()
