@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -30,7 +31,7 @@ at each grade.
 COMPILE: Final = """\
 Compile a model with nequip-compile, with the extrapolation grade as one more output per atom.
 Energies, forces and stress are those of the plain model. LAMMPS reads the grade with
-`compute ID all allegro/atom extrapolation_grade 1 0`. Further arguments go to nequip-compile.
+`compute ID all allegro/atom extrapolation_grade 1 0`.
 
   nequip-decorr compile best.ckpt model.nequip.pt2 --target pair_allegro --device cpu
 """
@@ -80,7 +81,10 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     )  # fmt: skip
     build.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     _add_grade(build)
-    build.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    build.add_argument(
+        "--arguments", default="", metavar="TEXT",
+        help="further arguments of nequip-compile, e.g. --arguments='--tf32'",
+    )  # fmt: skip
     build.set_defaults(run=_compile)
 
 
@@ -110,7 +114,7 @@ def _grade_of(arguments: argparse.Namespace) -> Any:
 
 def _fit(arguments: argparse.Namespace) -> int:
     from ..extrapolation.grade import ExtrapolationGrade
-    from ..inspection.evaluate import load_model
+    from ..features.frames import load_model
 
     training = _read(arguments.data)
     validation = _read(arguments.validation)
@@ -139,7 +143,7 @@ def _score(arguments: argparse.Namespace) -> int:
 
     from ..extrapolation.report import tables, write
     from ..extrapolation.scoring import score
-    from ..inspection.evaluate import load_model
+    from ..features.frames import load_model
     from .inspect import name_files
 
     files = name_files(arguments.data)
@@ -161,10 +165,9 @@ def _compile(arguments: argparse.Namespace) -> int:
     if not arguments.out.name.endswith(".nequip.pt2"):
         raise UserError(f"OUT must end in .nequip.pt2, got {arguments.out}")
     grade = _grade_of(arguments)
-    rest = [text for text in arguments.rest if text != "--"]
     compile_with_grade(
         arguments.model, arguments.out, grade, arguments.target,
-        "--device", arguments.device, *rest,
+        "--device", arguments.device, *shlex.split(arguments.arguments),
     )  # fmt: skip
     print(f"{arguments.out}: with the output extrapolation_grade, {json.dumps(grade.about)}")
     return 0

@@ -17,8 +17,8 @@ from .._version import __version__
 from ..correlation import Moments, grouped_moments, merge_moments
 from ..errors import UserError
 from ..features.fields import ATOM_TYPE, EDGE_FEATURES, match_fields
+from ..features.frames import outputs
 from ..features.taps import attach_taps, interaction_layers
-from ..inspection.evaluate import outputs
 from .atoms import AtomFeatures
 from .statistics import DEFAULT_MAX_DIRECTIONS, DEFAULT_RIDGE, Gaussians
 
@@ -40,6 +40,17 @@ class ExtrapolationGrade:
     arXiv:2211.09866 (Gaussians of latent features), Podryabinkin and Shapeev 2017,
     doi:10.1016/j.commatsci.2017.08.031 (the term); the equations:
     :mod:`nequip_decorr.extrapolation.statistics`.
+
+    .. code-block:: python
+
+        from nequip_decorr import ExtrapolationGrade
+        from nequip_decorr.features.frames import load_model
+
+        model = load_model("best.ckpt")
+        grade = ExtrapolationGrade.fit(model, ase.io.read("train.xyz", ":"))
+        grade.save("best.grade.npz")
+        for gamma in grade.score(model, ase.io.read("test.xyz", ":")):
+            print(gamma.max(), (gamma > 1).mean())
 
     Attributes:
         features: how a row per atom is read from the model's output.
@@ -139,7 +150,7 @@ class ExtrapolationGrade:
             "training_atoms": dict(
                 zip(
                     model.type_names,
-                    sum(m.count for m in parts.values()).long().tolist(),
+                    merge_moments(parts.values()).count.long().tolist(),
                     strict=True,
                 )
             ),
@@ -174,7 +185,7 @@ class ExtrapolationGrade:
         if hash_of_model(model) != self.about["model_sha256"]:
             raise UserError(
                 "the extrapolation grade was fitted to another model: their weights differ; fit "
-                "it anew with `nequip-decorr extrapolation fit`"
+                "it again with `nequip-decorr extrapolation fit`"
             )
 
     def save(self, path: Path | str) -> None:

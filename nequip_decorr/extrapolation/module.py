@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from nequip.data import AtomicDataDict
+from nequip.data import AtomicDataDict, register_fields
 from nequip.nn import GraphModuleMixin
 from nequip.scripts import _compile_utils as targets
 
 from ..errors import UserError
 from .grade import FIELD, ExtrapolationGrade
+from .statistics import Gaussians
 
 METADATA_KEY: Final = "extrapolation_grade"
 
@@ -28,22 +29,24 @@ class GradeModule(GraphModuleMixin, torch.nn.Module):
 
     def __init__(self, grade: ExtrapolationGrade, irreps_in: dict[str, Any]) -> None:
         super().__init__()
-        self._init_irreps(irreps_in=irreps_in, irreps_out={FIELD: "1x0e"})
-        self.grade = grade
+        self._init_irreps(irreps_in=irreps_in, irreps_out={FIELD: "1x0e"})  # type: ignore[operator]
+        self._grade = grade
+        self._names = tuple(grade.gaussians.tensors())
         for name, tensor in grade.gaussians.tensors().items():
             self.register_buffer(name, tensor)
 
     def forward(self, data: AtomicDataDict.Type) -> AtomicDataDict.Type:
         """Grade the atoms; energies and their gradients are untouched."""
-        gaussians = type(self.grade.gaussians)(
-            **{name: getattr(self, name) for name in self.grade.gaussians.tensors()}
+        # The buffers, which follow the model to its device.
+        gaussians = Gaussians(**{name: getattr(self, name) for name in self._names})
+        distance = gaussians.distance(
+            self._grade.features(data), data[AtomicDataDict.ATOM_TYPE_KEY]
         )
-        distance = gaussians.distance(self.grade.features(data), data[AtomicDataDict.ATOM_TYPE_KEY])
-        data[FIELD] = (distance / self.grade.threshold).unsqueeze(-1)
+        data[FIELD] = (distance / self._grade.threshold).unsqueeze(-1)
         return data
 
     def _get_metadata_contributions(self) -> dict[str, str]:
-        return {METADATA_KEY: json.dumps(self.grade.about, separators=(",", ":"))}
+        return {METADATA_KEY: json.dumps(self._grade.about, separators=(",", ":"))}
 
 
 def add_grade(model: Any, grade: ExtrapolationGrade) -> Any:
@@ -55,14 +58,15 @@ def add_grade(model: Any, grade: ExtrapolationGrade) -> Any:
     if FIELD in model.irreps_out:
         raise UserError(f"the model has the output `{FIELD}` already")
     grade.check_model(model)
-    energy = model.model
-    while hasattr(energy, "func") and not isinstance(energy, torch.nn.Sequential):
+    energy: Any = model.model
+    while not hasattr(energy, "append") and hasattr(energy, "func"):
         energy = energy.func
-    if not isinstance(energy, torch.nn.Sequential):
+    if not hasattr(energy, "append"):
         raise UserError(
             f"a model of the kind {type(energy).__name__} has no sequence of modules to add the "
             "grade to; known: Allegro and NequIP models"
         )
+    register_fields(node_fields=[FIELD])
     energy.append(FIELD, GradeModule(grade, energy.irreps_out))
     model.irreps_out[FIELD] = energy.irreps_out[FIELD]
     return model

@@ -11,7 +11,7 @@ from ase import Atoms
 from scipy.optimize import isotonic_regression
 from scipy.stats import rankdata, spearmanr
 
-from ..inspection.evaluate import outputs
+from ..features.frames import outputs
 from .grade import FIELD, ExtrapolationGrade, Progress
 
 

@@ -1,16 +1,32 @@
 """The grade of a model: fit, save, load, score, and the module that goes into compiled models."""
 
+import csv
+import re
+import subprocess
+import sys
+
+import ase.io
 import numpy as np
 import pytest
 import torch
 from ase import Atoms
 
+from nequip_decorr.cli.main import main
 from nequip_decorr.errors import UserError
 from nequip_decorr.extrapolation.grade import FIELD, ExtrapolationGrade
 from nequip_decorr.extrapolation.module import add_grade
 from nequip_decorr.extrapolation.scoring import Reading, auroc, score
-from nequip_decorr.inspection.evaluate import outputs
-from tests.helpers.training import build, frames, module_config, nequip_config
+from nequip_decorr.features.frames import load_model, outputs
+from nequip_decorr.model_files import recognise
+from nequip_decorr.models.potential import CompiledPotential
+from tests.helpers.training import (
+    build,
+    frames,
+    module_config,
+    nequip_config,
+    nequip_train,
+    run_config,
+)
 
 TRAINING = frames(8)
 
@@ -84,9 +100,9 @@ def test_another_model_and_wrong_files_are_errors(tmp_path):
 
 def test_the_module_adds_the_grade_and_changes_nothing_else(model):
     grade = ExtrapolationGrade.fit(model, TRAINING)
-    plain = [data for data, _ in outputs(model, TRAINING[:2], batch_size=2)][0]
+    plain, _ = next(outputs(model, TRAINING[:2], batch_size=2))
     expected = np.concatenate(list(grade.score(model, TRAINING[:2])))
-    graded = [data for data, _ in outputs(add_grade(model, grade), TRAINING[:2], batch_size=2)][0]
+    graded, _ = next(outputs(add_grade(model, grade), TRAINING[:2], batch_size=2))
     assert graded[FIELD].shape == (16, 1)
     assert graded[FIELD].dtype == torch.float64
     np.testing.assert_allclose(graded[FIELD].flatten(), expected, rtol=1e-9)
@@ -137,3 +153,59 @@ def test_auroc_and_reading():
     assert low == pytest.approx(1.65, rel=0.1) and high == pytest.approx(4.35, rel=0.1)
     assert (np.diff(reading.median_eV_per_A) >= 0).all()
     assert Reading.fit(grade[:10], error[:10]) is None
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("grade")
+    done = nequip_train(folder, run_config(folder, module_config(), epochs=1), "m")
+    assert done.returncode == 0, done.stdout[-3000:]
+    return folder / "runs" / "m" / "last.ckpt"
+
+
+def test_from_a_checkpoint_to_scores_in_two_commands(checkpoint, tmp_path, capsys):
+    ase.io.write(tmp_path / "train.xyz", TRAINING)
+    far = frames(2, seed=4)
+    far[1].positions[2] += 1.0
+    far[1].calc = None
+    ase.io.write(tmp_path / "far.xyz", far)
+    data = str(tmp_path / "far.xyz")
+    assert main(["extrapolation", "score", str(checkpoint), data]) == 2
+    message = capsys.readouterr().err
+    command = re.search(r"`nequip-decorr (extrapolation fit \S+) TRAINING_FILE`", message)
+    assert main([*command[1].split(), str(tmp_path / "train.xyz")]) == 0
+    shown = capsys.readouterr().out
+    assert "8 structures" in shown and "0.999 quantile by cross-validation in 8 parts" in shown
+    assert "too few atoms to tell this quantile" in shown
+    out = tmp_path / "grades"
+    assert main(["extrapolation", "score", str(checkpoint), f"far={data}", "--out", str(out)]) == 0
+    assert "atoms with the largest grades" in capsys.readouterr().out
+    graded = ase.io.read(out / "far.xyz", ":", format="extxyz")
+    grade = ExtrapolationGrade.load(checkpoint.with_name(f"{checkpoint.stem}.grade.npz"))
+    expected = list(grade.score(load_model(checkpoint), far))
+    np.testing.assert_allclose([a.arrays[FIELD] for a in graded], expected, atol=1e-7)
+    with (out / "worst.csv").open(newline="") as file:
+        worst = next(csv.DictReader(file))
+    assert (worst["frame"], worst["atom"]) == ("1", "2")
+    assert (out / "grade.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_a_compiled_model_has_the_grade_and_the_plain_energies(checkpoint, tmp_path):
+    model = load_model(checkpoint)
+    grade = ExtrapolationGrade.fit(model, TRAINING)
+    grade.save(tmp_path / "a.npz")
+    out = tmp_path / "model.nequip.pt2"
+    command = ["compile", str(checkpoint), str(out), "--target", "ase"]
+    done = subprocess.run(
+        [sys.executable, "-m", "nequip_decorr.cli", *command, "--grade", str(tmp_path / "a.npz")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    (data, target) = next(outputs(model, TRAINING[:1], batch_size=1))
+    compiled = CompiledPotential(out).model
+    names = ("pos", "edge_index", "atom_types", "cell", "edge_cell_shift")
+    found = compiled({name: target[name] for name in names})
+    torch.testing.assert_close(found["forces"], data["forces"], rtol=0, atol=1e-9)
+    torch.testing.assert_close(found[FIELD].flatten(), grade.of_output(data), rtol=1e-7, atol=0)
+    assert recognise(out).notes["extrapolation_grade"].startswith('{"version"')
