@@ -25,6 +25,7 @@ _PUBLIC = {
     "DecorrelationScheduler": "training.callbacks",
     "TapFeatures": "features.taps",
     "CorrelationLogger": "training.logger",
+    "ExtrapolationGrade": "extrapolation.grade",
     "Inspection": "inspection.result",
     "inspect_features": "inspection.run",
     "inspect_model": "inspection.run",
@@ -33,6 +34,7 @@ _PUBLIC = {
 __all__ = [
     "CorrelationLogger",
     "DecorrelationScheduler",
+    "ExtrapolationGrade",
     "FeatureCorrelation",
     "FeatureDecorrelation",
     "Inspection",
@@ -43,6 +45,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from .extrapolation.grade import ExtrapolationGrade
     from .features.taps import TapFeatures
     from .inspection.result import Inspection
     from .inspection.run import (

@@ -16,6 +16,7 @@ examples:
   nequip-decorr demo --out demo                  the whole way, on built-in data, in minutes
   nequip-decorr data siox data/ --size study     silicon oxide labelled by a classical potential
   nequip-decorr inspect best.ckpt test.xyz       are its features correlated, and where?
+  nequip-decorr extrapolation fit best.ckpt train.xyz   where do its training data end?
   nequip-decorr stability run campaign.yaml      evaluate and compare MD stability
 """
 
@@ -33,11 +34,13 @@ def parser() -> argparse.ArgumentParser:
     commands = main.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_demo(commands)
     _add_data(commands)
+    from .extrapolation import add_parsers as add_extrapolation
     from .inspect import add_parser as add_inspect
     from .lammps import add_parsers as add_lammps
     from .stability import add_parsers as add_stability
 
     add_inspect(commands)
+    add_extrapolation(commands)
     add_stability(commands)
     add_lammps(commands)
     return main

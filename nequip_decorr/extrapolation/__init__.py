@@ -1,0 +1,1 @@
+"""Where a model's training data end: a grade per atom from the covariance of its features."""

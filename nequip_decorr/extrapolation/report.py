@@ -1,0 +1,97 @@
+"""Tables, files and the figure of ``nequip-decorr extrapolation score``."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+from rich.table import Table
+
+from .scoring import Reading, Scores
+
+
+def tables(scores: Sequence[Scores]) -> list[Table]:
+    """The table per file and element, and the worst atoms, for a terminal."""
+    found = Table(title="extrapolation grade (gamma = 1: edge of the training data)")
+    columns = ("file", "element", "atoms", "median", "99 %", "largest", "share above 1")
+    for column in (*columns, "force error (eV/A)"):
+        found.add_column(column, justify="left" if column in ("file", "element") else "right")
+    for row in (row for s in scores for row in s.rows()):
+        error = row["force_error_eV_per_A"]
+        found.add_row(
+            row["file"], row["element"], str(row["atoms"]),
+            *(f"{row[key]:.3g}" for key in ("median", "p99", "largest")),
+            f"{row['share_above_1']:.2%}", "no label" if error is None else f"{error:.3g}",
+        )  # fmt: skip
+    worst = Table(title="atoms with the largest grades (counted from 0)")
+    for column in ("file", "structure", "atom", "element", "grade"):
+        worst.add_column(column)
+    for row in (row for s in scores for row in s.worst(5)):
+        worst.add_row(row["file"], str(row["frame"]), str(row["atom"]), row["element"],
+                      f"{row['grade']:.3g}")  # fmt: skip
+    return [found, worst]
+
+
+def write(scores: Sequence[Scores], out: Path) -> list[Path]:
+    """Write structures with grades, the two tables as CSV, and the figure.
+
+    Returns:
+        The files.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    written = []
+    for one in scores:
+        path = out / f"{one.name.replace('/', '_')}.xyz"
+        ase.io.write(path, one.frames, format="extxyz")
+        written.append(path)
+    _write_csv(out / "scores.csv", [row for s in scores for row in s.rows()])
+    _write_csv(out / "worst.csv", [row for s in scores for row in s.worst()])
+    figure(scores).savefig(out / "grade.png", dpi=150)
+    return [*written, out / "scores.csv", out / "worst.csv", out / "grade.png"]
+
+
+def figure(scores: Sequence[Scores]) -> Any:
+    """Histogram of the grade per file; with labels, the force error against the grade too."""
+    from matplotlib.figure import Figure
+
+    labelled = [s for s in scores if s.labelled.any()]
+    fig = Figure(figsize=(5.0 * (1 + bool(labelled)), 3.6), layout="constrained")
+    axes = fig.subplots(1, 1 + bool(labelled), squeeze=False)[0]
+    finite = np.concatenate([s.grade[np.isfinite(s.grade)] for s in scores])
+    low, high = max(finite.min(), 1e-3), max(finite.max(), 1.5)
+    bins = np.geomspace(low * 0.99, high * 1.01, 41)
+    for s in scores:
+        axes[0].hist(s.grade, bins, density=True, histtype="step", label=s.name)
+    axes[0].set(xscale="log", xlabel="extrapolation grade", ylabel="density of atoms")
+    if labelled:
+        for s in labelled:
+            axes[1].plot(s.grade, s.force_error_eV_per_A, ",", alpha=0.5)
+        reading = Reading.fit(
+            np.concatenate([s.grade for s in labelled]),
+            np.concatenate([s.force_error_eV_per_A for s in labelled]),
+        )
+        if reading is not None:
+            axes[1].plot(reading.grade, reading.median_eV_per_A, "k-", label="median")
+            axes[1].fill_between(
+                reading.grade, reading.low_eV_per_A, reading.high_eV_per_A,
+                color="k", alpha=0.15, lw=0, label="5 to 95 % of atoms",
+            )  # fmt: skip
+        axes[1].set(
+            xscale="log", yscale="log", xlabel="extrapolation grade",
+            ylabel="force error (eV/Å)",
+        )  # fmt: skip
+    for ax in axes:
+        ax.axvline(1.0, color="0.4", ls="--", lw=1, label="edge of the training data")
+        ax.legend(frameon=False, fontsize=8)
+    return fig
+
+
+def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

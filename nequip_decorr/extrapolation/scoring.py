@@ -1,0 +1,189 @@
+"""Grades of labelled or unlabelled structures: tables, worst atoms, and what a grade means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from scipy.optimize import isotonic_regression
+from scipy.stats import rankdata, spearmanr
+
+from ..features.frames import outputs
+from .grade import FIELD, ExtrapolationGrade, Progress
+
+
+@dataclass
+class Scores:
+    """Grades of the atoms of one file.
+
+    Attributes:
+        name: of the file.
+        frames: the structures, each with the array ``extrapolation_grade``.
+        grade: of all atoms, ``[num_atoms]``.
+        symbols: of all atoms.
+        frame: index of each atom's structure.
+        atom: index of each atom in its structure.
+        force_error_eV_per_A: norm of the force error; NaN where there is no label.
+    """
+
+    name: str
+    frames: list[Atoms] = field(default_factory=list)
+    grade: np.ndarray = field(default_factory=lambda: np.empty(0))
+    symbols: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=str))
+    frame: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=int))
+    atom: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=int))
+    force_error_eV_per_A: np.ndarray = field(default_factory=lambda: np.empty(0))
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """Which atoms have a force label, ``[num_atoms]`` bool."""
+        return np.isfinite(self.force_error_eV_per_A)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row for all atoms and one per element: number, median, 99 %, largest, share > 1."""
+        found = []
+        for element in ["all", *sorted(set(self.symbols))]:
+            grade = self.grade if element == "all" else self.grade[self.symbols == element]
+            error = self.force_error_eV_per_A
+            error = error if element == "all" else error[self.symbols == element]
+            found.append(
+                {
+                    "file": self.name,
+                    "element": element,
+                    "atoms": len(grade),
+                    "median": float(np.median(grade)),
+                    "p99": float(np.quantile(grade, 0.99)),
+                    "largest": float(grade.max()),
+                    "share_above_1": float((grade > 1).mean()),
+                    "force_error_eV_per_A": float(np.nanmean(error))
+                    if np.isfinite(error).any()
+                    else None,
+                }
+            )
+        return found
+
+    def worst(self, number: int = 10) -> list[dict[str, Any]]:
+        """The atoms with the largest grades: structure, index, element, grade."""
+        order = np.argsort(-self.grade, kind="stable")[:number]
+        return [
+            {
+                "file": self.name,
+                "frame": int(self.frame[k]),
+                "atom": int(self.atom[k]),
+                "element": str(self.symbols[k]),
+                "grade": float(self.grade[k]),
+            }
+            for k in order
+        ]
+
+
+def score(
+    grade: ExtrapolationGrade,
+    model: Any,
+    name: str,
+    frames: Iterable[Atoms],
+    progress: Progress | None = None,
+) -> Scores:
+    """Grade every atom of some structures, and measure the force errors where there are labels.
+
+    Args:
+        grade: fitted to ``model``.
+        model: an eager model.
+        name: of the file.
+        frames: structures.
+        progress: wraps the iterable, with a description.
+
+    Raises:
+        UserError: the grade was fitted to another model.
+    """
+    grade.check_model(model)
+    scores = Scores(name)
+    parts: list[tuple[np.ndarray, ...]] = []
+    for number, frame in enumerate((progress or (lambda f, _: f))(frames, name)):
+        for data, target in outputs(model, [frame], batch_size=1):
+            gamma = grade.of_output(data).numpy()
+            error = np.full(len(frame), np.nan)
+            if "forces" in target:
+                error = (data["forces"] - target["forces"]).norm(dim=-1).double().numpy()
+        graded = frame.copy()
+        graded.calc = frame.calc
+        graded.set_array(FIELD, gamma)
+        scores.frames.append(graded)
+        parts.append(
+            (gamma, np.array(frame.symbols), np.full(len(frame), number),
+             np.arange(len(frame)), error)
+        )  # fmt: skip
+    if parts:
+        columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+        scores.grade, scores.symbols, scores.frame, scores.atom = columns[:4]
+        scores.force_error_eV_per_A = columns[4]
+    return scores
+
+
+def auroc(values: np.ndarray, positive: np.ndarray) -> float:
+    """Area under the ROC curve; NaN where all are or none is positive.
+
+    Args:
+        values: larger for what should be positive, ``[n]``.
+        positive: ``[n]`` bool.
+    """
+    ones, zeros = int(positive.sum()), int((~positive).sum())
+    if not ones or not zeros:
+        return float("nan")
+    ranks = rankdata(values)
+    return float((ranks[positive].sum() - ones * (ones + 1) / 2) / (ones * zeros))
+
+
+def agreement(grade: np.ndarray, error: np.ndarray, thresholds: Mapping[str, float]) -> dict:
+    """How well a grade orders errors: Spearman's rank correlation, and AUROC per threshold.
+
+    Args:
+        grade: of labelled atoms, ``[n]``.
+        error: their force errors in eV/A, ``[n]``.
+        thresholds: errors in eV/A by name.
+    """
+    return {
+        "atoms": len(grade),
+        "spearman": float(spearmanr(grade, error).statistic),
+        **{f"auroc_{name}": auroc(grade, error > bound) for name, bound in thresholds.items()},
+    }
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What force error to expect at a grade: a rising fit with a band, from labelled atoms.
+
+    Attributes:
+        grade: knots, rising, ``[k]``.
+        median_eV_per_A: of the error at the knots.
+        low_eV_per_A: 5 % of atoms have less.
+        high_eV_per_A: 95 % of atoms have less.
+    """
+
+    grade: np.ndarray
+    median_eV_per_A: np.ndarray
+    low_eV_per_A: np.ndarray
+    high_eV_per_A: np.ndarray
+
+    @classmethod
+    def fit(cls, grade: np.ndarray, error: np.ndarray, bins: int = 20) -> Reading | None:
+        """Fit quantiles in bins of equal numbers of atoms, made monotone; ``None`` below 20."""
+        ok = np.isfinite(grade) & np.isfinite(error)
+        if ok.sum() < 20:
+            return None
+        order = np.argsort(grade[ok], kind="stable")
+        groups = np.array_split(order, min(bins, int(ok.sum()) // 10))
+        knots = np.array([np.median(grade[ok][g]) for g in groups])
+        curves = [
+            isotonic_regression([np.quantile(error[ok][g], q) for g in groups]).x
+            for q in (0.5, 0.05, 0.95)
+        ]
+        return cls(knots, *curves)
+
+    def expect(self, grade: float) -> tuple[float, float, float]:
+        """Median, 5 % and 95 % of the force error in eV/A at a grade."""
+        curves = (self.median_eV_per_A, self.low_eV_per_A, self.high_eV_per_A)
+        return tuple(float(np.interp(grade, self.grade, c)) for c in curves)  # type: ignore[return-value]

@@ -1,0 +1,211 @@
+"""The grade of a model: fit, save, load, score, and the module that goes into compiled models."""
+
+import csv
+import re
+import subprocess
+import sys
+
+import ase.io
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+
+from nequip_decorr.cli.main import main
+from nequip_decorr.errors import UserError
+from nequip_decorr.extrapolation.grade import FIELD, ExtrapolationGrade
+from nequip_decorr.extrapolation.module import add_grade
+from nequip_decorr.extrapolation.scoring import Reading, auroc, score
+from nequip_decorr.features.frames import load_model, outputs
+from nequip_decorr.model_files import recognise
+from nequip_decorr.models.potential import CompiledPotential
+from tests.helpers.training import (
+    build,
+    frames,
+    module_config,
+    nequip_config,
+    nequip_train,
+    run_config,
+)
+
+TRAINING = frames(8)
+
+
+def eager(**model):
+    module = build(module_config(**model))
+    return next(iter(module.model.values())).eval()
+
+
+@pytest.fixture(params=["allegro", "nequip"])
+def model(request):
+    return eager() if request.param == "allegro" else eager(model=nequip_config())
+
+
+def test_gamma_is_1_at_the_stated_quantile_of_unseen_atoms(model):
+    grade = ExtrapolationGrade.fit(model, TRAINING, quantile=0.9)
+    assert grade.about["calibration"] == "cross-validation in 8 parts"
+    seen = np.concatenate(list(grade.score(model, TRAINING)))
+    assert 0.0 < (seen > 1).mean() <= 0.1
+    unseen = np.concatenate(list(grade.score(model, frames(40, seed=5))))
+    assert (unseen > 1).mean() == pytest.approx(0.1, abs=0.08)
+    assert grade.about["calibration_atoms"] == 64
+
+
+def test_a_large_validation_set_is_used_and_a_small_one_is_not(model):
+    small = ExtrapolationGrade.fit(model, TRAINING, frames(2, seed=3), quantile=0.9)
+    assert small.about["calibration"].startswith("cross-validation")
+    large = ExtrapolationGrade.fit(model, TRAINING, frames(20, seed=3), quantile=0.9)
+    assert large.about["calibration"] == "validation"
+    unseen = np.concatenate(list(large.score(model, frames(20, seed=3))))
+    assert (unseen > 1).mean() == pytest.approx(0.1, abs=1 / len(unseen))
+
+
+def test_distorted_structures_are_outside(model):
+    grade = ExtrapolationGrade.fit(model, TRAINING)
+    (inside,) = grade.score(model, TRAINING[:1])
+    far = TRAINING[0].copy()
+    far.positions[3] += [1.3, 0.2, 0.0]
+    (outside,) = grade.score(model, [far])
+    assert inside.max() < 1 < outside[3]
+
+
+def test_saved_and_loaded_it_is_the_same(model, tmp_path):
+    grade = ExtrapolationGrade.fit(model, TRAINING)
+    grade.save(tmp_path / "grade.npz")
+    again = ExtrapolationGrade.load(tmp_path / "grade.npz")
+    assert again.about == grade.about
+    for a, b in zip(grade.score(model, TRAINING), again.score(model, TRAINING), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_another_model_and_wrong_files_are_errors(tmp_path):
+    model, other = eager(), eager(model={**module_config()["model"], "seed": 2})
+    grade = ExtrapolationGrade.fit(model, TRAINING)
+    with pytest.raises(UserError, match="was fitted to another model"):
+        list(grade.score(other, TRAINING))
+    with pytest.raises(UserError, match="was fitted to another model"):
+        add_grade(other, grade)
+    with pytest.raises(UserError, match="no extrapolation grade at"):
+        ExtrapolationGrade.load(tmp_path / "nothing.npz")
+    (tmp_path / "text.npz").write_text("<html>")
+    with pytest.raises(UserError, match="is no extrapolation grade"):
+        ExtrapolationGrade.load(tmp_path / "text.npz")
+    with pytest.raises(UserError, match="one training structure alone"):
+        ExtrapolationGrade.fit(model, TRAINING[:1])
+    with pytest.raises(UserError, match=r"no field \['charge'\]; its fields: .*'edge_features'"):
+        ExtrapolationGrade.fit(model, TRAINING, fields=["charge"])
+    with pytest.raises(UserError, match="`quantile` must be"):
+        ExtrapolationGrade.fit(model, TRAINING, quantile=99.9)
+
+
+def test_the_module_adds_the_grade_and_changes_nothing_else(model):
+    grade = ExtrapolationGrade.fit(model, TRAINING)
+    plain, _ = next(outputs(model, TRAINING[:2], batch_size=2))
+    expected = np.concatenate(list(grade.score(model, TRAINING[:2])))
+    graded, _ = next(outputs(add_grade(model, grade), TRAINING[:2], batch_size=2))
+    assert graded[FIELD].shape == (16, 1)
+    assert graded[FIELD].dtype == torch.float64
+    np.testing.assert_allclose(graded[FIELD].flatten(), expected, rtol=1e-9)
+    for name in ("total_energy", "forces", "stress"):
+        assert torch.equal(plain[name], graded[name])
+    assert '"quantile":0.999' in model.metadata["extrapolation_grade"]
+    with pytest.raises(UserError, match="has the output `extrapolation_grade` already"):
+        add_grade(model, grade)
+
+
+def test_an_element_without_training_data_is_outside():
+    grade = ExtrapolationGrade.fit(eager(), [Atoms("Si8", f.positions, cell=f.cell, pbc=True)
+                                             for f in TRAINING])  # fmt: skip
+    (gamma,) = grade.score(eager(), TRAINING[:1])
+    oxygen = TRAINING[0].symbols == "O"
+    assert np.isinf(gamma[oxygen]).all()
+    assert np.isfinite(gamma[~oxygen]).all()
+
+
+def test_scores_name_the_worst_atoms_and_measure_errors():
+    model = eager()
+    grade = ExtrapolationGrade.fit(model, TRAINING)
+    far = frames(3, seed=9)
+    far[1].positions[5] += 0.8
+    far[1].calc = None
+    found = score(grade, model, "far", far)
+    assert found.worst(1)[0] | {"grade": 0} == {
+        "file": "far", "frame": 1, "atom": 5, "element": str(far[1].symbols[5]), "grade": 0,
+    }  # fmt: skip
+    rows = {row["element"]: row for row in found.rows()}
+    assert rows["all"]["atoms"] == rows["Si"]["atoms"] + rows["O"]["atoms"] == 24
+    assert rows["all"]["largest"] == found.grade.max() == found.frames[1].arrays[FIELD][5]
+    assert not found.labelled[8:16].any() and found.labelled[:8].all()
+
+
+def test_auroc_and_reading():
+    rng = np.random.default_rng(0)
+    grade = rng.uniform(0.1, 5, 4000)
+    error = grade * rng.uniform(0.5, 1.5, 4000)
+    from lifelines.utils import concordance_index
+
+    positive = error > 2
+    assert auroc(grade, positive) == pytest.approx(concordance_index(positive, grade))
+    assert np.isnan(auroc(grade, error > 100))
+    reading = Reading.fit(grade, error)
+    median, low, high = reading.expect(3.0)
+    assert median == pytest.approx(3.0, rel=0.1)
+    assert low == pytest.approx(1.65, rel=0.1) and high == pytest.approx(4.35, rel=0.1)
+    assert (np.diff(reading.median_eV_per_A) >= 0).all()
+    assert Reading.fit(grade[:10], error[:10]) is None
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("grade")
+    done = nequip_train(folder, run_config(folder, module_config(), epochs=1), "m")
+    assert done.returncode == 0, done.stdout[-3000:]
+    return folder / "runs" / "m" / "last.ckpt"
+
+
+def test_from_a_checkpoint_to_scores_in_two_commands(checkpoint, tmp_path, capsys):
+    ase.io.write(tmp_path / "train.xyz", TRAINING)
+    far = frames(2, seed=4)
+    far[1].positions[2] += 1.0
+    far[1].calc = None
+    ase.io.write(tmp_path / "far.xyz", far)
+    data = str(tmp_path / "far.xyz")
+    assert main(["extrapolation", "score", str(checkpoint), data]) == 2
+    message = capsys.readouterr().err
+    command = re.search(r"`nequip-decorr (extrapolation fit \S+) TRAINING_FILE`", message)
+    assert main([*command[1].split(), str(tmp_path / "train.xyz")]) == 0
+    shown = capsys.readouterr().out
+    assert "8 structures" in shown and "0.999 quantile by cross-validation in 8 parts" in shown
+    assert "too few atoms to tell this quantile" in shown
+    out = tmp_path / "grades"
+    assert main(["extrapolation", "score", str(checkpoint), f"far={data}", "--out", str(out)]) == 0
+    assert "atoms with the largest grades" in capsys.readouterr().out
+    graded = ase.io.read(out / "far.xyz", ":", format="extxyz")
+    grade = ExtrapolationGrade.load(checkpoint.with_name(f"{checkpoint.stem}.grade.npz"))
+    expected = list(grade.score(load_model(checkpoint), far))
+    np.testing.assert_allclose([a.arrays[FIELD] for a in graded], expected, atol=1e-7)
+    with (out / "worst.csv").open(newline="") as file:
+        worst = next(csv.DictReader(file))
+    assert (worst["frame"], worst["atom"]) == ("1", "2")
+    assert (out / "grade.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_a_compiled_model_has_the_grade_and_the_plain_energies(checkpoint, tmp_path):
+    model = load_model(checkpoint)
+    grade = ExtrapolationGrade.fit(model, TRAINING)
+    grade.save(tmp_path / "a.npz")
+    out = tmp_path / "model.nequip.pt2"
+    command = ["compile", str(checkpoint), str(out), "--target", "ase"]
+    done = subprocess.run(
+        [sys.executable, "-m", "nequip_decorr.cli", *command, "--grade", str(tmp_path / "a.npz")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    (data, target) = next(outputs(model, TRAINING[:1], batch_size=1))
+    compiled = CompiledPotential(out).model
+    names = ("pos", "edge_index", "atom_types", "cell", "edge_cell_shift")
+    found = compiled({name: target[name] for name in names})
+    torch.testing.assert_close(found["forces"], data["forces"], rtol=0, atol=1e-9)
+    torch.testing.assert_close(found[FIELD].flatten(), grade.of_output(data), rtol=1e-7, atol=0)
+    assert recognise(out).notes["extrapolation_grade"].startswith('{"version"')
