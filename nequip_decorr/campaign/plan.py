@@ -16,12 +16,14 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Final
 
-from ..errors import UserError
+from ..errors import Finding, UserError
 from ..files import read_json, sha256_file, sha256_json, write_atomic, write_json
 from ..md.criteria import RENAMED
 from ..md.spec import RunSpec
-from ..md.start import extxyz_text, start_frame
+from ..md.start import engine_frame, extxyz_text, start_frame
 from ..models.compiling import compile_model, compile_target, content_hash, is_compiled
+from ..models.locality import check_locality
+from ..models.metadata import read_info
 from ..models.spec import ModelSpec
 from .schema import Campaign, check_engine
 from .store import PLAN, SCHEMA, SPEC
@@ -85,7 +87,8 @@ def plan_campaign(
         shard: list, and write ``run.json`` of, these runs alone; by default all.
 
     Raises:
-        CampaignError: a model that was compiled now does not know an element.
+        CampaignError: a model that was compiled now does not know an element, or a model for
+            ``pair_style allegro`` passes messages.
         RuntimeError: a checkpoint could not be compiled.
         OSError: the results folder cannot be written.
     """
@@ -95,6 +98,11 @@ def plan_campaign(
     mistakes = Mistakes()
     settings = {**campaign.run, "temperature_K": min(campaign.temperatures_K)}
     mistakes.note(check_engine(models, campaign.structures, settings))
+    for model in models:
+        mistakes.note(_locality(model, campaign))
+    for finding in mistakes.warnings:
+        if finding not in campaign.findings:
+            say(f"warning: {finding}")
     mistakes.raise_if_any(campaign.name)
     files = {m.name: sha256_file(m.path) for m in models if m.path is not None}
 
@@ -151,6 +159,28 @@ def _compiled(model: ModelSpec, campaign: Campaign, say: Callable[[str], None]) 
         return model
     target = compile_target(model, campaign.run["engine"])
     return compile_model(model, target, campaign.device, say)
+
+
+def _locality(model: ModelSpec, campaign: Campaign) -> list[Finding]:
+    """Find whether LAMMPS would leave out the messages of a model; Python's engines look too."""
+    if campaign.run["engine"] != "lammps" or model.kind != "nequip":
+        return []
+    if read_info(str(model.path)).pair != "allegro":
+        return []
+    from ..models.potential import CompiledPotential  # torch
+
+    frame = engine_frame(max(campaign.structures, key=lambda s: len(set(s.atoms.symbols))).atoms)
+    try:
+        potential = CompiledPotential(str(model.path))
+        types = potential.types_of(frame)
+        check_locality(potential, frame.positions, types, frame.cell.array, frame.pbc)
+    except ValueError as err:
+        return [Finding(f"models.{model.name}: {err}")]
+    except RuntimeError as err:  # no GPU here, for instance
+        text = f"{err}".strip().split("\n")[0]
+        message = f"models.{model.name}: cannot test whether it is strictly local ({text})"
+        return [Finding(message, "warning", "run `nequip-decorr lammps-check` where it will run")]
+    return []
 
 
 def _write_start(folder: Path, name: str, text: str) -> Path:

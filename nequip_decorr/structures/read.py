@@ -166,6 +166,8 @@ def iter_frames(
         for atoms in iread(str(path), wanted, kind, do_not_split_by_at_sign=True, **options):
             if kind == "lammps-data":
                 _set_elements(path, atoms, reading)
+            elif kind in _TYPED and atoms.calc is not None:
+                atoms.calc.results.pop("energy", None)  # ASE's 0.0; a dump has none
             yield next(indices), atoms
             count += 1
     except UserError:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from ase import Atoms
 from ase.build import bulk, fcc111, molecule
 from ase.cluster import Icosahedron
@@ -239,6 +240,16 @@ def test_pair_allegro_is_refused_without_the_pair_style(monkeypatch, compiled_mo
     (line,) = refused("lammps", model, quartz)
     assert "has no pair style 'allegro'" in line
     assert "NEQUIP_DECORR_LMP_PLUGIN" in line and "engine lammps-library" in line
+
+
+def test_a_checkpoint_is_refused_before_it_is_compiled(monkeypatch, tmp_path, quartz):
+    monkeypatch.delenv("NEQUIP_DECORR_LMP", raising=False)
+    monkeypatch.delenv("NEQUIP_DECORR_LMP_PLUGIN", raising=False)
+    inner = {"_target_": "allegro.model.AllegroModel", "type_names": ["Si", "O"], "r_max": 4.0}
+    torch.save({"hyper_parameters": {"model": inner}}, tmp_path / "m.ckpt")
+    model = ModelSpec("m", "nequip", path=str(tmp_path / "m.ckpt"))
+    (line,) = refused("lammps", model, quartz)
+    assert "has no pair style 'allegro'" in line
 
 
 def test_the_wrong_target_is_refused(compiled_model_ase, quartz):

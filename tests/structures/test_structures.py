@@ -169,6 +169,13 @@ def test_types_of_a_dump_are_not_elements(tmp_path: Path, columns: str) -> None:
         read_structure(named, Reading(elements=("Al", "Cu")))
 
 
+def test_a_dump_with_forces_has_no_energy_label(tmp_path: Path) -> None:
+    columns, row = "id type element x y z fx fy fz", "1 1 Cu 0 0 0 0.1 0 -0.1"
+    atoms = read_structure(dump_file(tmp_path / "a.dump", columns, [row])).atoms
+    assert atoms.calc is not None
+    assert set(atoms.calc.results) == {"forces"}
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

