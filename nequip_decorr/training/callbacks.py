@@ -269,7 +269,7 @@ class DecorrelationScheduler(Callback):
             return
         done = (self._scheduled(trainer) - start) / (end - start)
         planned = "" if self._length is None else f" of {self._length:.0f}"
-        text += f" (step {trainer.global_step}{planned}), {done:.2g} of the way to {end:g}"
+        text += f" (step {trainer.global_step}{planned}), {100 * done:.3g} % of the way to {end:g}"
         if done >= REACHED:
             logger.info(text)
             return

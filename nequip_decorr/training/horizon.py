@@ -73,7 +73,7 @@ def span(schedule: Schedule, trainer: Any) -> str:
     """Return the length of the schedule in words."""
     length = length_in_steps(schedule, trainer)
     if length is None:
-        return f"{schedule.finish:g} of `max_time`"
+        return f"{100 * (schedule.finish or 1.0):g} % of `max_time`"
     per_epoch = trainer.num_training_batches / trainer.accumulate_grad_batches
     epochs = f" ({length / per_epoch:.3g} epochs)" if math.isfinite(per_epoch) else ""
     return f"{length:.0f} steps{epochs}"

@@ -245,7 +245,7 @@ def test_the_log_holds_the_block_and_how_far_the_coefficient_got(done):
         runs["resumed_other"].log
     )
     assert "EveryStep.on_train_batch_end" in runs["step"].log
-    assert "over 1 of `max_time`" in runs["time"].log
+    assert "over 100 % of `max_time`" in runs["time"].log
 
 
 @pytest.mark.slow
