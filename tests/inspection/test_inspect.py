@@ -4,6 +4,7 @@ import csv
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import ase.io
@@ -258,15 +259,19 @@ def test_a_module_that_is_no_model():
 
 ERRORS = {
     "model.nequip.pt2": "is a compiled model: .* Give the checkpoint",
+    "text.nequip.pt2": r"text.nequip.pt2: is a text file; allowed: a NequIP checkpoint \(.ckpt\)",
     "nothing.ckpt": "no file at .*nothing.ckpt",
-    "text.ckpt": "cannot be opened as a checkpoint or package",
+    "text.ckpt": r"text.ckpt: is a text file; allowed: a NequIP checkpoint \(.ckpt\) or a NequIP",
 }
 
 
 @pytest.mark.parametrize("name", ERRORS)
 def test_wrong_models(name, data, tmp_path, capsys):
-    if not name.startswith("nothing"):
+    if name.startswith("text"):
         (tmp_path / name).write_text("no model")
+    if name.startswith("model"):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("model/data/aotinductor/m_metadata.json", '{"type_names": "Si O"}')
     assert main(["inspect", str(tmp_path / name), str(data / "id.xyz")]) == 2
     assert re.search(ERRORS[name], capsys.readouterr().err)
 

@@ -48,7 +48,9 @@ def coverage():
     spec = importlib.util.spec_from_file_location("coverage_benchmark", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(path.parent)  # as for a program in that folder
+        spec.loader.exec_module(module)
     yield module
     del sys.modules[spec.name]
 
