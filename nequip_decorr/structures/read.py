@@ -30,17 +30,8 @@ _MASS_TOLERANCE_AMU: Final = 0.1
 _TYPED: Final = ("lammps-data", "lammps-dump-text", "lammps-dump-binary")
 # Endings that several programs share, or that ASE gives to a format nobody means here.
 _SHARED_ENDINGS: Final = (
-    "in",
-    "out",
-    "log",
-    "dat",
-    "data",
-    "com",
-    "md",
-    "cell",
-    "config",
-    "restart",
-)
+    "in", "out", "log", "dat", "data", "com", "md", "cell", "config", "restart",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
