@@ -111,7 +111,7 @@ def reading(runs: list[dict[str, Any]]) -> str:
         parts.append(text)
     return (
         "; ".join(parts) + ". One training seed and one velocity seed are an anecdote: "
-        "`nequip-decorr stability` compares models over many."
+        "nequip-decorr stability compares models over many."
     )
 
 
