@@ -68,19 +68,20 @@ def recognise(path: str | Path) -> ModelFile:
 
 
 def require(
-    path: str | Path, kinds: Sequence[Kind] = ("compiled", "package", "checkpoint")
+    path: str | Path | ModelFile, kinds: Sequence[Kind] = ("compiled", "package", "checkpoint")
 ) -> ModelFile:
     """Recognise a file and insist that it is a model, with the suffix that its kind needs.
 
     Args:
-        path: the file.
+        path: the file, or what :func:`recognise` told of it.
         kinds: the kinds that are allowed.
 
     Raises:
         FileNotFoundError: there is no such file.
         UserError: it is something else; one line that says what, and what to give instead.
     """
-    found = recognise(path)
+    found = path if isinstance(path, ModelFile) else recognise(path)
+    path = found.path
     if not found.path.exists():
         raise FileNotFoundError(f"{path}: no such model file")
     if found.kind is None or found.kind not in kinds:

@@ -131,12 +131,13 @@ def open_model(model: Any) -> Model:
 
 
 def _open_file(path: Path) -> Any:
-    if recognise(path).kind == "compiled":
+    found = recognise(path)
+    if found.kind == "compiled":
         raise UserError(
             f"{path} is a compiled model: it gives energies and forces, its features are not in "
             "the file. Give the checkpoint (.ckpt) or package (.nequip.zip) it was compiled from"
         )
-    require(path, ("checkpoint", "package"))
+    require(found, ("checkpoint", "package"))
     try:
         module = load_model(path)
     except (FileNotFoundError, UserError):
