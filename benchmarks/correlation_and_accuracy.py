@@ -37,10 +37,7 @@ def train(name: str, seed: int, work: Path) -> Path:
             f"hydra.run.dir={folder}", f"seed={seed}", "trainer.enable_progress_bar=false",
         ]  # fmt: skip
         subprocess.run(
-            command,
-            check=True,
-            capture_output=True,
-            env={"OMP_NUM_THREADS": "1", **os.environ},
+            command, check=True, capture_output=True, env={"OMP_NUM_THREADS": "1", **os.environ}
         )
         (folder / "done").touch()
     return folder / "best.ckpt"

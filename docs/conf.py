@@ -14,12 +14,7 @@ author = "the nequip-decorr authors"
 copyright = author
 release = version = nequip_decorr.__version__
 
-extensions = [
-    "myst_parser",
-    "sphinx.ext.autodoc",
-    "sphinx.ext.napoleon",
-    "sphinx_markdown_builder",
-]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_markdown_builder"]
 # `api.md` is what the Markdown builder makes of `api.rst`; in HTML the latter takes its place.
 exclude_patterns = ["_build", "api.md", "examples"]
 # The index takes further pages as they come.

@@ -48,10 +48,7 @@ if TYPE_CHECKING:
     from .extrapolation.grade import ExtrapolationGrade
     from .features.taps import TapFeatures
     from .inspection.result import Inspection
-    from .inspection.run import (
-        inspect_features,
-        inspect_model,
-    )
+    from .inspection.run import inspect_features, inspect_model
     from .training.callbacks import DecorrelationScheduler
     from .training.logger import CorrelationLogger
     from .training.monitor import FeatureCorrelation

@@ -10,12 +10,7 @@ from rich.console import Console
 
 from nequip_decorr import demo
 from nequip_decorr.cli.main import main
-from nequip_decorr.demo import (
-    Demo,
-    Settings,
-    check_allegro,
-    run_demo,
-)
+from nequip_decorr.demo import Demo, Settings, check_allegro, run_demo
 from nequip_decorr.processes import together
 from nequip_decorr.report import demo as demo_report
 

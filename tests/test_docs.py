@@ -11,26 +11,14 @@ import yaml
 from hydra.utils import get_method, instantiate
 
 import nequip_decorr
-from nequip_decorr.campaign.schema import (
-    KEYS,
-    CampaignError,
-    parse_campaign,
-)
+from nequip_decorr.campaign.schema import KEYS, CampaignError, parse_campaign
 from nequip_decorr.cli.main import parser
 from nequip_decorr.features.taps import TAPS
 from tests.helpers.checkpoints import trained
-from tests.helpers.training import (
-    fit,
-    frames,
-    module_config,
-)
+from tests.helpers.training import fit, frames, module_config
 
 ROOT = Path(__file__).parents[1]
-PAGES = [
-    ROOT / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
-    ROOT / "lammps" / "README.md",
-]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "lammps" / "README.md"]
 WIDTH = 4
 
 

@@ -17,10 +17,7 @@ import yaml
 
 import nequip_decorr
 from nequip_decorr import _moved, stability
-from nequip_decorr.resources import (
-    configs_dir,
-    templates_dir,
-)
+from nequip_decorr.resources import configs_dir, templates_dir
 
 ROOT = Path(__file__).parents[1]
 

@@ -20,10 +20,7 @@ ALLEGRO: Final = "allegro"
 NEQUIP: Final = "nequip"
 BLOCK_SIZE: Final = "${training_module.model.num_scalar_features}"
 # Where the term finds the features of a network.
-FEATURES: Final = {
-    ALLEGRO: {"block_size": BLOCK_SIZE},
-    NEQUIP: {"field": "layer*_node_invariants"},
-}
+FEATURES: Final = {ALLEGRO: {"block_size": BLOCK_SIZE}, NEQUIP: {"field": "layer*_node_invariants"}}
 
 
 @dataclass(frozen=True)

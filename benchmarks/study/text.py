@@ -305,11 +305,7 @@ def _contacts(tables: Tables, study: Study, core: bool) -> str:
 
 
 def why(
-    tables: Tables,
-    study: Study,
-    barriers: Mapping[str, float],
-    found: Relations,
-    bare: Relations,
+    tables: Tables, study: Study, barriers: Mapping[str, float], found: Relations, bare: Relations
 ) -> str:
     """Why runs end: the wall between two atoms, and the features there.
 

@@ -7,10 +7,7 @@ import sys
 
 import torch
 
-from nequip_decorr import (
-    inspect_features,
-    inspect_model,
-)
+from nequip_decorr import inspect_features, inspect_model
 
 
 def inspect_checkpoint(checkpoint: str, structures: str, out: str) -> None:

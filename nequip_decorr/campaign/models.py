@@ -10,13 +10,7 @@ from pydantic import BeforeValidator, Field
 
 from ..errors import UserError
 from ..model_files import require
-from ..models.compiling import (
-    COMPILED,
-    REFERENCES,
-    SOURCES,
-    check_calculator,
-    resolve_pair_coeff,
-)
+from ..models.compiling import COMPILED, REFERENCES, SOURCES, check_calculator, resolve_pair_coeff
 from ..models.spec import ModelSpec
 from .validate import Mistakes, NotAllowed, Strict, of_kind, one_of, validate
 

@@ -71,9 +71,7 @@ class Shard:
 
 
 def plan_campaign(
-    campaign: Campaign,
-    say: Callable[[str], None] = lambda line: None,
-    shard: Shard | None = None,
+    campaign: Campaign, say: Callable[[str], None] = lambda line: None, shard: Shard | None = None
 ) -> list[RunSpec]:
     """Compile what needs it, write the start frames and the plan, and list the runs.
 

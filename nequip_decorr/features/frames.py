@@ -13,18 +13,8 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..model_files import recognise, require
-from .fields import (
-    ATOM_TYPE,
-    EDGE_INDEX,
-    Blocks,
-    edge_type_labels,
-    read_features,
-)
-from .taps import (
-    TAPS,
-    attach_taps,
-    interaction_layers,
-)
+from .fields import ATOM_TYPE, EDGE_INDEX, Blocks, edge_type_labels, read_features
+from .taps import TAPS, attach_taps, interaction_layers
 
 ATOMS_PER_BATCH: Final = 400
 EDGE_LENGTH: Final = "edge_lengths"

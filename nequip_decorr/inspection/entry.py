@@ -8,20 +8,10 @@ from typing import Final
 
 import numpy as np
 
-from ..correlation import (
-    Moments,
-    correlation_matrix,
-    spectrum,
-)
+from ..correlation import Moments, correlation_matrix, spectrum
 from .accumulate import FeatureMoments
 from .labels import Labels
-from .statistics import (
-    BlockStatistics,
-    Explained,
-    block_statistics,
-    explained,
-    per_block,
-)
+from .statistics import BlockStatistics, Explained, block_statistics, explained, per_block
 
 _LABELS: Final = {"two_body": "two-body"}
 

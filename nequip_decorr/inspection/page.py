@@ -8,10 +8,7 @@ from typing import Any, Final
 
 from .. import __version__
 from ..html import png_bytes, render
-from .entry import (
-    Entries,
-    block_label,
-)
+from .entry import Entries, block_label
 from .statistics import Explained
 from .tables import percent, summary
 

@@ -9,11 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..style import (
-    figure,
-    model_styles,
-    shorts,
-)
+from ..style import figure, model_styles, shorts
 from .entry import Entries, Entry
 from .statistics import cluster_order
 

@@ -8,33 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..style import (
-    INK,
-    SOFT,
-    figure,
-    grid,
-    shorts,
-    style,
-)
-from .entry import (
-    Entries,
-    Entry,
-    block_label,
-)
-from .plot_parts import (
-    SIGNED,
-    channel_order,
-    draw_matrix,
-    legend,
-    line_look,
-    looks_of,
-    panels,
-)
-from .plots_distance import (
-    against_length,
-    distance_split,
-    variance_shares,
-)
+from ..style import INK, SOFT, figure, grid, shorts, style
+from .entry import Entries, Entry, block_label
+from .plot_parts import SIGNED, channel_order, draw_matrix, legend, line_look, looks_of, panels
+from .plots_distance import against_length, distance_split, variance_shares
 
 PLAIN: Final = "YlOrRd"
 NUMBERS_UP_TO: Final = 14

@@ -8,26 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..style import (
-    INK,
-    figure,
-    grid,
-    style,
-)
-from .entry import (
-    Entries,
-    Entry,
-    block_label,
-)
-from .plot_parts import (
-    SIGNED,
-    channel_order,
-    draw_matrix,
-    legend,
-    line_look,
-    looks_of,
-    panels,
-)
+from ..style import INK, figure, grid, style
+from .entry import Entries, Entry, block_label
+from .plot_parts import SIGNED, channel_order, draw_matrix, legend, line_look, looks_of, panels
 
 SAMPLES_FOR_A_BIN: Final = 100
 """A bin with fewer edges is not drawn: chance alone correlates few samples."""

@@ -14,12 +14,7 @@ from ..errors import UserError
 from ..html import png_bytes
 from ..style import shorts
 from .entry import Entries, Entry
-from .tables import (
-    channel_rows,
-    spectrum_rows,
-    statistics_rows,
-    summary,
-)
+from .tables import channel_rows, spectrum_rows, statistics_rows, summary
 
 
 class Inspection(Entries):

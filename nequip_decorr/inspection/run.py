@@ -11,18 +11,8 @@ from ase import Atoms
 from torch import Tensor
 
 from ..errors import UserError
-from ..features.fields import (
-    EDGE_INDEX,
-    block_names,
-    split_blocks,
-    type_pair,
-)
-from ..features.frames import (
-    Batch,
-    Model,
-    feature_batches,
-    open_model,
-)
+from ..features.fields import EDGE_INDEX, block_names, split_blocks, type_pair
+from ..features.frames import Batch, Model, feature_batches, open_model
 from ..structures import Reading
 from .accumulate import Accumulator
 from .entry import Entry

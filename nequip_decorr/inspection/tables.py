@@ -7,15 +7,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from .entry import (
-    Entries,
-    Entry,
-    block_label,
-)
-from .statistics import (
-    BlockStatistics,
-    Explained,
-)
+from .entry import Entries, Entry, block_label
+from .statistics import BlockStatistics, Explained
 
 ALL: Final = "all"
 

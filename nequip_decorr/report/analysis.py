@@ -8,22 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ..md.criteria import CRITERIA
-from ..md.dynamics import (
-    Displacement,
-    Drift,
-    energy_drift,
-)
+from ..md.dynamics import Displacement, Drift, energy_drift
 from ..md.spec import RunSpec
-from ..survival.sensitivity import (
-    Point,
-    order_sentence,
-    run_series,
-    sweep,
-)
-from ..survival.summary import (
-    SurvivalSummary,
-    summarise,
-)
+from ..survival.sensitivity import Point, order_sentence, run_series, sweep
+from ..survival.summary import SurvivalSummary, summarise
 from .loading import (
     Key,
     Reference,

@@ -12,23 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ..md.criteria import CAUSES, criterion
-from ..style import (
-    CUT,
-    INK,
-    SOFT,
-    STABLE,
-    figure,
-    grid,
-    model_styles,
-    shorts,
-    style,
-)
-from ..survival.summary import (
-    ModelSummary,
-    SurvivalSummary,
-    spans_decades,
-    view_ps,
-)
+from ..style import CUT, INK, SOFT, STABLE, figure, grid, model_styles, shorts, style
+from ..survival.summary import ModelSummary, SurvivalSummary, spans_decades, view_ps
 
 Row = Mapping[str, Any]
 _AT_RISK_TIMES: Final = 6

@@ -12,19 +12,9 @@ from matplotlib.lines import Line2D
 from ..md.criteria import CAUSES, CRITERIA, Criterion, criterion
 from ..md.distribution import AVERAGE
 from ..md.dynamics import Displacement
-from ..style import (
-    CUT,
-    SOFT,
-    figure,
-    grid,
-    shorts,
-    style,
-)
+from ..style import CUT, SOFT, figure, grid, shorts, style
 from ..survival.sensitivity import Point
-from .loading import (
-    Key,
-    StructureError,
-)
+from .loading import Key, StructureError
 from .traces import Trace
 
 Looks = Mapping[str, Mapping[str, Any]]

@@ -14,29 +14,11 @@ from ase import Atoms
 
 from ..campaign.store import MANIFEST, read_plan, read_runs
 from ..files import read_json
-from ..md.distribution import (
-    Distribution,
-    average,
-    mean_absolute_difference,
-)
-from ..md.dynamics import (
-    MIN_FRAMES,
-    Displacement,
-    displacements,
-    pooled,
-)
-from ..md.record import (
-    read_record,
-    read_trajectory,
-)
+from ..md.distribution import Distribution, average, mean_absolute_difference
+from ..md.dynamics import MIN_FRAMES, Displacement, displacements, pooled
+from ..md.record import read_record, read_trajectory
 from ..md.spec import RunSpec
-from ..md.structure import (
-    Images,
-    angular_distribution,
-    is_box,
-    radial_distribution,
-    stable_window,
-)
+from ..md.structure import Images, angular_distribution, is_box, radial_distribution, stable_window
 
 Key = tuple[str, str, float]
 Reference = Mapping[str, Mapping[str, str | Path]]

@@ -12,21 +12,10 @@ from matplotlib.figure import Figure
 from ..files import write_atomic
 from ..html import png_bytes
 from ..style import model_styles
-from ..survival.summary import (
-    spans_decades,
-    view_ps,
-)
-from . import (
-    figures as plots,
-)
-from . import (
-    figures_physics as plots_physics,
-)
-from .analysis import (
-    Analysis,
-    Groups,
-    analyse,
-)
+from ..survival.summary import spans_decades, view_ps
+from . import figures as plots
+from . import figures_physics as plots_physics
+from .analysis import Analysis, Groups, analyse
 from .export import runs_csv, to_dict
 from .loading import Reference
 from .page import page_of

@@ -28,31 +28,10 @@ from typing import Any, Final
 import numpy as np
 from scipy import stats
 
-from .arrays import (
-    Array,
-    Estimate,
-    RunArrays,
-    check_level,
-    run_arrays,
-)
-from .clusters import (
-    clopper_pearson_bound,
-    cluster_codes,
-    fewest_clusters,
-    t_quantile,
-)
-from .estimators import (
-    Rmst,
-    common_horizon,
-    rmst,
-)
-from .resampling import (
-    Spread,
-    bootstrap_spread,
-    relabel_test,
-    restricted_times,
-    sign_flip_test,
-)
+from .arrays import Array, Estimate, RunArrays, check_level, run_arrays
+from .clusters import clopper_pearson_bound, cluster_codes, fewest_clusters, t_quantile
+from .estimators import Rmst, common_horizon, rmst
+from .resampling import Spread, bootstrap_spread, relabel_test, restricted_times, sign_flip_test
 from .verdict import Comparison
 
 PAIR: Final = ("structure", "temperature_K", "seed")

@@ -22,15 +22,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.special import expit, logit
 
-from .arrays import (
-    Array,
-    Estimate,
-    Result,
-    check_level,
-    check_times,
-    km_influence,
-    risk_sets,
-)
+from .arrays import Array, Estimate, Result, check_level, check_times, km_influence, risk_sets
 from .clusters import (
     clopper_pearson_bound,
     cluster_codes,

@@ -8,15 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from .arrays import (
-    Array,
-    Estimate,
-    Result,
-    check_level,
-    check_times,
-    km_influence,
-    risk_sets,
-)
+from .arrays import Array, Estimate, Result, check_level, check_times, km_influence, risk_sets
 from .clusters import (
     clopper_pearson_bound,
     cluster_codes,

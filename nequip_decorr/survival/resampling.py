@@ -11,10 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import (
-    Result,
-    risk_sets,
-)
+from .arrays import Result, risk_sets
 from .clusters import combine_crossed
 
 Array = NDArray[Any]

@@ -10,23 +10,10 @@ from typing import Any, Final
 import numpy as np
 
 from ..md.criteria import CAUSES
-from .arrays import (
-    Estimate,
-    Result,
-    run_arrays,
-)
+from .arrays import Estimate, Result, run_arrays
 from .comparison import compare
-from .estimators import (
-    Rmst,
-    SurvivalCurve,
-    common_horizon,
-    kaplan_meier,
-    rmst,
-)
-from .incidence import (
-    CumulativeIncidence,
-    cumulative_incidence,
-)
+from .estimators import Rmst, SurvivalCurve, common_horizon, kaplan_meier, rmst
+from .incidence import CumulativeIncidence, cumulative_incidence
 from .verdict import Comparison
 
 Row = Mapping[str, Any]

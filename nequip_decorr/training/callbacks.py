@@ -19,10 +19,7 @@ from .loss_config import (
     relative_coefficient,
     stock_coefficients,
 )
-from .schedule import (
-    ALIASES,
-    Schedule,
-)
+from .schedule import ALIASES, Schedule
 
 logger = RankedLogger(__name__, rank_zero_only=True)
 REACHED: Final = 0.9

@@ -14,11 +14,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ..errors import UserError
-from ..features.fields import (
-    match_fields,
-    resolve_blocks,
-    scalar_width,
-)
+from ..features.fields import match_fields, resolve_blocks, scalar_width
 from .term import FeatureDecorrelation
 
 TARGETS: Final = (

@@ -11,21 +11,9 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 
-from ..correlation import (
-    Labelled,
-    Moments,
-    labelled_moments,
-    merge_labelled,
-    moments,
-)
+from ..correlation import Labelled, Moments, labelled_moments, merge_labelled, moments
 from ..errors import UserError
-from ..features.fields import (
-    ATOM_TYPE,
-    EDGE_INDEX,
-    edge_type_labels,
-    match_fields,
-    read_blocks,
-)
+from ..features.fields import ATOM_TYPE, EDGE_INDEX, edge_type_labels, match_fields, read_blocks
 
 
 class FeatureMetric(Metric):

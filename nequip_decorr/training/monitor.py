@@ -8,19 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..correlation import (
-    STATISTICS,
-    Labelled,
-    Moments,
-    average_measured,
-    merge_labelled,
-)
+from ..correlation import STATISTICS, Labelled, Moments, average_measured, merge_labelled
 from ..features.fields import EDGE_FEATURES
-from .metric import (
-    FeatureMetric,
-    choice,
-    gather,
-)
+from .metric import FeatureMetric, choice, gather
 
 
 class FeatureCorrelation(FeatureMetric):

@@ -9,19 +9,10 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from ..correlation import (
-    DEFAULT_SHRINKAGE,
-    PENALTIES,
-    average,
-    log_det,
-)
+from ..correlation import DEFAULT_SHRINKAGE, PENALTIES, average, log_det
 from ..errors import UserError
 from ..features.fields import EDGE_FEATURES
-from .metric import (
-    FeatureMetric,
-    choice,
-    gather,
-)
+from .metric import FeatureMetric, choice, gather
 from .schedule import Schedule
 
 DEFAULT_MAX_SAMPLES: Final = 4096

@@ -21,34 +21,16 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
-from nequip_decorr.campaign.plan import (
-    Shard,
-    plan_campaign,
-)
-from nequip_decorr.campaign.progress import (
-    TimeLeft,
-    Watcher,
-)
+from nequip_decorr.campaign.plan import Shard, plan_campaign
+from nequip_decorr.campaign.progress import TimeLeft, Watcher
 from nequip_decorr.campaign.run import execute_run
-from nequip_decorr.campaign.runner import (
-    RunnerSummary,
-    run_campaign,
-)
-from nequip_decorr.campaign.schema import (
-    Campaign,
-    parse_campaign,
-)
-from nequip_decorr.campaign.store import (
-    read_runs,
-    runs_csv,
-)
+from nequip_decorr.campaign.runner import RunnerSummary, run_campaign
+from nequip_decorr.campaign.schema import Campaign, parse_campaign
+from nequip_decorr.campaign.store import read_runs, runs_csv
 from nequip_decorr.errors import UserError
 from nequip_decorr.md.engines import available_engines
 from nequip_decorr.md.spec import RunSpec
-from tests.helpers.fake_engine import (
-    get_engine,
-    model,
-)
+from tests.helpers.fake_engine import get_engine, model
 
 
 @pytest.fixture

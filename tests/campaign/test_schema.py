@@ -19,22 +19,12 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from nequip_decorr.campaign.plan import plan_campaign
-from nequip_decorr.campaign.schema import (
-    KEYS,
-    MODES,
-    CampaignError,
-    load_campaign,
-    parse_campaign,
-)
+from nequip_decorr.campaign.schema import KEYS, MODES, CampaignError, load_campaign, parse_campaign
 from nequip_decorr.campaign.store import read_plan
 from nequip_decorr.md.criteria import Criteria
 from nequip_decorr.md.engines import available_engines
 from nequip_decorr.md.spec import ModelSpec, RunSpec
-from nequip_decorr.models.compiling import (
-    compiled_metadata,
-    content_hash,
-    type_names,
-)
+from nequip_decorr.models.compiling import compiled_metadata, content_hash, type_names
 from nequip_decorr.resources import configs_dir
 
 EMT = {"ase": {"calculator": "ase.calculators.emt.EMT"}}

@@ -17,15 +17,8 @@ from nequip_decorr.campaign.store import (
     running_manifest,
     versions,
 )
-from nequip_decorr.files import (
-    read_json,
-    sha256_file,
-)
-from nequip_decorr.md.spec import (
-    ModelSpec,
-    RunResult,
-    RunSpec,
-)
+from nequip_decorr.files import read_json, sha256_file
+from nequip_decorr.md.spec import ModelSpec, RunResult, RunSpec
 
 SPEC = RunSpec("r", ModelSpec("m", "ase", calculator="a.B"), "s", "s.extxyz", 300.0, 1)
 RESULTS = {

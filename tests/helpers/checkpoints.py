@@ -8,10 +8,7 @@ from typing import Any
 import torch
 from nequip.utils import get_current_code_versions
 
-from tests.helpers.training import (
-    fit,
-    module_config,
-)
+from tests.helpers.training import fit, module_config
 
 
 def trained(

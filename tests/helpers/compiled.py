@@ -100,10 +100,7 @@ def build(target: str, out: str) -> None:
         num_layers=1,
         num_scalar_features=8,
         num_tensor_features=2,
-        radial_chemical_embed={
-            "_target_": "allegro.nn.TwoBodyBesselScalarEmbed",
-            "num_bessels": 4,
-        },
+        radial_chemical_embed={"_target_": "allegro.nn.TwoBodyBesselScalarEmbed", "num_bessels": 4},
         scalar_embed_mlp_hidden_layers_width=8,
         allegro_mlp_hidden_layers_width=8,
         readout_mlp_hidden_layers_width=8,

@@ -13,10 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nequip_decorr.md.record import RecordWriter
-from nequip_decorr.md.spec import (
-    RunResult,
-    RunSpec,
-)
+from nequip_decorr.md.spec import RunResult, RunSpec
 
 CALCULATOR = "ase.calculators.emt.EMT"
 

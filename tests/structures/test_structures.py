@@ -56,7 +56,7 @@ def test_a_structure_is_named_after_its_file_without_the_ending(file: str, name:
 
 def test_names_of_equal_files_get_as_much_of_the_folder_as_needed() -> None:
     assert shortest_names(["a/POSCAR", "b/POSCAR", "b/CONTCAR"]) == [
-        *("a/POSCAR", "b/POSCAR", "CONTCAR"),
+        *("a/POSCAR", "b/POSCAR", "CONTCAR")
     ]
 
 

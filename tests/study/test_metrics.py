@@ -11,11 +11,7 @@ import torch
 from benchmarks.study.metrics import BindModel
 from nequip_decorr import FeatureDecorrelation
 from tests.features.test_taps import batch
-from tests.helpers.training import (
-    BLOCK,
-    build,
-    module_config,
-)
+from tests.helpers.training import BLOCK, build, module_config
 
 PLACE = "benchmarks.study.metrics."
 

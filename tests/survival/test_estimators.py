@@ -10,18 +10,9 @@ import numpy as np
 import pytest
 from lifelines.utils import restricted_mean_survival_time
 
-from nequip_decorr.survival import (
-    clusters,
-)
-from nequip_decorr.survival import (
-    estimators as survival,
-)
-from nequip_decorr.survival.arrays import (
-    Estimate,
-    km_influence,
-    risk_sets,
-    run_arrays,
-)
+from nequip_decorr.survival import clusters
+from nequip_decorr.survival import estimators as survival
+from nequip_decorr.survival.arrays import Estimate, km_influence, risk_sets, run_arrays
 from nequip_decorr.survival.incidence import cumulative_incidence
 
 TOLERANCE = 1e-9

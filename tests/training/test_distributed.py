@@ -12,10 +12,7 @@ import torch
 import torch.multiprocessing as mp
 from nequip.train import SimpleDDPStrategy
 
-from nequip_decorr import (
-    FeatureCorrelation,
-    FeatureDecorrelation,
-)
+from nequip_decorr import FeatureCorrelation, FeatureDecorrelation
 from nequip_decorr.correlation import PENALTIES
 from tests.helpers.training import (
     build,

@@ -8,16 +8,8 @@ import yaml
 from omegaconf import OmegaConf
 
 from nequip_decorr.resources import configs_dir
-from nequip_decorr.training.flag import (
-    add_decorrelation,
-    register,
-)
-from tests.helpers.training import (
-    module_config,
-    nequip_config,
-    nequip_train,
-    run_config,
-)
+from nequip_decorr.training.flag import add_decorrelation, register
+from tests.helpers.training import module_config, nequip_config, nequip_train, run_config
 from tests.training.test_killed import final_weights
 
 GROUPS = ("default", "paper")

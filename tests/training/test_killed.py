@@ -5,12 +5,7 @@ import signal
 import pytest
 import torch
 
-from tests.helpers.training import (
-    DECORRELATION,
-    module_config,
-    nequip_train,
-    run_config,
-)
+from tests.helpers.training import DECORRELATION, module_config, nequip_train, run_config
 from tests.training.test_guard import scheduled
 
 CALLBACK = {"_target_": "nequip_decorr.DecorrelationScheduler", "metric": "decorrelation"}

@@ -6,10 +6,7 @@ import time
 import pytest
 import torch
 
-from nequip_decorr import (
-    FeatureCorrelation,
-    FeatureDecorrelation,
-)
+from nequip_decorr import FeatureCorrelation, FeatureDecorrelation
 from nequip_decorr.correlation import STATISTICS
 
 

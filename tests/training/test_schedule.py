@@ -7,14 +7,8 @@ import pytest
 import torch
 from nequip.train import EnergyForceLoss
 
-from nequip_decorr import (
-    DecorrelationScheduler,
-    FeatureDecorrelation,
-)
-from nequip_decorr.training.schedule import (
-    SHAPES,
-    coefficient,
-)
+from nequip_decorr import DecorrelationScheduler, FeatureDecorrelation
+from nequip_decorr.training.schedule import SHAPES, coefficient
 
 
 @pytest.mark.parametrize("shape", SHAPES)

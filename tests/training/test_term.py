@@ -5,20 +5,9 @@ import math
 import pytest
 import torch
 
-from nequip_decorr import (
-    FeatureCorrelation,
-    FeatureDecorrelation,
-)
-from nequip_decorr.correlation import (
-    PENALTIES,
-    effective_rank,
-    moments,
-    pearson_abs,
-)
-from nequip_decorr.features.fields import (
-    match_fields,
-    strided_rows,
-)
+from nequip_decorr import FeatureCorrelation, FeatureDecorrelation
+from nequip_decorr.correlation import PENALTIES, effective_rank, moments, pearson_abs
+from nequip_decorr.features.fields import match_fields, strided_rows
 from tests.helpers.tolerances import MERGE
 
 

@@ -6,12 +6,7 @@ from hydra.errors import InstantiationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from nequip_decorr import DecorrelationScheduler
-from tests.helpers.training import (
-    DECORRELATION,
-    fit,
-    module_config,
-    weights,
-)
+from tests.helpers.training import DECORRELATION, fit, module_config, weights
 
 
 def assert_same(a, b):

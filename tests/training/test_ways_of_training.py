@@ -21,10 +21,7 @@ from tests.helpers.training import (
     trainer,
     weights,
 )
-from tests.training.test_guard import (
-    coefficients,
-    scheduled,
-)
+from tests.training.test_guard import coefficients, scheduled
 from tests.training.test_training import assert_same
 
 STRONG = {"start": 0.0, "end": 5.0}
@@ -158,10 +155,7 @@ def test_several_validation_sets(tmp_path):
     ase.io.write(tmp_path / "train.xyz", frames())
     ase.io.write(tmp_path / "val.xyz", frames(2, seed=1))
     ase.io.write(tmp_path / "val2.xyz", frames(3, seed=2))
-    monitor = {
-        "_target_": "nequip_decorr.FeatureCorrelation",
-        "block_size": BLOCK,
-    }
+    monitor = {"_target_": "nequip_decorr.FeatureCorrelation", "block_size": BLOCK}
     metrics = {
         "_target_": "nequip.train.EnergyForceMetrics",
         "coeffs": {"forces_mae": 1.0},

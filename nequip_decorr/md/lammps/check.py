@@ -206,10 +206,7 @@ def _check_executable(
 
 
 def _check_library(
-    potential: CompiledPotential,
-    model: ModelInfo,
-    atoms: Atoms,
-    reference: Evaluation,
+    potential: CompiledPotential, model: ModelInfo, atoms: Atoms, reference: Evaluation
 ) -> Agreement:
     way = "library engine (fix external)"
     try:

@@ -122,10 +122,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def _check_structure(
-    structure: Structure,
-    model: ModelInfo,
-    settings: RunSettings,
-    warn: Callable[[str], None],
+    structure: Structure, model: ModelInfo, settings: RunSettings, warn: Callable[[str], None]
 ) -> None:
     findings = check_structure(
         structure.atoms,

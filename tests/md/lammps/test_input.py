@@ -18,14 +18,8 @@ from nequip_decorr.cli.main import main
 from nequip_decorr.errors import UserError
 from nequip_decorr.lammps_wheel import potential_file
 from nequip_decorr.md.criteria import Criteria
-from nequip_decorr.md.lammps.folder import (
-    check_pair,
-    write_input,
-)
-from nequip_decorr.md.lammps.scripts import (
-    run_script,
-    slurm_script,
-)
+from nequip_decorr.md.lammps.folder import check_pair, write_input
+from nequip_decorr.md.lammps.scripts import run_script, slurm_script
 from nequip_decorr.md.lammps.settings import RunSettings
 from nequip_decorr.md.record import read_record
 from nequip_decorr.md.start import start_frame

@@ -17,11 +17,7 @@ from nequip_decorr.md.lammps.run_input import write_data
 from nequip_decorr.md.record import read_record
 from nequip_decorr.md.spec import ModelSpec
 from nequip_decorr.md.start import start_frame
-from tests.md.lammps.conftest import (
-    Lammps,
-    make_spec,
-    program,
-)
+from tests.md.lammps.conftest import Lammps, make_spec, program
 from tests.md.lammps.test_pair_templates import by_hand
 
 CHECK_EVERY = 5
@@ -43,13 +39,7 @@ def test_same_stable_time_as_the_library_engine(
     monkeypatch.setenv(COMMAND_VARIABLE, shlex.join(pair_allegro.command))
     model = ModelSpec("model", "nequip", path=str(compiled_model))
     spec = make_spec(
-        tmp_path,
-        cristobalite,
-        model,
-        temperature_K=1500.0,
-        seed=seed,
-        steps=2000,
-        criteria=TIGHT,
+        tmp_path, cristobalite, model, temperature_K=1500.0, seed=seed, steps=2000, criteria=TIGHT
     )
     executable = LammpsEngine().run(spec, tmp_path / "lammps")
     library = LammpsLibraryEngine().run(spec, tmp_path / "library")

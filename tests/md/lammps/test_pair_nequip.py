@@ -23,11 +23,7 @@ from nequip_decorr.md.record import read_record
 from nequip_decorr.md.spec import ModelSpec
 from nequip_decorr.models.metadata import read_metadata
 from tests.helpers.message_passing import compile_nequip
-from tests.md.lammps.conftest import (
-    Lammps,
-    make_spec,
-    upstream_lammps,
-)
+from tests.md.lammps.conftest import Lammps, make_spec, upstream_lammps
 
 pytestmark = pytest.mark.slow
 

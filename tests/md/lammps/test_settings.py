@@ -6,10 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nequip_decorr.md.lammps.settings import (
-    RunSettings,
-    run_spec,
-)
+from nequip_decorr.md.lammps.settings import RunSettings, run_spec
 
 
 @pytest.mark.parametrize(

@@ -14,27 +14,13 @@ from ase import Atoms, units
 
 from nequip_decorr.md.contact import contact_radii_A
 from nequip_decorr.md.criteria import Criteria, temperature_limit_K
-from nequip_decorr.md.engines import (
-    available_engines,
-    get_engine,
-)
+from nequip_decorr.md.engines import available_engines, get_engine
 from nequip_decorr.md.engines.lammps_command import lammps_command
-from nequip_decorr.md.lammps.run_input import (
-    pair_of,
-    write_data,
-)
+from nequip_decorr.md.lammps.run_input import pair_of, write_data
 from nequip_decorr.md.lammps.run_output import parse_log
-from nequip_decorr.md.record import (
-    COLUMNS,
-    read_record,
-    read_ring,
-    read_trajectory,
-)
+from nequip_decorr.md.record import COLUMNS, read_record, read_ring, read_trajectory
 from nequip_decorr.md.spec import ModelSpec, RunSpec
-from nequip_decorr.md.start import (
-    extxyz_text,
-    start_frame,
-)
+from nequip_decorr.md.start import extxyz_text, start_frame
 from nequip_decorr.resources import templates_dir
 
 MISSING = available_engines()["lammps"]
