@@ -112,11 +112,10 @@ def choose(
 
     def take(number: int, why: str, own: bool = False, kind: int | None = None) -> None:
         for _ in range(number):
+            pool = [k for k, c in enumerate(candidates) if c.own or not own]
             best = max(
-                (_worst(g, c, k, kind) for k, (g, c) in enumerate(zip(grades, candidates, strict=True))
-                 if c.own or not own),
-                default=(0.0, 0, 0),
-            )  # fmt: skip
+                (_worst(grades[k], candidates[k], k, kind) for k in pool), default=(0.0, 0, 0)
+            )
             if best[0] <= EDGE or len(found) >= frames:
                 return
             grade, index, atom = best
