@@ -12,10 +12,11 @@ from ..errors import UserError
 from ..model_files import require
 from ..models.compiling import COMPILED, REFERENCES, SOURCES, check_calculator, resolve_pair_coeff
 from ..models.spec import ModelSpec
+from .grades import check_files
 from .validate import Mistakes, NotAllowed, Strict, of_kind, one_of, validate
 
 FORMS: Final = (
-    "a file name, {path: FILE}, {lammps: {pair_style: ..., pair_coeff: ...}}, "
+    "a file name, {path: FILE, grade: FILE}, {lammps: {pair_style: ..., pair_coeff: ...}}, "
     "{ase: {calculator: module.Class}} or {reference: siox}"
 )
 _KINDS: Final = ("path", "lammps", "ase", "reference")
@@ -79,6 +80,7 @@ class _Model(Strict):
     )
     reference: Annotated[str | None, one_of(REFERENCES)] = None
     arguments: _Arguments = {}  # noqa: RUF012
+    grade: Annotated[str | None, of_kind(str, "a file ending in .grade.npz")] = None
 
 
 def read_models(data: dict[Any, Any], folder: Path, mistakes: Mistakes) -> tuple[ModelSpec, ...]:
@@ -103,9 +105,10 @@ def _read(name: str, entry: Any, folder: Path, mistakes: Mistakes) -> ModelSpec 
     model = validate(_Model, mapping, mistakes, what)
     if model is None:
         return None
-    if model.arguments and kinds != ["path"]:
-        mistakes.say(f"{what}: unknown key 'arguments'; allowed: {kinds[0]}")
-        return None
+    for key in ("arguments", "grade"):
+        if getattr(model, key) and kinds != ["path"]:
+            mistakes.say(f"{what}: unknown key {key!r}; allowed: {kinds[0]}")
+            return None
     try:
         return _spec(name, model, folder)
     except (UserError, FileNotFoundError) as err:
@@ -122,9 +125,12 @@ def _spec(name: str, model: _Model, folder: Path) -> ModelSpec:
             require(path)
         except UserError as err:
             raise UserError(f": {err}") from None
-        return ModelSpec(
-            name, "nequip", path=str(path), arguments=_arguments(model.arguments, folder)
-        )
+        arguments, grade = _arguments(model.arguments, folder), None
+        if model.grade is not None:
+            grade = str((folder / Path(model.grade).expanduser()).resolve())
+        spec = ModelSpec(name, "nequip", path=str(path), arguments=arguments, grade=grade)
+        check_files(spec)
+        return spec
     if model.ase is not None:
         arguments = _arguments(model.ase.arguments, folder)
         return ModelSpec(name, "ase", calculator=model.ase.calculator, arguments=arguments)

@@ -25,6 +25,7 @@ from ..models.compiling import compile_model, compile_target, content_hash, is_c
 from ..models.locality import check_locality
 from ..models.metadata import read_info
 from ..models.spec import ModelSpec
+from .grades import check_grade
 from .schema import Campaign, check_engine
 from .store import PLAN, SCHEMA, SPEC
 from .validate import Mistakes
@@ -100,6 +101,7 @@ def plan_campaign(
     mistakes.note(check_engine(models, campaign.structures, settings))
     for model in models:
         mistakes.note(_locality(model, campaign))
+        mistakes.note(check_grade(model, engine_frame(campaign.structures[0].atoms)))
     for finding in mistakes.warnings:
         if finding not in campaign.findings:
             say(f"warning: {finding}")

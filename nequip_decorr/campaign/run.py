@@ -93,6 +93,10 @@ def execute_run(
         result = engine_lookup(spec.engine).run(spec, folder, _progress_writer(folder))
         _probe(folder)
         _check_record(spec, folder, result)
+        if spec.model.grade is not None:
+            from .grades import grade_frames
+
+            result = grade_frames(spec, folder, result)
     except BaseException as err:  # a calculator may call sys.exit, or raise what it likes
         ctrl_c_is_ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
         if isinstance(err, KeyboardInterrupt) and not ctrl_c_is_ignored:

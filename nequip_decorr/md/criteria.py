@@ -5,21 +5,7 @@ is to stop for it, also a variable ``check_NAME`` to ``lammps/run.lmp`` and its 
 ``lammps/check.lmp``. Both LAMMPS engines judge inside LAMMPS, with the bounds that
 :func:`.judge.lammps_variables` gives; the ASE engine calls :func:`.judge.evaluate`.
 
-The defaults against the reference potential (SiO.tersoff): 275 runs of 5 to 6 ps at 300 to 2500 K,
-NVE, NVT and NPT, of relaxed quartz, cristobalite, glass, SiO1.55 and SiO1.1 (48 to 96 atoms),
-extremes over every step:
-
-    criterion     worst of the reference                 default bound
-    temperature   0.76 of the bound (NVE), 0.58 (else)   3 x target, at least 2500 K
-    contact       0.75 of the covalent sum               0.6
-    energy        0.22 below, 0.52 above the start       1.0 below, 2.0 above, eV/atom
-    force         59 eV/A                                200 eV/A
-    drift         0.010 eV/atom                          0.2 eV/atom
-    extrapolation needs a model with a grade             none: recorded only
-
-None was called a failure. NVE from a structure that is far from relaxed heats by what it releases:
-SiO1.1 with oxygen freshly taken out gave off up to 0.6 eV/atom, and 9 of 30 such NVE runs passed
-the temperature bound. Relax first, or raise ``temperature_floor_K``.
+How far sound MD stays from the defaults: ``docs/stability.md``, "When a run has failed".
 """
 
 from __future__ import annotations
@@ -79,7 +65,7 @@ RENAMED: Final = {
 }
 """New names by old ones. The old ones are read for one release; run identifiers keep them."""
 GRADE_CAP: Final = 1e30
-"""Stands for an infinite grade in runs and records: LAMMPS and JSON have no infinity."""
+"""An infinite grade in runs and records, for LAMMPS and JSON have no infinity."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +128,7 @@ class Criterion:
         trace: title of the quantity's axis where its course is drawn.
         per_target: whether its course is drawn relative to the target temperature.
         stops: whether the run stops; else the quantity is recorded and judged afterwards.
-        optional: whether the quantity may be unknown (NaN, which is no failure) or infinite.
+        optional: whether the quantity may be unknown (NaN: no failure) or infinite.
         marks: values beside the bounds to draw a line at.
     """
 
@@ -204,9 +190,9 @@ def _is_finite(state: Any) -> bool:
     return state.finite and all(map(math.isfinite, (*numbers, state.max_force_eV_per_A)))
 
 
-def _largest(name: str) -> dict[str, Any]:
+def _largest(halt: str, of: str = "") -> dict[str, Any]:
     """A side whose template variable is its option."""
-    return {"halt": name, "variables": lambda setting, *_: {f"{name}_max": [setting]}}
+    return {"halt": halt, "variables": lambda setting, *_: {f"{of or halt}_max": [setting]}}
 
 
 def _energy_change(state: Any, start: Any) -> Any:
@@ -290,11 +276,8 @@ CRITERIA: Final = (
         name="extrapolation", label="beyond the training data", colour="#999933",
         value=lambda state, _: state.max_grade,
         bounds=(
-            Bound(
-                "extrapolation", "extrapolation_grade",
-                reading=lambda printed, _: min(printed, GRADE_CAP),
-                variables=lambda setting, *_: {"grade_max": [setting]},
-            ),
+            Bound(option="extrapolation_grade", reading=lambda printed, _: min(printed, GRADE_CAP),
+                  **_largest("extrapolation", "grade")),
         ),
         message="extrapolation grade {value:.3g}, allowed {limit:g}",
         axis="1: edge of the data", trace="largest grade", optional=True, marks=(1.0,),

@@ -19,6 +19,7 @@ import ase.io
 import numpy as np
 from ase import Atoms
 
+from ..models.metadata import GRADE
 from .criteria import GRADE_CAP
 
 THERMO: Final = "thermo.csv"
@@ -122,13 +123,27 @@ def read_record(path: Path) -> Record:
     return Record(columns, truncated)
 
 
+def grade_columns(grade: np.ndarray | None) -> dict[str, float]:
+    """The record's columns of the grades of all atoms, ``[num_atoms]``; none for ``None``."""
+    if grade is None:
+        return {}
+    grade = np.where(np.isnan(grade), np.inf, grade)
+    worst = int(np.argmax(grade))
+    values = min(float(grade[worst]), GRADE_CAP), float((grade > 1).mean()), float(worst)
+    return dict(zip(COLUMNS[-_OPTIONAL:], values, strict=True))
+
+
 def write_frame(file: IO[str], atoms: Atoms, step: int, time_ps: float) -> None:
-    """Append a frame with momenta to an open extended XYZ file."""
+    """Append a frame with momenta, and grades if it has them, to an open extended XYZ file."""
     frame = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
     frame.set_momenta(atoms.get_momenta())
     frame.info = {"step": step, "time_ps": time_ps}
+    columns = ["symbols", "positions", "momenta"]
+    if GRADE in atoms.arrays:
+        frame.set_array(GRADE, atoms.arrays[GRADE])
+        columns.append(GRADE)
     buffer = io.StringIO()
-    ase.io.write(buffer, frame, format="extxyz", columns=["symbols", "positions", "momenta"])
+    ase.io.write(buffer, frame, format="extxyz", columns=columns)
     file.write(buffer.getvalue())
     file.flush()
 
@@ -204,4 +219,8 @@ def parse_dump_frame(text: str) -> Atoms | None:
     frame.positions = atoms.positions - atoms.get_celldisp().ravel()
     frame.set_velocities(atoms.get_velocities())
     frame.info["step"] = int(atoms.info["timestep"])
+    names = lines[7].split()[2:]
+    if GRADE in names:
+        at = names.index(GRADE)
+        frame.set_array(GRADE, np.array([float(x.split()[at]) for x in lines[8 : 8 + len(frame)]]))
     return frame

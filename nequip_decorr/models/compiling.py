@@ -65,7 +65,8 @@ def content_hash(model: ModelSpec) -> str:
     same bytes, and it is the same model.
     """
     if model.path is not None:
-        return sha256_file(model.path)
+        content = sha256_file(model.path)
+        return content if model.grade is None else sha256_json([content, sha256_file(model.grade)])
     pair_coeff = model.pair_coeff or ""
     for path in potential_files(pair_coeff):
         pair_coeff = pair_coeff.replace(str(path), sha256_file(path))
@@ -105,7 +106,7 @@ def compile_model(
     Compiling loads the checkpoint, and that runs code it contains: open only those that you trust.
 
     Args:
-        model: a ``nequip`` model.
+        model: a ``nequip`` model; with its ``grade``, the compiled one has it as an output.
         target: ``nequip-compile``'s target, e.g. ``ase`` or ``pair_allegro``.
         device: device to compile for.
         say: receives a line before compiling, which takes a minute or more.
@@ -119,6 +120,8 @@ def compile_model(
     source = Path(model.path)
     versions = "-".join(f"{name}{metadata.version(name)}" for name in ("nequip", "torch"))
     settings = f"{target}-{device}-{versions}-{platform.machine()}"
+    if model.grade is not None:
+        settings += f"-grade{sha256_file(model.grade)[:16]}"
     folder = cache_folder() / sha256_file(source) / settings.replace("/", "_")
     compiled = folder / f"{source.name.split('.')[0] or 'model'}.nequip.pt2"
     note = read_json(folder / "compiled.json")
@@ -130,8 +133,12 @@ def compile_model(
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         fresh = Path(scratch) / compiled.name
-        command = [sys.executable, "-m", "nequip.scripts.compile", str(source), str(fresh)]
-        command += ["--mode", "aotinductor", "--device", device, "--target", target]
+        files = [str(source), str(fresh)]
+        if model.grade is None:
+            command = ["nequip.scripts.compile", *files, "--mode", "aotinductor"]
+        else:
+            command = ["nequip_decorr.cli", "compile", *files, "--grade", model.grade]
+        command = [sys.executable, "-m", *command, "--device", device, "--target", target]
         # NequIP compares the compiled with the eager model unless this is set.
         environment = {k: v for k, v in os.environ.items() if k != "NEQUIP_SKIP_AOTI_MODEL_CHECK"}
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)

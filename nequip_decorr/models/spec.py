@@ -19,6 +19,7 @@ class ModelSpec:
         pair_coeff: words after ``pair_coeff``, one line for each command.
         calculator: an importable ``module.Class``.
         arguments: arguments of the calculator.
+        grade: file of its extrapolation grade (``.grade.npz``), with the checkpoint beside it.
     """
 
     name: str
@@ -28,3 +29,4 @@ class ModelSpec:
     pair_coeff: str | None = None
     calculator: str | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
+    grade: str | None = None

@@ -86,3 +86,17 @@ class Planted(Calculator):
     def _kick(self, x: np.ndarray, energy: float, forces: np.ndarray) -> Any:
         forces[2, 0] = -self.strength
         return energy, forces
+
+
+class Graded(Planted):
+    """Nothing goes wrong, but atom 4 has the extrapolation grade ``strength`` from ``at`` on."""
+
+    implemented_properties = [*Planted.implemented_properties, "extrapolation_grade"]  # noqa: RUF012
+
+    def calculate(
+        self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes
+    ) -> None:
+        super().calculate(atoms, properties, system_changes)
+        grade = np.linspace(0.0, 0.9, len(self.atoms))
+        grade[4] = self.strength if self.step >= self.at else 0.5
+        self.results["extrapolation_grade"] = grade

@@ -15,7 +15,7 @@ import pytest
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 
-from nequip_decorr.md.criteria import Criteria, temperature_limit_K
+from nequip_decorr.md.criteria import GRADE_CAP, Criteria, temperature_limit_K
 from nequip_decorr.md.engines import available_engines, get_engine
 from nequip_decorr.md.engines.ase import make_calculator
 from nequip_decorr.md.lammps.run_output import judge, parse_log
@@ -482,3 +482,47 @@ def test_the_reference_potential_is_a_model_of_both(tmp_path, cristobalite, sio_
     cristobalite.calc = make_calculator(spec.model, ("Si", "O"))
     assert isinstance(cristobalite.calc, Calculator)
     assert first == pytest.approx(cristobalite.get_potential_energy() / 48, abs=1e-7)
+
+
+# ---- the extrapolation grade
+
+
+def graded(**arguments: float) -> ModelSpec:
+    return ModelSpec("g", "ase", calculator="tests.helpers.planted.Graded", arguments=arguments)
+
+
+@pytest.mark.parametrize("engine", IN_PROCESS)
+def test_grades_are_recorded_and_stored_and_stop_nothing_by_default(tmp_path, still, engine):
+    model = graded(at=15, strength=1e9)
+    spec = spec_of(tmp_path, still, model, engine, steps=40, trajectory_every=20, ring_frames=5)
+    assert run(spec, tmp_path).status == "survived"
+    record = read_record(tmp_path / "run")
+    assert record["max_grade"] == pytest.approx([0.9, 0.9, 1e9, 1e9, 1e9])
+    assert record["share_above_1"] == pytest.approx([0, 0, 1 / 72, 1 / 72, 1 / 72])
+    assert list(record["worst_atom"]) == [71, 71, 4, 4, 4]
+    frames = read_trajectory(tmp_path / "run")
+    assert [frame.arrays["extrapolation_grade"][4] for frame in frames] == [0.5, 1e9, 1e9]
+    assert frames[0].arrays["extrapolation_grade"] == pytest.approx(
+        [0.5 if i == 4 else 0.9 * i / 71 for i in range(72)], abs=1e-8
+    )
+
+
+@pytest.mark.parametrize("engine", IN_PROCESS)
+@pytest.mark.parametrize(("at", "strength"), [(0, 3.5), (17, 3.5), (17, math.inf), (23, math.nan)])
+def test_a_grade_beyond_its_bound_is_a_failure_at_its_step(tmp_path, still, engine, at, strength):
+    criteria = replace(ALONE, extrapolation_grade=3.0)
+    spec = spec_of(tmp_path, still, graded(at=at, strength=strength), engine, criteria=criteria)
+    result = run(spec, tmp_path)
+    assert (result.status, result.cause, result.last_step) == ("failed", "extrapolation", at)
+    finite = math.isfinite(strength)
+    assert (result.value, result.threshold) == (strength if finite else GRADE_CAP, 3.0)
+    assert read_record(tmp_path / "run")["max_grade"][-1] == (strength if finite else math.inf)
+    assert read_ring(tmp_path / "run")[-1].arrays["extrapolation_grade"].argmax() == 4
+
+
+@pytest.mark.parametrize("engine", IN_PROCESS)
+def test_a_bound_on_the_grade_does_not_stop_a_model_without(tmp_path, still, engine):
+    criteria = replace(DEFAULT, extrapolation_grade=3.0)
+    spec = spec_of(tmp_path, still, planted(), engine, criteria=criteria)
+    assert run(spec, tmp_path).status == "survived"
+    assert np.isnan(read_record(tmp_path / "run")["max_grade"]).all()

@@ -12,13 +12,14 @@ from ase import Atoms, units
 from ase.calculators.calculator import PropertyNotImplementedError
 
 from ...errors import Finding
+from ...models.metadata import GRADE
 from ...models.potential import CompiledCalculator, CompiledPotential
 from ..contact import CONTACT_CAP, Contact, closest_contact, num_outside
 from ..criteria import Violation
 from ..judge import State, contact_violation, evaluate
 from ..lammps.run_input import pair_of, plugin_from_environment
 from ..lammps.run_output import failed
-from ..record import RING, TRAJECTORY, RecordWriter, write_frame
+from ..record import RING, TRAJECTORY, RecordWriter, grade_columns, write_frame
 from ..spec import ModelSpec, RunResult, RunSpec, target_temperature_K
 from .ase_dynamics import degrees_of_freedom, make_dynamics
 from .base import Engine, Job
@@ -132,12 +133,12 @@ class _Run:
     def _after(self, step: int) -> Violation | None:
         """Record the step, and judge it if it is to be."""
         spec = self.spec
-        self.ring.append((step, _frame(self.atoms)))
+        self.ring.append((step, self._frame()))
         last = step == spec.steps
         if step % spec.record_every == 0 or last:
             self._record(step)
         if spec.trajectory_every and step % spec.trajectory_every == 0:
-            write_frame(self.trajectory, self.atoms, step, self._time_ps(step))
+            write_frame(self.trajectory, self._frame(), step, self._time_ps(step))
         if step % spec.criteria.check_every and not last:
             return None
         state, contact = self._state(step)
@@ -148,6 +149,23 @@ class _Run:
             bound = spec.criteria.contact_fraction
             violation = contact_violation(step, contact, float(bound or 0.0), symbols)
         return violation
+
+    def _frame(self) -> Atoms:
+        atoms = self.atoms
+        frame = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+        frame.set_masses(atoms.get_masses())
+        frame.set_momenta(atoms.get_momenta())
+        if (grade := self._grade()) is not None:
+            frame.set_array(GRADE, grade)
+        return frame
+
+    def _grade(self) -> np.ndarray | None:
+        """Grades of the present positions, ``[num_atoms]``; ``None`` where the model has none."""
+        atoms = self.atoms
+        if GRADE not in getattr(atoms.calc, "implemented_properties", ()) or not self._finite():
+            return None
+        atoms.get_potential_energy()  # kept where it was evaluated before
+        return np.asarray(atoms.calc.results[GRADE])
 
     def _finite(self) -> bool:
         atoms = self.atoms
@@ -176,6 +194,7 @@ class _Run:
             min_contact=contact.fraction if finite else CONTACT_CAP,
             finite=finite,
             num_lost=num_outside(atoms.positions, atoms.cell.array, atoms.pbc) if finite else 0,
+            max_grade=grade_columns(self._grade()).get("max_grade", math.nan),
         )
         self.now = state, contact
         return self.now
@@ -200,6 +219,7 @@ class _Run:
                 "volume_A3": self.atoms.get_volume(),
                 "max_force_eV_per_A": state.max_force_eV_per_A,
                 "min_contact": contact.fraction,
+                **grade_columns(self._grade()),
             }
         )
 
@@ -221,13 +241,6 @@ class _Run:
 
     def _time_ps(self, step: int) -> float:
         return step * self.spec.timestep_fs * 1e-3
-
-
-def _frame(atoms: Atoms) -> Atoms:
-    frame = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-    frame.set_masses(atoms.get_masses())
-    frame.set_momenta(atoms.get_momenta())
-    return frame
 
 
 def _pressure_GPa(atoms: Atoms) -> float:

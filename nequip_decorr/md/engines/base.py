@@ -18,7 +18,7 @@ from ...models.metadata import type_names
 from ..signals import StopRequest
 from ..spec import ModelSpec, RunResult, RunSpec
 from ..start import engine_frame, mass_spread_amu, read_start
-from .model_checks import check_model, check_settings, unknown_elements
+from .model_checks import check_grade, check_model, check_settings, unknown_elements
 from .pair_checks import missing_pair_style
 
 Progress = Callable[[int], None]
@@ -124,7 +124,7 @@ class Engine(ABC):
 
     def _check_spec(self, spec: RunSpec) -> list[Finding]:
         found = check_model(spec.model) + check_settings(spec)
-        return found if errors(found) else found + self.refusals(spec)
+        return found if errors(found) else found + check_grade(spec) + self.refusals(spec)
 
     def _check_masses(self, what: str, atoms: Atoms) -> list[Finding]:
         """LAMMPS has one mass per atom type; ASE one per atom."""

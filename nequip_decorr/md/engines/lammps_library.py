@@ -59,7 +59,7 @@ class LammpsLibraryEngine(Engine):
         potential = _potential(spec, types)
         if potential is not None:
             largest = max(2.0, _largest_contact_A(spec, types))
-            pair = Pair(f"zero {largest:.6g} full", "* *", external=1)
+            pair = Pair(f"zero {largest:.6g} full", "* *", external=1, grade=potential.has_grade)
         else:
             pair = replace(pair_of(spec.model, plugin_from_environment()), external=1)
         path = write_input(spec, folder, job.atoms, types, pair)

@@ -8,7 +8,8 @@ from typing import Any, Final
 from ase import Atoms, units
 
 from ...errors import Finding, UserError
-from ...models.metadata import PERIODIC_INPUTS, check_elements, read_info, type_names
+from ...models.compiling import is_compiled
+from ...models.metadata import GRADE, PERIODIC_INPUTS, check_elements, read_info, type_names
 from ..spec import ModelSpec, RunSpec
 
 _FIELDS_OF_BATCHES: Final = frozenset({"batch", "num_atoms", "ptr"})
@@ -54,6 +55,41 @@ def check_model(model: ModelSpec) -> list[Finding]:
         message = f"{what} gives neither virial nor stress (outputs {fields})"
         found.append(Finding(message, remedy=recompile))
     return found
+
+
+def has_grade(model: ModelSpec) -> bool:
+    """Whether runs of a model record the extrapolation grade of its atoms."""
+    if model.kind == "ase":
+        return GRADE in getattr(calculator_class(model), "implemented_properties", ())
+    return model.kind == "nequip" and read_info(str(model.path)).has_grade
+
+
+def check_grade(spec: RunSpec) -> list[Finding]:
+    """Find whether a bound on the extrapolation grade can be judged."""
+    model, bound = spec.model, spec.criteria.extrapolation_grade
+    if bound is None or has_grade(model):
+        return []
+    what = f"model {model.name!r}"
+    if model.kind != "nequip":
+        message = f"{what} has no extrapolation grade and is not judged by extrapolation_grade"
+        return [Finding(message, "warning")]
+    if model.grade is None:
+        return [
+            Finding(
+                f"{what} has no extrapolation grade, which criteria.extrapolation_grade needs",
+                remedy="compile it with `nequip-decorr compile`, or give the model `grade: FILE`",
+            )
+        ]
+    if not is_compiled(str(model.path)):
+        return []  # compiled with it
+    if not spec.trajectory_every:
+        message = f"{what}: its grade is that of stored frames, and trajectory_every is 0"
+        return [Finding(message, remedy="store frames, or use `nequip-decorr compile`")]
+    message = (
+        f"{what} is judged by extrapolation_grade on its stored frames, every "
+        f"{spec.trajectory_every} steps, after the run"
+    )
+    return [Finding(message, "warning", "use `nequip-decorr compile` to stop runs at once")]
 
 
 def unknown_elements(model: ModelSpec, structure: str, atoms: Atoms) -> list[Finding]:

@@ -8,12 +8,15 @@ from typing import Any, Final
 import numpy as np
 from ase.data import atomic_numbers
 
+from ...models.metadata import GRADE
 from ...models.potential import CalculatorPotential, CompiledPotential
 from ..contact import closest_contact
+from ..record import grade_columns
 from ..signals import StopRequest
 from ..spec import RunSpec
 
 _FIX: Final = "model"
+_GRADES: Final = 3
 
 
 class Callback:
@@ -42,7 +45,7 @@ class Callback:
         """Become the callback of the fix that ``setup.lmp`` has made."""
         self.lmp = lmp
         self.cell = _cell(lmp)
-        lmp.fix_external_set_vector_length(_FIX, 4)
+        lmp.fix_external_set_vector_length(_FIX, 1 + _GRADES)
         lmp.set_fix_external_callback(_FIX, self)
 
     def __call__(
@@ -77,6 +80,10 @@ class Callback:
             w = found.virial_eV
             voigt = [w[0, 0], w[1, 1], w[2, 2], w[0, 1], w[0, 2], w[1, 2]]
             lmp.fix_external_set_virial_global(_FIX, voigt)
+            if found.grade is not None:
+                lmp.numpy.extract_atom(f"d_{GRADE}", nelem=len(tag))[order] = found.grade
+                for k, value in enumerate(grade_columns(found.grade).values(), 2):
+                    lmp.fix_external_set_vector(_FIX, k, value)
         if again or step % self.record_every == 0:
             contact = np.nan
             if np.isfinite(x).all():
