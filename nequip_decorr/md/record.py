@@ -19,6 +19,8 @@ import ase.io
 import numpy as np
 from ase import Atoms
 
+from .criteria import GRADE_CAP
+
 THERMO: Final = "thermo.csv"
 TRAJECTORY: Final = "trajectory"
 RING: Final = "ring"
@@ -48,7 +50,7 @@ class Record:
     Attributes:
         columns: an array ``[num_rows]`` for each name in :data:`COLUMNS`. ``min_contact`` is NaN
             where the engine does not evaluate it; largest extrapolation grade, share of atoms
-            above 1 and the atom (from 1) with the largest are NaN where the model has no grade.
+            above 1 and the atom (from 0) with the largest are NaN where the model has no grade.
         truncated: whether a last row was cut off, and dropped.
     """
 
@@ -116,6 +118,7 @@ def read_record(path: Path) -> Record:
     columns = {name: np.full(len(table), np.nan) for name in COLUMNS}
     columns |= {name: table[:, i] for i, name in enumerate(names)}
     columns["step"] = columns["step"].astype(np.int64)
+    columns["max_grade"][columns["max_grade"] >= GRADE_CAP] = np.inf
     return Record(columns, truncated)
 
 

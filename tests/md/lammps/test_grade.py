@@ -74,7 +74,7 @@ def test_the_grade_is_recorded_and_stops_nothing_by_default(
     record = read_record(tmp_path)
     assert list(record["max_grade"]) == [4.25] * 3
     assert record["share_above_1"] == pytest.approx([0.25] * 3)
-    assert list(record["worst_atom"]) == [7] * 3
+    assert list(record["worst_atom"]) == [6] * 3
     assert dumped(tmp_path / "trajectory.lammpstrj").max(axis=1) == pytest.approx([4.25] * 3)
 
 
@@ -138,7 +138,7 @@ def test_the_models_grade_is_recorded_by_default(
     assert found.grade is not None
     assert record["max_grade"][0] == pytest.approx(found.grade.max(), rel=1e-5)
     assert record["share_above_1"][0] == pytest.approx((found.grade > 1).mean())
-    assert record["worst_atom"][0] == 1 + found.grade.argmax()
+    assert record["worst_atom"][0] == found.grade.argmax()
     first = dumped(tmp_path / "run" / "trajectory.lammpstrj")[0]
     np.testing.assert_allclose(first, found.grade, rtol=1e-5, atol=1e-5)
 

@@ -135,14 +135,15 @@ def test_the_templates_defaults_are_the_criterias(data, tersoff):
     }
     criteria = Criteria()
     assert default == {
-        "grade_max": 1e300,
         "temperature_factor": criteria.temperature_factor,
         "temperature_floor": criteria.temperature_floor_K,
         "energy_below_max": criteria.energy_drop_eV_per_atom,
         "energy_above_max": criteria.energy_rise_eV_per_atom,
         "force_max": criteria.max_force_eV_per_A,
         "drift_max": criteria.drift_eV_per_atom,
+        "grade_max": 1e300,
     }
+    assert criteria.extrapolation_grade is None
 
 
 # ---- every halt, in a real LAMMPS
