@@ -21,7 +21,7 @@ from ..judge import lammps_variables
 from ..spec import ModelSpec, RunSpec
 
 INCLUDES: Final = (
-    *("setup.lmp", "contact.lmp", "check.lmp", "record.lmp", "run.lmp", "resume.awk"),
+    *("setup.lmp", "contact.lmp", "check.lmp", "record.lmp", "grade.lmp", "run.lmp", "resume.awk"),
 )
 RUN_LINE: Final = "include   ${templates}/run.lmp"
 OFF: Final = 1e300
@@ -30,7 +30,7 @@ PLUGIN_VARIABLE: Final = "NEQUIP_DECORR_LMP_PLUGIN"
 
 @dataclass(frozen=True)
 class Pair:
-    """The potential as the templates' variables; ``grade``: it has an extrapolation grade."""
+    """The potential as the variables of the templates; ``grade``: whether the model has one."""
 
     style: str
     coeff: str
