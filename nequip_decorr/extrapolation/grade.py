@@ -161,6 +161,10 @@ class ExtrapolationGrade:
         """Grade of each atom in a model's output, ``[num_atoms]`` in float64."""
         return self.gaussians.distance(self.features(data), data[ATOM_TYPE]) / self.threshold
 
+    def vectors_of_output(self, data: Any) -> Tensor:
+        """Vector of each atom whose length is its grade, ``[num_atoms, K + 1]`` in float64."""
+        return self.gaussians.vector(self.features(data), data[ATOM_TYPE]) / self.threshold
+
     def score(self, model: Any, frames: Iterable[Atoms]) -> Iterator[np.ndarray]:
         """Grade of each atom of each frame.
 
@@ -174,20 +178,6 @@ class ExtrapolationGrade:
         self.check_model(model)
         for x, types in _rows(model, self.features, frames):
             yield (self.gaussians.distance(x, types) / self.threshold).numpy()
-
-    def vectors(self, model: Any, frames: Iterable[Atoms]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Grade vector of each atom, ``[num_atoms, K + 1]``, whose length is gamma, and types.
-
-        Args:
-            model: the eager model that the grade was fitted to.
-            frames: structures.
-
-        Raises:
-            UserError: the grade was fitted to another model.
-        """
-        self.check_model(model)
-        for x, types in _rows(model, self.features, frames):
-            yield self.gaussians.vector(x, types) / self.threshold, types
 
     def check_model(self, model: Any) -> None:
         """Raise a :class:`UserError` if the grade was fitted to another model's features."""
@@ -227,6 +217,27 @@ class ExtrapolationGrade:
             raise UserError(f"no extrapolation grade at {path}") from None
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise UserError(f"{path} is no extrapolation grade: {error}") from error
+
+
+def grade_file(model: Path) -> Path:
+    """Where the grade of a model is kept: ``best.ckpt`` has ``best.grade.npz``."""
+    name = model.name.removesuffix(".nequip.zip").removesuffix(".ckpt")
+    return model.with_name(f"{name}.grade.npz")
+
+
+def grade_of(model: Path, path: Path | str | None = None) -> ExtrapolationGrade:
+    """Load the grade of a checkpoint or package, from ``path`` or the file beside it.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = Path(path or grade_file(model))
+    if not path.is_file():
+        raise UserError(
+            f"no extrapolation grade at {path}; make it with `nequip-decorr extrapolation fit "
+            f"{model} TRAINING_FILE`, or name another file with --grade"
+        )
+    return ExtrapolationGrade.load(path)
 
 
 def find_features(model: Any, fields: Sequence[str] | None = None) -> AtomFeatures:
