@@ -95,7 +95,8 @@ def _add_grade(parser: argparse.ArgumentParser) -> None:
 
 
 def _fit(arguments: argparse.Namespace) -> int:
-    from ..extrapolation.grade import ExtrapolationGrade, grade_file
+    from ..extrapolation.beside import grade_file
+    from ..extrapolation.grade import ExtrapolationGrade
     from ..features.frames import load_model
 
     training = _read(arguments.data)
@@ -112,18 +113,15 @@ def _fit(arguments: argparse.Namespace) -> int:
         f"is the {about['quantile']:.4g} quantile by {about['calibration']} of "
         f"{about['calibration_atoms']} atoms"
     )
-    if about["calibration_atoms"] * (1 - about["quantile"]) < 1:
-        print(
-            "note: there are too few atoms to tell this quantile; gamma = 1 is near the largest "
-            "distance among them"
-        )
+    if about["estimate"] == "tail":
+        print("note: so few atoms cannot tell this quantile; the tail of the largest tenth does")
     return 0
 
 
 def _score(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from ..extrapolation.grade import grade_of
+    from ..extrapolation.beside import grade_of
     from ..extrapolation.report import tables, write
     from ..extrapolation.scoring import score
     from ..features.frames import load_model
@@ -143,7 +141,7 @@ def _score(arguments: argparse.Namespace) -> int:
 
 
 def _compile(arguments: argparse.Namespace) -> int:
-    from ..extrapolation.grade import grade_of
+    from ..extrapolation.beside import grade_of
     from ..extrapolation.module import compile_with_grade
 
     if not arguments.out.name.endswith(".nequip.pt2"):

@@ -15,8 +15,9 @@ from ase import Atoms
 
 from ..campaign.store import PLAN, read_plan, read_runs
 from ..errors import UserError
+from ..extrapolation.beside import grade_of
 from ..extrapolation.choose import EDGE, Candidate, Choice, LabelledSoFar, choose
-from ..extrapolation.grade import ExtrapolationGrade, grade_of
+from ..extrapolation.grade import ExtrapolationGrade
 from ..features.fields import ATOM_TYPE
 from ..features.frames import load_model, outputs
 from ..files import read_json

@@ -10,7 +10,8 @@ from nequip_decorr.cli.main import main
 from nequip_decorr.cure.collect import collect, sources_of
 from nequip_decorr.cure.rules import Rules
 from nequip_decorr.errors import UserError
-from nequip_decorr.extrapolation.grade import ExtrapolationGrade, grade_file
+from nequip_decorr.extrapolation.beside import grade_file
+from nequip_decorr.extrapolation.grade import ExtrapolationGrade
 from nequip_decorr.features.frames import load_model
 from nequip_decorr.md.criteria import Criteria
 from tests.helpers.checkpoints import trained
