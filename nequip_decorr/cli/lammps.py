@@ -42,6 +42,12 @@ def _add_input(subparsers: Any) -> None:
                 choices=item.metadata.get("choices"),
                 help=item.metadata["help"],
             )
+    run.add_argument(
+        "--grade", nargs="?", const=True, type=_grade, metavar="BOUND",
+        help="read the extrapolation grade of the model, and stop where an atom's is above BOUND "
+        "(3 is a good one; 1 is the edge of the training data); `off` does not read it; by default "
+        "it is recorded if the model has one",
+    )  # fmt: skip
     bounds = parser.add_argument_group("when a run stops as failed (`off` switches one off)")
     old = {new: name for name, new in RENAMED.items()}
     for item in fields(Criteria):
@@ -58,8 +64,9 @@ def _add_check(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "lammps-check",
         help="compare a compiled model in Python with a LAMMPS at step 0",
-        description="Energy, forces and virial at step 0, the abilities of the LAMMPS, and how to "
-        "add what is missing. Status 0: what was compared agrees. 1: something disagrees. 2: "
+        description="Energy, forces, virial and extrapolation grade at step 0, the abilities of "
+        "the LAMMPS, and how to add what is missing. Status 0: what was compared agrees. 1: "
+        "something disagrees. 2: "
         "nothing could be compared, or not with the LAMMPS that --lmp or --plugin names.",
     )
     parser.add_argument("model", help="compiled model")
@@ -73,6 +80,10 @@ def _add_check(subparsers: Any) -> None:
         help="LAMMPS plugin that brings the pair style (default: $NEQUIP_DECORR_LMP_PLUGIN)",
     )
     parser.add_argument(
+        "--checkpoint", type=Path,
+        help="compare the eager model too (with the grade beside it, MODEL.grade.npz)",
+    )  # fmt: skip
+    parser.add_argument(
         "--flags", default="", help="more flags for LAMMPS, e.g. '-k on g 1 -sf kk'"
     )
     add_reading(parser)
@@ -81,6 +92,10 @@ def _add_check(subparsers: Any) -> None:
 
 def _bound(text: str) -> float | None:
     return None if text == "off" else float(text)
+
+
+def _grade(text: str) -> float | bool:
+    return False if text == "off" else float(text)
 
 
 def _type(annotation: Any) -> Any:
@@ -97,7 +112,12 @@ def settings_from(arguments: argparse.Namespace) -> RunSettings:
         if "option" in item.metadata
     }
     given["plugin"] = given["plugin"].resolve() if given["plugin"] else None
-    criteria = Criteria(**{item.name: getattr(arguments, item.name) for item in fields(Criteria)})
+    bounds = {item.name: getattr(arguments, item.name) for item in fields(Criteria)}
+    if arguments.grade is not None:
+        given["grade"] = arguments.grade is not False
+        if not isinstance(arguments.grade, bool):
+            bounds["extrapolation_grade"] = arguments.grade
+    criteria = Criteria(**bounds)
     return RunSettings(**given, criteria=criteria)
 
 
@@ -128,6 +148,8 @@ def run_check(arguments: argparse.Namespace) -> int:
     plugin = arguments.plugin or plugin_from_environment()
     named = bool(arguments.lmp or arguments.plugin)
     reading = reading_from(arguments)
-    report = check_model(arguments.model, arguments.structure, command, plugin, named, reading)
+    report = check_model(
+        arguments.model, arguments.structure, command, plugin, named, reading, arguments.checkpoint
+    )
     render(report)
     return report.status

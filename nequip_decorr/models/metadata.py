@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 LOCAL_INPUTS: Final = frozenset({"pos", "edge_index", "atom_types"})
 PERIODIC_INPUTS: Final = LOCAL_INPUTS | {"cell", "edge_cell_shift"}
 GRADE: Final = "extrapolation_grade"
+MAKE_GRADE: Final = (
+    "make it with `nequip-decorr extrapolation fit CHECKPOINT TRAINING_FILE`, then `nequip-decorr "
+    "compile CHECKPOINT OUT.nequip.pt2`"
+)
 _PAIR_OUTPUTS: Final = frozenset({"atomic_energy", "forces", "virial"})
 
 

@@ -35,6 +35,11 @@ _ADVICE: Final = {
     ),
 }
 _ADVICE_NEQUIP: Final = _ADVICE["allegro"]
+NO_COMPUTE: Final = (
+    "this LAMMPS has no compute {style}, which reads the extrapolation grade; patch LAMMPS with "
+    f"a pair_nequip_allegro that has the folder compute/ ({PAIR_GUIDE}), or do not read the grade "
+    "(-var grade 0; lammps-input --grade off)"
+)
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class LammpsBuild:
         packages: installed packages.
         pair_styles: all pair styles, a loaded plugin's included.
         fix_styles: all fix styles.
+        compute_styles: all compute styles.
         plugin: the plugin it was asked with, if any.
     """
 
@@ -56,6 +62,7 @@ class LammpsBuild:
     pair_styles: frozenset[str]
     fix_styles: frozenset[str]
     plugin: Path | None = None
+    compute_styles: frozenset[str] = frozenset()
 
     def has_pair(self, pair: str) -> bool:
         """Whether models can run as ``allegro``, ``allegro/kk``, ``nequip`` or ``mliap``.
@@ -106,7 +113,7 @@ def inspect_lammps(
     version = re.search(r"Simulator - (.+)", help_text)
     if version is None:
         raise UserError(f"`{shlex.join(words)} -h` does not answer like LAMMPS")
-    lines = ["info styles pair", "info styles fix"]
+    lines = ["info styles pair", "info styles fix", "info styles compute"]
     if plugin is not None:
         plugin = Path(plugin).resolve()
         if not plugin.is_file():
@@ -123,6 +130,7 @@ def inspect_lammps(
         pair_styles=frozenset(_words_after(styles, r"Pair styles:?\s*")),
         fix_styles=frozenset(_words_after(styles, r"Fix styles:?\s*")),
         plugin=plugin,
+        compute_styles=frozenset(_words_after(styles, r"Compute styles:?\s*")),
     )
 
 

@@ -1,4 +1,4 @@
-"""Compare a LAMMPS with a compiled model called from Python: energy, forces, virial at step 0."""
+"""Compare a LAMMPS with a compiled model in Python: energy, forces, virial, grade at step 0."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from ...models.locality import NotStrictlyLocalError
 from ...models.metadata import ModelInfo, read_metadata
 from ...models.potential import CompiledPotential, Evaluation
 from ...structures import Reading, check_structure, read_structure
-from .build import LammpsBuild, inspect_lammps
+from .build import NO_COMPUTE, LammpsBuild, inspect_lammps
 from .folder import check_pair
 from .step_zero import evaluate_in_lammps, evaluate_in_library
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-# By the precision inside the model: energy and virial in eV/atom, forces in eV/A.
+# By the precision inside the model: energy and virial in eV/atom, forces in eV/A; the grade
+# relative to itself or 1, the larger: far below 1 it is a small difference of rounded features.
 TOLERANCES: Final = {
-    "float32": {"energy": 1e-5, "force": 1e-4, "virial": 1e-4},
-    "float64": {"energy": 1e-8, "force": 1e-7, "virial": 1e-7},
+    "float32": {"energy": 1e-5, "force": 1e-4, "virial": 1e-4, "grade": 1e-5},
+    "float64": {"energy": 1e-8, "force": 1e-7, "virial": 1e-7, "grade": 1e-9},
 }
 PAIRS: Final = ("allegro", "allegro/kk", "nequip", "mliap")
 
@@ -38,7 +39,9 @@ class Agreement:
         energy_eV_per_atom: difference of the energies per atom.
         force_eV_per_A: largest difference of a force component.
         virial_eV_per_atom: largest difference of a virial component, per atom.
-        agrees: whether all three are within the tolerance; ``False`` if they were not compared.
+        grade: largest relative difference of an extrapolation grade, as :data:`TOLERANCES` has it;
+            NaN for a model without.
+        agrees: whether all of them are within the tolerance; ``False`` if they were not compared.
         note: why it was not compared, if it was not.
         required: whether the check is incomplete without this way.
     """
@@ -47,6 +50,7 @@ class Agreement:
     energy_eV_per_atom: float = float("nan")
     force_eV_per_A: float = float("nan")
     virial_eV_per_atom: float = float("nan")
+    grade: float = float("nan")
     agrees: bool = False
     note: str = ""
     required: bool = False
@@ -106,7 +110,19 @@ def compare(way: str, found: Evaluation, reference: Evaluation, dtype: str) -> A
         and force <= tolerance["force"]
         and virial <= tolerance["virial"]
     )
-    return Agreement(way, energy, force, virial, agrees)
+    grade = float("nan")
+    if reference.grade is not None and found.grade is not None:
+        grade = grade_difference(found.grade, reference.grade)
+    agrees = agrees and (reference.grade is None or grade <= tolerance["grade"])
+    return Agreement(way, energy, force, virial, grade, agrees)
+
+
+def grade_difference(found: np.ndarray, reference: np.ndarray) -> float:
+    """Largest difference of grades, relative to the larger of the reference and 1."""
+    same = found == reference  # infinite ones too
+    with np.errstate(invalid="ignore"):
+        relative = np.abs(found - reference) / np.maximum(reference, 1.0)
+    return float(np.where(same, 0.0, relative).max())
 
 
 def check_model(
@@ -116,6 +132,7 @@ def check_model(
     plugin: str | Path | None = None,
     required: bool = False,
     reading: Reading | None = None,
+    checkpoint: str | Path | None = None,
 ) -> CheckReport:
     """Compare a compiled model in Python with a LAMMPS executable and with the library engine.
 
@@ -129,6 +146,8 @@ def check_model(
         plugin: a LAMMPS plugin that brings the pair style.
         required: whether the check is incomplete without a comparison with ``command``.
         reading: format and elements, where they cannot be told from the structure file.
+        checkpoint: what the model was compiled from, with its ``.grade.npz`` beside it: the eager
+            model is another way to compare.
 
     Raises:
         UserError: the model does not know an element, or is for ML-IAP, which is not compiled; the
@@ -163,6 +182,8 @@ def check_model(
         _check_executable(model, atoms, elements, build, reference, required),
         _check_library(potential, model, atoms, reference),
     ]
+    if checkpoint is not None:
+        found.append(_check_eager(Path(checkpoint), model, atoms, reference))
     return CheckReport(model, build, len(atoms), found, warnings=warnings)
 
 
@@ -190,16 +211,14 @@ def _check_executable(
     if not build.has_pair(style):
         note = f"not in this LAMMPS; {build.advice(style)}"
         return Agreement(way, note=note, required=required)
+    if model.has_grade and f"{style}/atom" not in build.compute_styles:
+        return Agreement(way, note=NO_COMPUTE.format(style=f"{style}/atom"), required=required)
     try:
         found = evaluate_in_lammps(
-            atoms,
-            elements,
-            build.command,
-            style,
-            f'* * "{model.path.resolve()}" {" ".join(elements)}',
-            build.plugin,
-            newton=style != "nequip",
-        )
+            atoms, elements, build.command, style,
+            f'* * "{model.path.resolve()}" {" ".join(elements)}', build.plugin,
+            newton=style != "nequip", grade=model.has_grade,
+        )  # fmt: skip
     except UserError as err:
         return Agreement(way, note=str(err), required=True)
     return compare(way, found, reference, model.dtype)
@@ -214,6 +233,22 @@ def _check_library(
     except ModuleNotFoundError as err:
         return Agreement(way, note=str(err))
     return compare(way, found, reference, model.dtype)
+
+
+def _check_eager(
+    checkpoint: Path, model: ModelInfo, atoms: Atoms, reference: Evaluation
+) -> Agreement:
+    """The model before it was compiled."""
+    from ...extrapolation.beside import grade_of
+    from ...features.frames import load_model, outputs
+
+    eager = load_model(checkpoint)
+    grade = next(grade_of(checkpoint).score(eager, [atoms])) if model.has_grade else None
+    data, _ = next(outputs(eager, [atoms], batch_size=1))
+    forces, stress = (data[name].detach().double().numpy() for name in ("forces", "stress"))
+    virial = -stress.reshape(3, 3) * atoms.get_volume()
+    found = Evaluation(float(data["total_energy"].detach()), forces, virial, grade)
+    return compare("eager model", found, reference, model.dtype)
 
 
 def render(report: CheckReport) -> None:
@@ -235,14 +270,17 @@ def render(report: CheckReport) -> None:
         console.print(f"  pair_style {pair}: {mark}", markup=True)
     tolerance = TOLERANCES[model.dtype]
     table = Table(title=f"Step 0 against Python, {report.num_atoms} atoms")
-    for name in ("way", "energy (eV/atom)", "force (eV/A)", "virial (eV/atom)", ""):
+    units = {"energy": " (eV/atom)", "force": " (eV/A)", "virial": " (eV/atom)", "grade": ""}
+    shown = [name for name in units if name != "grade" or model.has_grade]
+    for name in ("way", *(f"{name}{units[name]}" for name in shown), ""):
         table.add_column(name)
-    table.add_row("allowed", *(f"{tolerance[k]:.0e}" for k in ("energy", "force", "virial")), "")
+    table.add_row("allowed", *(f"{tolerance[name]:.0e}" for name in shown), "")
     for item in report.agreements:
         if item.note:
-            table.add_row(item.way, "-", "-", "-", "not compared")
+            table.add_row(item.way, *("-" for _ in shown), "not compared")
             continue
-        values = (item.energy_eV_per_atom, item.force_eV_per_A, item.virial_eV_per_atom)
+        values = [item.energy_eV_per_atom, item.force_eV_per_A, item.virial_eV_per_atom]
+        values += [item.grade] if model.has_grade else []
         verdict = "[green]agrees[/]" if item.agrees else "[red]DISAGREES[/]"
         table.add_row(item.way, *(f"{value:.1e}" for value in values), verdict)
     console.print(table)

