@@ -1,10 +1,9 @@
 """Is the extrapolation grade the same wherever it is evaluated?
 
-MD with LAMMPS and the upstream pair style on 1, 2 and 4 ranks, from each start structure: the
-grades of the first frame and of the last. The frames of the run on one rank are evaluated by the
-eager model, by the compiled file called from Python, and by the library engine's own input at step
-0; and by LAMMPS again on 1, 2 and 4 ranks. Energies and forces of the compiled file with the grade
-stand beside those of the same checkpoint compiled without it.
+MD with LAMMPS and the upstream pair style from each start structure gives two frames, its first and
+its last. The eager model grades their atoms, the compiled file called from Python, the library
+engine's input at step 0, and LAMMPS with the pair style on 1, 2 and 4 ranks. Energies and forces of
+the compiled file with the grade stand beside those of the same checkpoint compiled without it.
 
     python benchmarks/grade_agreement.py --plugin PLUGIN.so --checkpoint best.ckpt \\
         --model GRADED.nequip.pt2 --plain PLAIN.nequip.pt2 --structures DATA/md/*.xyz

@@ -2,8 +2,8 @@
 
     python benchmarks/lammps_page.py
 
-reads what `lammps_agreement.py` and `lammps_scaling.py` left in `benchmarks/results`, and replaces
-what stands between `<!-- NAME -->` and `<!-- /NAME -->`.
+reads what `lammps_agreement.py`, `grade_agreement.py` and `lammps_scaling.py` left in
+`benchmarks/results`, and replaces what stands between `<!-- NAME -->` and `<!-- /NAME -->`.
 """
 
 from __future__ import annotations
@@ -113,6 +113,21 @@ def ranks() -> str:
     )  # fmt: skip
 
 
+def grade() -> str:
+    """Largest difference of a grade for each pair of ways."""
+    head = ("compared", "of the grade", "of the grade, or 1 if that is larger")
+    about: dict[str, Any] = json.loads((RESULTS / "grade_agreement.json").read_text())
+    columns = ("relative_difference", "difference_over_max_of_grade_and_1")
+    return table(
+        head,
+        (
+            (pair, *(f"{found[column]:.1e}" for column in columns))
+            for pair, found in about["largest"].items()
+            if columns[0] in found and not pair.startswith("library")
+        ),
+    )
+
+
 def scaling() -> str:
     """Strong and weak scaling."""
     head = ("model", "scaling", "ranks", "atoms", "ms per step", "atom-steps/s", "ns/day at 1 fs",
@@ -205,6 +220,7 @@ def main() -> None:
         "step0": step0(),
         "stable_time": stable_time(),
         "ranks": ranks(),
+        "grade": grade(),
         "agreement_hardware": hardware("lammps_agreement.json"),
         "scaling": scaling(),
         "memory": memory(),

@@ -36,6 +36,8 @@ def run_script(settings: RunSettings, model: ModelInfo) -> str:
         launcher=f"mpirun -np {settings.ranks}" if settings.ranks > 1 else "",
         flags=accelerator_flags(settings.pair, model.device),
         restart_every=settings.restart_every,
+        grade=settings.grade,
+        bound=settings.criteria.extrapolation_grade,
     )
 
 

@@ -188,6 +188,8 @@ def test_input_reads_the_grade_where_the_model_has_one(
     assert status == 0
     assert "variable  grade index 1\n" in text
     assert "variable  grade_max index 1e+300\n" in text
+    script = (tmp_path / "run1" / "run.sh").read_text()
+    assert "-var grade_max 3\n" in script
     for options in (["--grade", "3"], ["--extrapolation-grade", "3"]):
         assert "variable  grade_max index 3\n" in write(compiled_model, *options)[1]
     assert "grade index" not in write(compiled_model, "--grade", "off")[1]

@@ -142,7 +142,7 @@ def test_run_script_runs(
         subprocess.run(["sh", "-n", out / script], check=True)
     tersoff = f"* * {potential_file('SiO.tersoff')} Si O"
     done = subprocess.run(
-        ["sh", str(out / "run.sh"), "-var", "pair", "tersoff", "-var", "coeff", tersoff],
+        ["sh", str(out / "run.sh"), *GRADELESS, "-var", "coeff", tersoff],
         env={**os.environ, "LMP": shlex.join(wheel.command)},
         capture_output=True,
         text=True,
@@ -247,7 +247,7 @@ def test_blanks_and_quotes_in_every_name(
     tersoff = f"* * {potential_file('SiO.tersoff')} Si O"
     environment = {name: value for name, value in os.environ.items() if name != "LMP"}
     done = subprocess.run(
-        ["sh", str(out / "run.sh"), "-var", "pair", "tersoff", "-var", "coeff", tersoff],
+        ["sh", str(out / "run.sh"), *GRADELESS, "-var", "coeff", tersoff],
         env=environment,
         capture_output=True,
         text=True,
