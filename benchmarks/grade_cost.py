@@ -6,7 +6,8 @@
 
 Two LAMMPS instances in one process, the upstream pair style with and without the output (its
 largest value read, and a halt checked, every 10 steps), run the same number of steps in turns; so
-do two runs of the library engine. A row holds processor and wall time of a step of both in one turn.
+do two runs of the library engine, less the time of a short run. A row holds processor and wall time
+of a step of both in one turn.
 PLAIN is made by ``nequip-compile``, GRADED by ``nequip-decorr compile``, of one checkpoint; how
 that of the large model is made stands in lammps_scaling.py.
 """
@@ -65,11 +66,16 @@ thermo 0
     return lambda steps: lmp.command(f"run {steps} post no")
 
 
-def timed(call: Callable[[int], object], steps: int) -> tuple[float, float]:
-    """Processor and wall time of a step, ms."""
-    cpu, wall = time.process_time(), time.perf_counter()
-    call(steps)
-    return 1e3 * (time.process_time() - cpu) / steps, 1e3 * (time.perf_counter() - wall) / steps
+def timed(call: Callable[[int], object], steps: int, few: int) -> tuple[float, float]:
+    """Processor and wall time of a step, ms; those of a run of ``few`` steps are subtracted."""
+    total = np.zeros(2)
+    for number, sign in ((steps, 1), (few, -1)):
+        if number:
+            before = np.array((time.process_time(), time.perf_counter()))
+            call(number)
+            total += sign * (np.array((time.process_time(), time.perf_counter())) - before)
+    cpu, wall = 1e3 * total / (steps - few)
+    return float(cpu), float(wall)
 
 
 def summary(rows: list[dict]) -> None:
@@ -131,7 +137,9 @@ def main() -> None:
                 for turn in range(given.turns):
                     row = {"model": label, "where": where, "atoms": len(atoms), "turn": turn}
                     for kind in sorted(calls, reverse=turn % 2 == 1):
-                        row[f"{kind}_cpu_ms"], row[f"{kind}_wall_ms"] = timed(calls[kind], number)
+                        row[f"{kind}_cpu_ms"], row[f"{kind}_wall_ms"] = timed(
+                            calls[kind], number, 0 if where == "pair_style" else number // 10
+                        )
                     rows.append(row)
                 write(RESULTS, rows, {**describe(), "steps_per_turn": steps})
     return summary(rows)
