@@ -42,9 +42,10 @@ if TYPE_CHECKING:
     from .campaign.progress import Watcher
     from .campaign.runner import RunnerSummary
     from .campaign.schema import Campaign
+    from .cure.collect import Collected
     from .survival.verdict import Comparison
 
-__all__ = ["compare", "load", "read", "report", "run"]
+__all__ = ["collect", "compare", "load", "read", "report", "run"]
 # Modules of the former package of this name are found below it: `_moved.py`.
 __path__: list[str] = []
 
@@ -185,6 +186,34 @@ def report(
         reference=reference,
         horizon_ps=horizon_ps,
     )
+
+
+def collect(
+    folders: Folders,
+    model: str | Path | None = None,
+    *,
+    grade: str | Path | None = None,
+    **rules: Any,
+) -> Collected:
+    """Choose the frames of MD that are worth a label.
+
+    Args:
+        folders: results folders, LAMMPS dumps or structure files.
+        model: checkpoint or package to improve; by default what the campaigns' model was compiled
+            from.
+        grade: its fitted grade; by default the file beside it.
+        **rules: fields of :class:`nequip_decorr.cure.rules.Rules`, such as ``frames``.
+
+    Returns:
+        The frames, with run, step, time and grade in ``info``, and what became of the others.
+
+    Raises:
+        ValueError: nothing to read, no checkpoint, no grade, or a rule that is not allowed.
+    """
+    from .cure.collect import collect as collect_frames
+    from .cure.rules import Rules
+
+    return collect_frames(_listed(folders), model, grade, Rules(**rules))
 
 
 def _listed(folders: Folders) -> list[Path]:

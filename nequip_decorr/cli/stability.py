@@ -16,6 +16,7 @@ Evaluate and compare the MD stability of models.
   nequip-decorr stability run campaign.yaml         do the runs; start it again after any stop
   nequip-decorr stability status RESULTS            how far it is
   nequip-decorr stability report RESULTS            one HTML page, pictures, tables
+  nequip-decorr stability collect RESULTS --out F   choose the frames that are worth a label
   nequip-decorr compare RESULTS                     compare stability, with confidence intervals
 """
 _RUN = """\
@@ -97,6 +98,10 @@ def add_parsers(subparsers: Any) -> None:
     report.add_argument("--reference", metavar="MODEL", help="instead of the campaigns' own")
     _add_horizon(report)
     report.set_defaults(run=_report)
+
+    from .cure import add_collect
+
+    add_collect(commands)
 
     example = commands.add_parser(
         "example",

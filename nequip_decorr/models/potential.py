@@ -20,7 +20,7 @@ from matscipy.neighbours import neighbour_list
 
 from ..errors import UserError
 from .locality import check_locality
-from .metadata import LOCAL_INPUTS, PERIODIC_INPUTS, check_elements, read_info
+from .metadata import GRADE, LOCAL_INPUTS, PERIODIC_INPUTS, check_elements, read_info
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,13 @@ class Evaluation:
         forces_eV_per_A: ``[num_atoms, 3]``.
         virial_eV: ``-dE/d(strain)``, ``[3, 3]``: the sum of ``r_i f_i``, positive for repulsion,
             as in LAMMPS. ASE's stress is ``-virial / volume``.
+        grade: extrapolation grade, ``[num_atoms]``; ``None`` for a model without.
     """
 
     energy_eV: float
     forces_eV_per_A: np.ndarray
     virial_eV: np.ndarray
+    grade: np.ndarray | None = None
 
 
 class CompiledPotential:
@@ -57,6 +59,7 @@ class CompiledPotential:
         r_max_A: cutoff radius.
         dtype: precision inside the model.
         metadata: the metadata that NequIP's loader found.
+        has_grade: whether the extrapolation grade is among the outputs.
 
     Raises:
         UserError: inputs that are neither of the above (e.g. target ``batch``).
@@ -80,6 +83,7 @@ class CompiledPotential:
                 f"{path}: compiled for the inputs {sorted(inputs)}; allowed: compile targets "
                 "ase, pair_nequip or pair_allegro"
             )
+        self.has_grade = GRADE in str(self.metadata.get("nequip_aoti_outputs", "")).split()
         self._ghosts = inputs == LOCAL_INPUTS
         self._probed = not self._ghosts
 
@@ -116,7 +120,10 @@ class CompiledPotential:
         """
         num_atoms = len(positions_A)
         if not np.isfinite(positions_A).all():
-            return Evaluation(np.nan, np.full((num_atoms, 3), np.nan), np.full((3, 3), np.nan))
+            grade = np.full(num_atoms, np.nan) if self.has_grade else None
+            return Evaluation(
+                np.nan, np.full((num_atoms, 3), np.nan), np.full((3, 3), np.nan), grade
+            )
         if not self._probed:
             check_locality(self, positions_A, types, cell_A, pbc)
             self._probed = True
@@ -153,7 +160,7 @@ class CompiledPotential:
         else:
             volume = abs(float(np.linalg.det(cell)))
             virial = -volume * _array(out["stress"]).reshape(3, 3)
-        return Evaluation(_energy(out, len(positions)), _array(out["forces"]), virial)
+        return _evaluation(out, len(positions), out["forces"], virial)
 
     def _with_ghosts(
         self,
@@ -180,7 +187,7 @@ class CompiledPotential:
         forces = out["forces"]
         forces = forces[:num_atoms].index_add(0, self.tensor(images), forces[num_atoms:])
         virial = _array(out["virial"]).reshape(3, 3)
-        return Evaluation(_energy(out, num_atoms), _array(forces), virial)
+        return _evaluation(out, num_atoms, forces, virial)
 
     def tensor(self, array: np.ndarray) -> torch.Tensor:
         """The array on the device of the model."""
@@ -250,6 +257,14 @@ class CompiledCalculator(Calculator):
 
 def _array(tensor: torch.Tensor) -> np.ndarray:
     return tensor.detach().cpu().numpy().astype(np.float64, copy=False)
+
+
+def _evaluation(
+    out: dict[str, torch.Tensor], num_atoms: int, forces: torch.Tensor, virial: np.ndarray
+) -> Evaluation:
+    """Of the output of a model, which may hold ghost atoms after the others."""
+    grade = _array(out[GRADE]).reshape(-1)[:num_atoms] if GRADE in out else None
+    return Evaluation(_energy(out, num_atoms), _array(forces), virial, grade)
 
 
 def _energy(out: dict[str, torch.Tensor], num_atoms: int) -> float:
