@@ -29,6 +29,9 @@ from tests.helpers.message_passing import prepare_mliap
 from tests.md.lammps.conftest import Lammps
 from tests.models.test_metadata import package
 
+# Another potential in the model's place; it has no extrapolation grade.
+TERSOFF = ("-var", "pair", "tersoff", "-var", "grade", "0")
+
 
 def test_folder(compiled_model: Path, quartz_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
@@ -142,7 +145,7 @@ def test_run_script_runs(
         subprocess.run(["sh", "-n", out / script], check=True)
     tersoff = f"* * {potential_file('SiO.tersoff')} Si O"
     done = subprocess.run(
-        ["sh", str(out / "run.sh"), *GRADELESS, "-var", "coeff", tersoff],
+        ["sh", str(out / "run.sh"), *TERSOFF, "-var", "coeff", tersoff],
         env={**os.environ, "LMP": shlex.join(wheel.command)},
         capture_output=True,
         text=True,
@@ -247,7 +250,7 @@ def test_blanks_and_quotes_in_every_name(
     tersoff = f"* * {potential_file('SiO.tersoff')} Si O"
     environment = {name: value for name, value in os.environ.items() if name != "LMP"}
     done = subprocess.run(
-        ["sh", str(out / "run.sh"), *GRADELESS, "-var", "coeff", tersoff],
+        ["sh", str(out / "run.sh"), *TERSOFF, "-var", "coeff", tersoff],
         env=environment,
         capture_output=True,
         text=True,
