@@ -10,7 +10,8 @@ from pydantic import BeforeValidator, Field
 
 from ..errors import UserError
 from ..model_files import require
-from ..models.compiling import COMPILED, REFERENCES, SOURCES, check_calculator, resolve_pair_coeff
+from ..models.classical import REFERENCES, resolve_pair_coeff
+from ..models.compiling import COMPILED, SOURCES, check_calculator
 from ..models.spec import ModelSpec
 from .validate import Mistakes, NotAllowed, Strict, of_kind, one_of, validate
 

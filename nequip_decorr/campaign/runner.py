@@ -108,7 +108,7 @@ def run_campaign(
 
 
 def _default_workers(specs: list[RunSpec]) -> int:
-    from ..models.compiling import on_gpu
+    from ..models.metadata import on_gpu
 
     models = {spec.model.name: spec.model for spec in specs}
     return 1 if any(map(on_gpu, models.values())) else available_cores()

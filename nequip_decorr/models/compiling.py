@@ -22,15 +22,9 @@ from typing import Final
 from ..errors import UserError
 from ..files import read_json, sha256_file, sha256_json, write_json
 from ..model_files import SUFFIXES
-from .classical import REFERENCES, potential_files, resolve_pair_coeff
-from .metadata import compiled_metadata, contains_allegro, on_gpu, read_info, type_names
+from .classical import potential_files
+from .metadata import contains_allegro, read_info
 from .spec import ModelSpec
-
-__all__ = [
-    "COMPILED", "REFERENCES", "SOURCES", "cache_folder", "check_calculator", "compile_model",
-    "compile_target", "compiled_metadata", "content_hash", "is_compiled", "on_gpu",
-    "resolve_pair_coeff", "type_names",
-]  # fmt: skip
 
 COMPILED: Final = SUFFIXES["compiled"]
 SOURCES: Final = (*SUFFIXES["checkpoint"], *SUFFIXES["package"])
