@@ -34,6 +34,19 @@ def draw_matrix(ax: Axes, values: np.ndarray, colours: str, low: float, high: fl
     return image
 
 
+def colour_bar(fig: Figure, image: Any, axes: Any, shrink: float, label: str = "") -> None:
+    """A colour bar beside all panels."""
+    bar = fig.colorbar(image, ax=axes, shrink=shrink, aspect=22)
+    bar.set_label(label)
+    bar.outline.set_visible(False)
+
+
+def hide(axes: Sequence[Axes]) -> None:
+    """Leave panels empty."""
+    for ax in axes:
+        ax.set_visible(False)
+
+
 def panels(found: Entries) -> tuple[Figure, Sequence[Axes]]:
     """A figure with a panel per block."""
     columns = len(found.blocks)

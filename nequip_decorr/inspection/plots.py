@@ -10,7 +10,17 @@ from matplotlib.figure import Figure
 
 from ..style import INK, SOFT, figure, grid, shorts, style
 from .entry import Entries, Entry, block_label
-from .plot_parts import SIGNED, channel_order, draw_matrix, legend, line_look, looks_of, panels
+from .plot_parts import (
+    SIGNED,
+    channel_order,
+    colour_bar,
+    draw_matrix,
+    hide,
+    legend,
+    line_look,
+    looks_of,
+    panels,
+)
 from .plots_distance import against_length, distance_split, variance_shares
 
 PLAIN: Final = "YlOrRd"
@@ -47,24 +57,20 @@ def overview(found: Entries) -> Figure:
         _bars(axes[0, 0], found, lambda e, b: e.statistics[b].mean_abs)
         axes[0, 0].set(title="All samples", ylabel="mean |R|", ylim=(0, 1))
         if on_edges:
-            _bars(axes[0, 1], found, _left_given_length)
+            _bars(
+                axes[0, 1], found,
+                lambda e, b: e.given_length[b].mean_abs_left if e.given_length else np.nan,
+            )  # fmt: skip
             axes[0, 1].set(title="At given edge length", ylabel="mean |R| of what is left")
             axes[0, 1].set_ylim(0, 1)
-        _bars(axes[0, -1], found, lambda e, b: _rank_share(e, b))
+        _bars(
+            axes[0, -1], found,
+            lambda e, b: 100 * e.statistics[b].effective_rank / e.statistics[b].channels,
+        )  # fmt: skip
         axes[0, -1].set(title="Independent directions", ylabel="effective rank, % of channels")
         axes[0, -1].set_ylim(bottom=0)
         legend(fig, axes[0, 0], len(found.entries))
         return fig
-
-
-def _left_given_length(entry: Entry, block: int) -> float:
-    given = entry.given_length
-    return float("nan") if given is None else given[block].mean_abs_left
-
-
-def _rank_share(entry: Entry, block: int) -> float:
-    found = entry.statistics[block]
-    return 100 * found.effective_rank / found.channels
 
 
 def _bars(ax: Axes, found: Entries, value: Any) -> None:
@@ -93,8 +99,7 @@ def heat_maps(found: Entries, dataset: str) -> Figure:
     with style():
         fig, axes = figure(2.6 * columns + 1.1, 2.6 * rows + 0.35, rows, columns)
         for line, entry in zip(axes, entries, strict=True):
-            for ax in line[len(entry.blocks) :]:
-                ax.set_visible(False)
+            hide(line[len(entry.blocks) :])
             for b, block in enumerate(entry.blocks):
                 ax = line[b]
                 order = channel_order(found, entry, b)
@@ -102,9 +107,7 @@ def heat_maps(found: Entries, dataset: str) -> Figure:
                 mean = entry.statistics[b].mean_abs
                 ax.set_title(f"{block_label(block)}: mean |R| {mean:.2f}", fontsize=9.5)
             line[0].set_ylabel(names[entry.model], fontweight="bold")
-        bar = fig.colorbar(image, ax=axes, shrink=min(1.0, 0.45 + 0.25 / rows), aspect=22)
-        bar.set_label("correlation R")
-        bar.outline.set_visible(False)
+        colour_bar(fig, image, axes, min(1.0, 0.45 + 0.25 / rows), "correlation R")
         return fig
 
 
@@ -145,17 +148,14 @@ def kind_maps(found: Entries) -> Figure:
             (side + 0.35) * columns + 1.9, height * len(entries) + 0.5, len(entries), columns
         )
         for row, (line, entry) in enumerate(zip(axes, entries, strict=True)):
-            for ax in line[len(entry.blocks) :]:
-                ax.set_visible(False)
+            hide(line[len(entry.blocks) :])
             for b, block in enumerate(entry.blocks):
                 image = _kind_map(line[b], entry, b)
                 if row == 0:
                     line[b].set_title(block_label(block))
             label = looks[entry.model, entry.dataset]["label"].replace(", ", "\n")
             line[0].set_ylabel(label, fontsize=8.5)
-        bar = fig.colorbar(image, ax=axes, shrink=min(1.0, 1.6 / len(entries) + 0.2), aspect=22)
-        bar.set_label("mean |R|")
-        bar.outline.set_visible(False)
+        colour_bar(fig, image, axes, min(1.0, 1.6 / len(entries) + 0.2), "mean |R|")
         return fig
 
 

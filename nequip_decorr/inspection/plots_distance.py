@@ -10,7 +10,16 @@ from matplotlib.figure import Figure
 
 from ..style import INK, figure, grid, style
 from .entry import Entries, Entry, block_label
-from .plot_parts import SIGNED, channel_order, draw_matrix, legend, line_look, looks_of, panels
+from .plot_parts import (
+    SIGNED,
+    channel_order,
+    colour_bar,
+    draw_matrix,
+    legend,
+    line_look,
+    looks_of,
+    panels,
+)
 
 SAMPLES_FOR_A_BIN: Final = 100
 """A bin with fewer edges is not drawn: chance alone correlates few samples."""
@@ -19,6 +28,8 @@ _SHARE_COLOURS: Final = ("#33658A", "#8C6BB1", "#D9DEE3")
 
 def against_length(found: Entries) -> Figure:
     """Mean absolute correlation among edges of one length, over how many edges there are."""
+    bins = [bin_ for e in found.entries for bin_ in e.by_length]
+    low, high = min(b[0] for b in bins), max(b[1] for b in bins)
     with style():
         fig, axes = panels(found)
         for ax, block in zip(axes, found.blocks, strict=True):
@@ -27,7 +38,7 @@ def against_length(found: Entries) -> Figure:
                 look = looks_of(found)[entry.model, entry.dataset]
                 ax.plot(*_length_curve(entry, b), **line_look(look), markersize=3.5)
             ax.set(title=block_label(block), xlabel="edge length, Å", ylim=(0, 1.02))
-            ax.set_xlim(_length_range(found))
+            ax.set_xlim(low - 0.03 * (high - low), high + 0.03 * (high - low))
             ax.set_zorder(2)
             ax.patch.set_visible(False)
             _counts(ax, found.entries[0])
@@ -56,12 +67,6 @@ def _counts(ax: Axes, entry: Entry) -> None:
     counts = np.array([s[0].samples for s in found], dtype=float)
     heights = 0.3 * counts / counts.max()
     ax.bar(low, heights, np.subtract(high, low), align="edge", color="#e9ecef", zorder=0)
-
-
-def _length_range(found: Entries) -> tuple[float, float]:
-    bins = [bin_ for e in found.entries for bin_ in e.by_length]
-    low, high = min(b[0] for b in bins), max(b[1] for b in bins)
-    return low - 0.03 * (high - low), high + 0.03 * (high - low)
 
 
 def variance_shares(found: Entries) -> Figure | None:
@@ -130,6 +135,5 @@ def distance_split(found: Entries, model: str) -> Figure | None:
         titles = ("Correlation, all edges", "= explained by edge length", "+ the rest")
         for ax, title in zip(axes[0], titles, strict=True):
             ax.set_title(title)
-        bar = fig.colorbar(image, ax=axes, shrink=0.5, aspect=22)
-        bar.outline.set_visible(False)
+        colour_bar(fig, image, axes, 0.5)
         return fig

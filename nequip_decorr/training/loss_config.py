@@ -88,12 +88,21 @@ def config_coefficient(pl_module: Any, name: str) -> float | None:
     return next((float(coeff) for coeff in found if coeff is not None), None)
 
 
-def relative_coefficient(
-    entries: Mapping[str, Any], name: str, stock: Iterable[str]
+def coefficient_in_loss(
+    pl_module: Any, name: str, stock: Iterable[str], scale: float
 ) -> float | None:
-    """Return the coefficient in the loss over the sum of the stock ones."""
+    """Return the coefficient that is in the loss now, on the scale of the config.
+
+    Args:
+        pl_module: the training module.
+        name: of the term.
+        stock: terms whose coefficients ``scale`` is the sum of.
+        scale: that sum in the config, from :func:`stock_coefficients`.
+    """
+    entries = pl_module.loss.entries
+    total = sum(entries[n].coeff or 0.0 for n in stock) or 1.0
     coeff = entries[name].coeff
-    return None if coeff is None else coeff / (sum(entries[n].coeff or 0.0 for n in stock) or 1.0)
+    return None if coeff is None else coeff / total * scale
 
 
 def plain(node: Any) -> Any:
@@ -154,11 +163,6 @@ def check_term(pl_module: Any, name: str, term: FeatureDecorrelation) -> None:
         UserError: a negative or non-finite coefficient, a field that the model does not give, or
             a block size that does not divide its width.
     """
-    _check_coefficient(pl_module, name)
-    _check_field(pl_module, name, term)
-
-
-def _check_coefficient(pl_module: Any, name: str) -> None:
     coeff = config_coefficient(pl_module, name)
     if coeff is None:
         coeff = pl_module.loss.entries[name].coeff
@@ -166,9 +170,6 @@ def _check_coefficient(pl_module: Any, name: str) -> None:
         raise UserError(
             f"`coeff` of loss term `{name}` must be finite and not negative, got {coeff}"
         )
-
-
-def _check_field(pl_module: Any, name: str, term: FeatureDecorrelation) -> None:
     for model in pl_module.model.values():
         irreps = getattr(model, "irreps_out", None)
         if not irreps:
