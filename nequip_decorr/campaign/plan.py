@@ -31,6 +31,8 @@ from .validate import Mistakes
 
 # Where files lie, and how long one may wait, do not change what a run is.
 _NOT_IDENTITY: Final = ("run_id", "structure_file", "walltime_s")
+# Options that came later; switched off, they leave the names of older runs as they are.
+_NEW_OPTIONS: Final = ("extrapolation_grade",)
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,11 @@ def run_id(spec: RunSpec, model_hash: str, structure_hash: str) -> str:
     """A name people can read and file systems can hold, with a hash of all that matters."""
     data = {key: value for key, value in spec.to_dict().items() if key not in _NOT_IDENTITY}
     old = {new: name for name, new in RENAMED.items()}
-    data["criteria"] = {old.get(name, name): x for name, x in data["criteria"].items()}
+    data["criteria"] = {
+        old.get(name, name): x
+        for name, x in data["criteria"].items()
+        if not (x is None and name in _NEW_OPTIONS)
+    }
     data["model"] = [spec.model.name, model_hash]
     data["structure_hash"] = structure_hash
     parts = f"{slug(spec.model.name)}-{slug(spec.structure)}-{spec.temperature_K:g}K-s{spec.seed}"

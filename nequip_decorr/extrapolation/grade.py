@@ -175,6 +175,20 @@ class ExtrapolationGrade:
         for x, types in _rows(model, self.features, frames):
             yield (self.gaussians.distance(x, types) / self.threshold).numpy()
 
+    def vectors(self, model: Any, frames: Iterable[Atoms]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Grade vector of each atom, ``[num_atoms, K + 1]``, whose length is gamma, and types.
+
+        Args:
+            model: the eager model that the grade was fitted to.
+            frames: structures.
+
+        Raises:
+            UserError: the grade was fitted to another model.
+        """
+        self.check_model(model)
+        for x, types in _rows(model, self.features, frames):
+            yield self.gaussians.vector(x, types) / self.threshold, types
+
     def check_model(self, model: Any) -> None:
         """Raise a :class:`UserError` if the grade was fitted to another model's features."""
         find_features(model, self.features.fields)

@@ -118,15 +118,26 @@ class Gaussians:
         Returns:
             Distances; infinite for a type that the data do not have.
         """
+        squared = self.vector(x, types).square().sum(-1)
+        return torch.where(self.known[types.reshape(-1).long()], squared.sqrt(), torch.inf)
+
+    def vector(self, x: Tensor, types: Tensor) -> Tensor:
+        """Whitened features of atoms, ``[num_atoms, K + 1]`` in float64; their length is sigma.
+
+        The last column is the length of what the K directions leave out.
+
+        Args:
+            x: atom features, ``[num_atoms, D]``.
+            types: atom types, ``[num_atoms]``.
+        """
         types = types.reshape(-1).long()
         y = x.double() * self.scale - self.mean[types]
         z = y @ self.directions
-        rest = (y.square().sum(-1) - z.square().sum(-1)).clamp(min=0) / self.residual[types]
-        squared = rest
+        left_out = (y.square().sum(-1) - z.square().sum(-1)).clamp(min=0)
+        white = torch.zeros_like(z)
         for number in range(len(self.known)):
-            inside = (z @ self.whiten[number].T).square().sum(-1)
-            squared = torch.where(types == number, inside + rest, squared)
-        return torch.where(self.known[types], squared.sqrt(), torch.inf)
+            white = torch.where((types == number)[:, None], z @ self.whiten[number].T, white)
+        return torch.cat([white, (left_out / self.residual[types]).sqrt()[:, None]], -1)
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by name."""

@@ -15,6 +15,7 @@ extremes over every step:
     energy        0.22 below, 0.52 above the start       1.0 below, 2.0 above, eV/atom
     force         59 eV/A                                200 eV/A
     drift         0.010 eV/atom                          0.2 eV/atom
+    extrapolation needs a model with a grade             none: recorded only
 
 None was called a failure. NVE from a structure that is far from relaxed heats by what it releases:
 SiO1.1 with oxygen freshly taken out gave off up to 0.6 eV/atom, and 9 of 30 such NVE runs passed
@@ -62,6 +63,9 @@ class Criteria:
         0.2, "largest drift of the total energy (nve), eV/atom", above=0
     )
     check_every: int = _option(1, "steps between two checks", least=1)
+    extrapolation_grade: float | None = _option(
+        None, "largest extrapolation grade of an atom; 1 is the edge of the training data", above=0
+    )
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Criteria:
@@ -74,6 +78,8 @@ RENAMED: Final = {
     "energy_above_eV": "energy_rise_eV_per_atom",
 }
 """New names by old ones. The old ones are read for one release; run identifiers keep them."""
+GRADE_CAP: Final = 1e30
+"""Stands for an infinite grade in runs and records: LAMMPS and JSON have no infinity."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +142,8 @@ class Criterion:
         trace: title of the quantity's axis where its course is drawn.
         per_target: whether its course is drawn relative to the target temperature.
         stops: whether the run stops; else the quantity is recorded and judged afterwards.
+        optional: whether the quantity may be unknown (NaN, which is no failure) or infinite.
+        marks: values beside the bounds to draw a line at.
     """
 
     name: str
@@ -153,6 +161,8 @@ class Criterion:
     trace: str = ""
     per_target: bool = False
     stops: bool = True
+    optional: bool = False
+    marks: tuple[float, ...] = ()
 
     def setting(self, criteria: Criteria, ensemble: str) -> float | None:
         """Value of its (first) option that is on; ``None`` if it is off or always on."""
@@ -275,6 +285,19 @@ CRITERIA: Final = (
         bounds=(Bound(option="drift_eV_per_atom", **_largest("drift")),),
         message="total energy drift {value:.4g} eV/atom, allowed {limit:.4g}",
         axis="eV/atom", ensemble="nve",
+    ),
+    Criterion(
+        name="extrapolation", label="beyond the training data", colour="#999933",
+        value=lambda state, _: state.max_grade,
+        bounds=(
+            Bound(
+                "extrapolation", "extrapolation_grade",
+                reading=lambda printed, _: min(printed, GRADE_CAP),
+                variables=lambda setting, *_: {"grade_max": [setting]},
+            ),
+        ),
+        message="extrapolation grade {value:.3g}, allowed {limit:g}",
+        axis="1: edge of the data", trace="largest grade", optional=True, marks=(1.0,),
     ),
 )  # fmt: skip
 """In order: the first that is met names the cause, as in ``lammps/check.lmp``."""

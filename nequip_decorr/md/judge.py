@@ -27,6 +27,7 @@ class State:
         min_contact: smallest distance as a fraction of the sum of the two covalent radii.
         finite: whether every position and velocity is a finite number.
         num_lost: atoms that have left the cell through a side that is not periodic.
+        max_grade: largest extrapolation grade; NaN where the model has none.
     """
 
     step: int
@@ -38,6 +39,7 @@ class State:
     min_contact: float = CONTACT_CAP
     finite: bool = True
     num_lost: int = 0
+    max_grade: float = math.nan
 
 
 def evaluate(
@@ -55,6 +57,8 @@ def evaluate(
         if not c.stops or c.ensemble not in (None, ensemble):
             continue
         value = c.value(state, start)
+        if c.optional and math.isnan(value):
+            continue
         for bound, limit in c.limits(criteria, state.target_K):
             if not (value >= limit if bound.below else value <= limit):
                 return c.violation(state.step, value, float(limit))
@@ -86,7 +90,7 @@ def from_halt(
         for bound in c.bounds:
             if bound.halt != halt:
                 continue
-            if not math.isfinite(printed):
+            if math.isnan(printed) or (math.isinf(printed) and not c.optional):
                 return criterion("nonfinite").violation(step, None, math.nan)
             setting = bound.setting(criteria)
             limit = bound.limit(math.inf if setting is None else setting, criteria, target_K)

@@ -19,6 +19,8 @@ import ase.io
 import numpy as np
 from ase import Atoms
 
+from .criteria import GRADE_CAP
+
 THERMO: Final = "thermo.csv"
 TRAJECTORY: Final = "trajectory"
 RING: Final = "ring"
@@ -33,7 +35,12 @@ COLUMNS: Final = (
     "volume_A3",
     "max_force_eV_per_A",
     "min_contact",
+    "max_grade",
+    "share_above_1",
+    "worst_atom",
 )
+_OPTIONAL: Final = 3
+"""Columns at the end that older records do not have."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +48,9 @@ class Record:
     """Thermo rows of a run.
 
     Attributes:
-        columns: an array ``[num_rows]`` for each name in :data:`COLUMNS`; ``min_contact`` is NaN
-            where the engine does not evaluate it.
+        columns: an array ``[num_rows]`` for each name in :data:`COLUMNS`. ``min_contact`` is NaN
+            where the engine does not evaluate it; largest extrapolation grade, share of atoms
+            above 1 and the atom (from 0) with the largest are NaN where the model has no grade.
         truncated: whether a last row was cut off, and dropped.
     """
 
@@ -84,7 +92,8 @@ def read_record(path: Path) -> Record:
     """
     path = path / THERMO if path.is_dir() else path
     header, _, body = path.read_text(encoding="ascii", errors="replace").partition("\n")
-    if header.split(",") != list(COLUMNS):
+    names = header.split(",")
+    if names not in (list(COLUMNS), list(COLUMNS[:-_OPTIONAL])):
         raise ValueError(f"{path}: the columns are {header!r}; allowed: {','.join(COLUMNS)!r}")
     lines = [line for line in body.split("\n") if line.strip()]
     truncated = bool(body) and not body.endswith("\n")
@@ -95,8 +104,8 @@ def read_record(path: Path) -> Record:
         try:
             values = [float(item) for item in line.split(",")]
             step = int(values[0])
-            if len(values) != len(COLUMNS):
-                raise ValueError(f"{len(values)} values; allowed: {len(COLUMNS)}")
+            if len(values) != len(names):
+                raise ValueError(f"{len(values)} values; allowed: {len(names)}")
         except (ValueError, OverflowError) as err:
             if number == len(lines) - 1:
                 truncated = True
@@ -105,9 +114,11 @@ def read_record(path: Path) -> Record:
         if rows and step <= next(reversed(rows)):
             rows = {s: row for s, row in rows.items() if s < step}  # a restart did them again
         rows[step] = values
-    table = np.array(list(rows.values()), dtype=np.float64).reshape(-1, len(COLUMNS))
-    columns = {name: table[:, i] for i, name in enumerate(COLUMNS)}
+    table = np.array(list(rows.values()), dtype=np.float64).reshape(-1, len(names))
+    columns = {name: np.full(len(table), np.nan) for name in COLUMNS}
+    columns |= {name: table[:, i] for i, name in enumerate(names)}
     columns["step"] = columns["step"].astype(np.int64)
+    columns["max_grade"][columns["max_grade"] >= GRADE_CAP] = np.inf
     return Record(columns, truncated)
 
 

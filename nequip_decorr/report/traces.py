@@ -56,7 +56,7 @@ def trace_limits(specs: Sequence[RunSpec]) -> dict[str, tuple[float, ...]]:
         target_K = spec.temperature_K
         for c in CRITERIA:
             if c.trace and not (c.per_target and target_K <= 0):
-                limits = [limit for _, limit in c.limits(spec.criteria, target_K)]
+                limits = [*c.marks, *(limit for _, limit in c.limits(spec.criteria, target_K))]
                 scale = target_K if c.per_target else 1.0
                 found.setdefault(c.name, set()).add(tuple(float(x / scale) for x in limits))
     return {

@@ -14,7 +14,7 @@ from ase.data import covalent_radii
 
 from nequip_decorr.md import judge
 from nequip_decorr.md.contact import CONTACT_CAP, closest_contact, contact_radii_A, num_outside
-from nequip_decorr.md.criteria import CRITERIA, Criteria, criterion, temperature_limit_K
+from nequip_decorr.md.criteria import CRITERIA, GRADE_CAP, Criteria, criterion, temperature_limit_K
 from nequip_decorr.md.judge import State, evaluate, from_halt
 from nequip_decorr.md.spec import ModelSpec, RunSpec, target_temperature_K
 from nequip_decorr.resources import templates_dir
@@ -27,6 +27,7 @@ BOUNDS = Criteria(
     energy_rise_eV_per_atom=2.0,
     max_force_eV_per_A=200.0,
     drift_eV_per_atom=0.5,
+    extrapolation_grade=3.0,
 )
 START = State(0, 300.0, 310.0, -6.0, -5.9, 1.0, 0.9)
 SPEC = RunSpec(
@@ -52,6 +53,8 @@ SPEC = RunSpec(
         ({"max_force_eV_per_A": 201.0}, "force", 201.0, 200.0),
         ({"total_eV_per_atom": -6.5}, "drift", 0.6, 0.5),
         ({"num_lost": 2}, "lost", 2.0, 0.0),
+        ({"max_grade": 3.1}, "extrapolation", 3.1, 3.0),
+        ({"max_grade": GRADE_CAP}, "extrapolation", GRADE_CAP, 3.0),
         ({"potential_eV_per_atom": math.nan}, "nonfinite", None, None),
         ({"temperature_K": math.inf}, "nonfinite", None, None),
         ({"max_force_eV_per_A": math.nan}, "nonfinite", None, None),
@@ -149,6 +152,8 @@ def test_an_atom_is_outside_only_where_the_cell_is_not_periodic():
         ("force", 500.0, "force", 500.0),
         ("drift", 0.7, "drift", 0.7),
         ("lost", 1.0, "lost", 1.0),
+        ("extrapolation", 3.5, "extrapolation", 3.5),
+        ("extrapolation", math.inf, "extrapolation", GRADE_CAP),
         ("nonfinite", 1.0, "nonfinite", None),
         ("temperature", math.nan, "nonfinite", None),
     ],

@@ -45,6 +45,16 @@ def test_rows_come_back_as_written(tmp_path):
     assert record["min_contact"][1] == pytest.approx(10.9, abs=0)
 
 
+def test_a_record_without_grades_is_read(tmp_path):
+    write_rows(tmp_path, [0, 10])
+    path = tmp_path / "thermo.csv"
+    rows = [line.split(",")[:-3] for line in path.read_text().splitlines()]
+    path.write_text("".join(f"{','.join(row)}\n" for row in rows))
+    record = read_record(tmp_path)
+    assert record["min_contact"][1] == pytest.approx(10.9, abs=0)
+    assert all(np.isnan(record[name]).all() for name in COLUMNS[-3:])
+
+
 @pytest.mark.parametrize("cut", range(1, 40, 6))
 def test_a_cut_last_row_is_dropped_and_reported(tmp_path, cut):
     write_rows(tmp_path, [0, 10, 20])
@@ -74,7 +84,7 @@ def test_damage_in_the_middle_is_an_error(tmp_path):
 def test_steps_done_again_after_a_restart_are_taken_once(tmp_path):
     write_rows(tmp_path, [0, 10, 20, 30])
     with (tmp_path / "thermo.csv").open("a") as file:
-        file.write("\n" + "".join(f"{s}{',7' * 9}\n" for s in (20, 30, 40)))
+        file.write("\n" + "".join(f"{s}{',7' * (len(COLUMNS) - 1)}\n" for s in (20, 30, 40)))
     record = read_record(tmp_path)
     assert list(record["step"]) == [0, 10, 20, 30, 40]
     assert list(record["temperature_K"][2:]) == [7.0] * 3

@@ -42,7 +42,7 @@ class Callback:
         """Become the callback of the fix that ``setup.lmp`` has made."""
         self.lmp = lmp
         self.cell = _cell(lmp)
-        lmp.fix_external_set_vector_length(_FIX, 1)
+        lmp.fix_external_set_vector_length(_FIX, 4)
         lmp.set_fix_external_callback(_FIX, self)
 
     def __call__(
