@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field
 from ..errors import UserError
 from ..model_files import require
 from ..models.classical import REFERENCES, resolve_pair_coeff
-from ..models.compiling import COMPILED, SOURCES, check_calculator
+from ..models.compiling import COMPILED, SOURCES, calculator_class
 from ..models.spec import ModelSpec
 from .validate import Mistakes, NotAllowed, Strict, of_kind, one_of, validate
 
@@ -46,7 +46,7 @@ def _calculator(value: Any) -> str:
     if not isinstance(value, str):
         raise NotAllowed("a calculator class, as module.Class")
     try:
-        check_calculator(value)
+        calculator_class(value)
     except ValueError as err:
         raise UserError(f"{err}; allowed: a calculator class, as module.Class") from None
     return value

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ..errors import UserError
 from ..files import read_json, sha256_file, sha256_json, write_json
@@ -35,7 +35,7 @@ def is_compiled(path: str | Path) -> bool:
     return str(path).endswith(COMPILED)
 
 
-def check_calculator(name: str) -> None:
+def calculator_class(name: str) -> Any:
     """Import an ASE calculator class by its dotted name.
 
     Raises:
@@ -50,6 +50,7 @@ def check_calculator(name: str) -> None:
     needed = ("get_potential_energy", "get_forces")
     if not (isinstance(found, type) and all(hasattr(found, method) for method in needed)):
         raise UserError(f"{name!r} is not a class of an ASE calculator")
+    return found
 
 
 def content_hash(model: ModelSpec) -> str:
