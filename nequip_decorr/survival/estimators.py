@@ -99,6 +99,9 @@ def kaplan_meier(
     clusters) at risk is used at 1, and the bound just before at 0.
 
     Args:
+        time_ps: time of failure or last good time [n].
+        failed: ``False`` is right-censored [n].
+        level: confidence level.
         method: ``log-log`` (Kalbfleisch & Prentice; stays in [0, 1]) or ``greenwood`` (linear).
         cluster: labels [n] or [n, 2] of dependent runs.
     """
