@@ -34,21 +34,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from concurrent.futures import Executor
-
-    from .campaign.progress import Watcher
-    from .campaign.runner import RunnerSummary
-    from .campaign.schema import Campaign
-    from .survival.verdict import Comparison
+from .campaign.runner import run_campaign as run
+from .campaign.schema import Campaign, load_campaign, parse_campaign
+from .campaign.store import read_runs
+from .report.report import write_report as report
+from .survival.comparison import compare as compare_runs
+from .survival.verdict import Comparison
 
 __all__ = ["compare", "load", "read", "report", "run"]
 # Modules of the former package of this name are found below it: `_moved.py`.
 __path__: list[str] = []
-
-Folders = str | Path | Sequence[str | Path]
 
 
 def load(campaign: str | Path | Mapping[str, Any], out: str | Path | None = None) -> Campaign:
@@ -65,53 +62,14 @@ def load(campaign: str | Path | Mapping[str, Any], out: str | Path | None = None
     Raises:
         ValueError: the campaign has mistakes; the message lists all of them.
     """
-    from .campaign.schema import load_campaign, parse_campaign
-
     if isinstance(campaign, Mapping):
         return parse_campaign(dict(campaign), out=out)
     return load_campaign(campaign, out=out)
 
 
-def run(
-    campaign: Campaign,
-    *,
-    workers: int | None = None,
-    retry_errors: bool = False,
-    executor: Executor | None = None,
-    watcher: Watcher | None = None,
-    shard: str | None = None,
-) -> RunnerSummary:
-    """Do every run of a campaign that is not finished.
-
-    Args:
-        campaign: from :func:`load`.
-        workers: processes on this machine; by default one per core, and one in all for a GPU.
-        retry_errors: do runs again that ended in ``error``.
-        executor: a ``concurrent.futures`` executor whose workers see the same files, instead of
-            processes on this machine.
-        watcher: gets the progress, e.g. ``nequip_decorr.campaign.progress.Printer()``.
-        shard: ``I/N``: the I-th of N disjoint parts alone; the parts may run at the same time.
-
-    Returns:
-        The rows of all runs, and what stopped the campaign early, if anything did.
-
-    Raises:
-        ValueError: ``workers`` below 1, or a model that does not know an element.
-        RuntimeError: another process runs the campaign, or a checkpoint does not compile.
-    """
-    from .campaign.runner import run_campaign
-
-    return run_campaign(
-        campaign,
-        executor=executor,
-        workers=workers,
-        retry_errors=retry_errors,
-        watcher=watcher,
-        shard=shard,
-    )
-
-
-def read(folders: Folders, *, unfinished: bool = False) -> list[dict[str, Any]]:
+def read(
+    folders: str | Path | Sequence[str | Path], *, unfinished: bool = False
+) -> list[dict[str, Any]]:
     """Rows of the runs of one or more campaigns.
 
     Args:
@@ -125,13 +83,16 @@ def read(folders: Folders, *, unfinished: bool = False) -> list[dict[str, Any]]:
     Raises:
         ValueError: a folder holds no campaign.
     """
-    from .campaign.store import read_runs
-
-    return [row for folder in _listed(folders) for row in read_runs(folder, unfinished=unfinished)]
+    listed = [folders] if isinstance(folders, str | Path) else folders
+    return [row for folder in listed for row in read_runs(folder, unfinished=unfinished)]
 
 
 def compare(
-    folders: Folders, model_a: str, model_b: str, *, horizon_ps: float | None = None
+    folders: str | Path | Sequence[str | Path],
+    model_a: str,
+    model_b: str,
+    *,
+    horizon_ps: float | None = None,
 ) -> Comparison:
     """Compare the stability of two models over the runs that they share.
 
@@ -147,45 +108,4 @@ def compare(
     Raises:
         ValueError: no campaign in a folder, no shared run, or an unknown model.
     """
-    from .survival.comparison import compare as compare_runs
-
     return compare_runs(read(folders), model_a, model_b, horizon_ps=horizon_ps)
-
-
-def report(
-    folders: Folders,
-    out: str | Path | None = None,
-    *,
-    title: str | None = None,
-    reference: str | None = None,
-    horizon_ps: float | None = None,
-) -> Path:
-    """Write the report: one HTML page, figures, a table of runs and a summary.
-
-    Args:
-        folders: results folder, or several.
-        out: folder of the report; by default ``report`` in the first results folder.
-        title: of the page; by default the campaigns' names.
-        reference: name of the reference model, instead of the campaigns' own.
-        horizon_ps: judge stability up to this time; by default as far as all models are known.
-
-    Returns:
-        Path of the page.
-
-    Raises:
-        ValueError: no campaign in a folder, no finished run, or an unknown model.
-    """
-    from .report.report import write_report
-
-    listed = _listed(folders)
-    return write_report(
-        listed,
-        out if out is not None else listed[0] / "report",
-        title=title,
-        reference=reference,
-        horizon_ps=horizon_ps,
-    )
-
-
-def _listed(folders: Folders) -> list[Path]:
-    return [Path(f) for f in ([folders] if isinstance(folders, str | Path) else folders)]

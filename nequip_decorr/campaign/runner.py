@@ -54,9 +54,10 @@ class RunnerSummary:
 
 def run_campaign(
     campaign: Campaign,
-    executor: Executor | None = None,
+    *,
     workers: int | None = None,
     retry_errors: bool = False,
+    executor: Executor | None = None,
     engine_lookup: EngineLookup = default_engine,
     watcher: Watcher | None = None,
     shard: str | None = None,
@@ -65,14 +66,17 @@ def run_campaign(
 
     Args:
         campaign: what :func:`~nequip_decorr.campaign.schema.load_campaign` gave.
-        executor: any ``concurrent.futures`` executor whose workers see the same files; ``None``
-            for processes on this machine. It is left open.
         workers: processes on this machine; by default one per core, and one in all where a
             model runs on a GPU.
         retry_errors: do runs again that ended in ``error``.
+        executor: any ``concurrent.futures`` executor whose workers see the same files, instead of
+            processes on this machine. It is left open.
         engine_lookup: gives the engine for a name; must be a top-level function.
-        watcher: is told what happens, e.g. to show progress.
+        watcher: gets the progress, e.g. ``nequip_decorr.campaign.progress.Printer()``.
         shard: ``I/N``: do the I-th of N disjoint parts alone. The parts may run at the same time.
+
+    Returns:
+        The rows of all runs, and what stopped the campaign early, if anything did.
 
     Raises:
         CampaignError: a model turned out not to know an element.
