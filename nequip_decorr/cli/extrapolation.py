@@ -130,11 +130,8 @@ def _fit(arguments: argparse.Namespace) -> int:
         f"is the {about['quantile']:.4g} quantile by {about['calibration']} of "
         f"{about['calibration_atoms']} atoms"
     )
-    if about["calibration_atoms"] * (1 - about["quantile"]) < 1:
-        print(
-            "note: there are too few atoms to tell this quantile; gamma = 1 is near the largest "
-            "distance among them"
-        )
+    if about["estimate"] == "tail":
+        print("note: so few atoms cannot tell this quantile; the tail of the largest tenth does")
     return 0
 
 

@@ -27,6 +27,7 @@ DEFAULT_QUANTILE: Final = 0.999
 FOLDS: Final = 10
 ATOMS_BEYOND: Final = 10
 """Atoms beyond the quantile that a validation set must have to be used for it."""
+TAIL: Final = 0.9
 _TAP: Final = "node_invariants"
 
 Progress = Callable[[Iterable[Any], str], Iterable[Any]]
@@ -118,8 +119,7 @@ class ExtrapolationGrade:
             return Gaussians.of_moments(merge_moments(kept), ridge, max_directions)
 
         gaussians = gaussians_without(None)
-        enough = ATOMS_BEYOND / (1 - quantile)
-        if len(parts) == 1 or sum(map(len, validation)) >= enough:
+        if len(parts) == 1 or _can_tell(sum(map(len, validation)), quantile):
             unseen, how, judges = validation, "validation", {0: gaussians}
         else:
             unseen, how = training, f"cross-validation in {len(parts)} parts"
@@ -142,6 +142,7 @@ class ExtrapolationGrade:
             "quantile": quantile,
             "calibration": how,
             "calibration_atoms": len(finite),
+            "estimate": "sample" if _can_tell(len(finite), quantile) else "tail",
             "training_frames": len(training),
             "training_atoms": dict(
                 zip(
@@ -155,7 +156,7 @@ class ExtrapolationGrade:
             "ridge": ridge,
             "max_directions": max_directions,
         }
-        return cls(features, gaussians, float(np.quantile(finite, quantile)), about)
+        return cls(features, gaussians, upper_quantile(finite, quantile), about)
 
     def of_output(self, data: Any) -> Tensor:
         """Grade of each atom in a model's output, ``[num_atoms]`` in float64."""
@@ -227,6 +228,29 @@ class ExtrapolationGrade:
             raise UserError(f"no extrapolation grade at {path}") from None
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise UserError(f"{path} is no extrapolation grade: {error}") from error
+
+
+def upper_quantile(values: np.ndarray, quantile: float) -> float:
+    """Estimate a quantile, beyond the reach of a small sample by the tail of its largest tenth.
+
+    Where fewer than ten values lie beyond the quantile, the excesses over the 90 % quantile are
+    taken as exponential: peaks over a threshold (Pickands 1975, doi:10.1214/aos/1176343003), shape
+    zero. The sample quantile of some hundred values would be their largest one, and scatter as
+    that does.
+
+    Args:
+        values: ``[n]``.
+        quantile: between 0 and 1.
+    """
+    if _can_tell(len(values), quantile) or quantile <= TAIL:
+        return float(np.quantile(values, quantile))
+    start = np.quantile(values, TAIL)
+    excess = (values[values > start] - start).mean() if (values > start).any() else 0.0
+    return float(start + excess * np.log((1 - TAIL) / (1 - quantile)))
+
+
+def _can_tell(number: int, quantile: float) -> bool:
+    return number * (1 - quantile) >= ATOMS_BEYOND
 
 
 def find_features(model: Any, fields: Sequence[str] | None = None) -> AtomFeatures:

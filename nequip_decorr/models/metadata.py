@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 LOCAL_INPUTS: Final = frozenset({"pos", "edge_index", "atom_types"})
 PERIODIC_INPUTS: Final = LOCAL_INPUTS | {"cell", "edge_cell_shift"}
+GRADE: Final = "extrapolation_grade"
 _PAIR_OUTPUTS: Final = frozenset({"atomic_energy", "forces", "virial"})
 
 
@@ -56,6 +57,11 @@ class ModelInfo:
     outputs: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     strictly_local: bool | None = None
+
+    @property
+    def has_grade(self) -> bool:
+        """Whether the extrapolation grade of each atom is an output of a compiled model."""
+        return GRADE in self.outputs
 
     def lammps_types(self, atoms: Atoms) -> tuple[str, ...]:
         """Elements for the LAMMPS atom types 1, 2, ...: the structure's, in the model's order.

@@ -20,7 +20,7 @@ from matscipy.neighbours import neighbour_list
 
 from ..errors import UserError
 from .locality import check_locality
-from .metadata import LOCAL_INPUTS, PERIODIC_INPUTS, check_elements, read_info
+from .metadata import GRADE, LOCAL_INPUTS, PERIODIC_INPUTS, check_elements, read_info
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,13 @@ class Evaluation:
         forces_eV_per_A: ``[num_atoms, 3]``.
         virial_eV: ``-dE/d(strain)``, ``[3, 3]``: the sum of ``r_i f_i``, positive for repulsion,
             as in LAMMPS. ASE's stress is ``-virial / volume``.
+        grade: extrapolation grade, ``[num_atoms]``; ``None`` for a model without.
     """
 
     energy_eV: float
     forces_eV_per_A: np.ndarray
     virial_eV: np.ndarray
+    grade: np.ndarray | None = None
 
 
 class CompiledPotential:
@@ -57,6 +59,7 @@ class CompiledPotential:
         r_max_A: cutoff radius.
         dtype: precision inside the model.
         metadata: the metadata that NequIP's loader found.
+        has_grade: whether the extrapolation grade is among the outputs.
 
     Raises:
         UserError: inputs that are neither of the above (e.g. target ``batch``).
@@ -79,6 +82,7 @@ class CompiledPotential:
                 f"{path}: compiled for the inputs {sorted(inputs)}; allowed: compile targets "
                 "ase, pair_nequip or pair_allegro"
             )
+        self.has_grade = GRADE in str(self.metadata.get("nequip_aoti_outputs", "")).split()
         self._ghosts = inputs == LOCAL_INPUTS
         self._probed = not self._ghosts
 
@@ -112,7 +116,10 @@ class CompiledPotential:
         """
         num_atoms = len(positions_A)
         if not np.isfinite(positions_A).all():
-            return Evaluation(np.nan, np.full((num_atoms, 3), np.nan), np.full((3, 3), np.nan))
+            grade = np.full(num_atoms, np.nan) if self.has_grade else None
+            return Evaluation(
+                np.nan, np.full((num_atoms, 3), np.nan), np.full((3, 3), np.nan), grade
+            )
         if not self._probed:
             check_locality(self, positions_A, types, cell_A, pbc)
             self._probed = True
@@ -151,7 +158,8 @@ class CompiledPotential:
             virial = -abs(float(np.linalg.det(cell_A))) * _array(out["stress"]).reshape(3, 3)
         total = out.get("total_energy")
         energy = out["atomic_energy"][:num_atoms].sum() if total is None else total
-        return Evaluation(float(energy), _array(forces), virial)
+        grade = _array(out[GRADE]).reshape(-1)[:num_atoms] if GRADE in out else None
+        return Evaluation(float(energy), _array(forces), virial, grade)
 
     def call(self, **inputs: np.ndarray) -> dict[str, torch.Tensor]:
         """Return the model's output for its own input fields."""

@@ -15,7 +15,7 @@ from ase import Atoms
 
 from nequip_decorr.cli.main import main
 from nequip_decorr.errors import UserError
-from nequip_decorr.extrapolation.grade import FIELD, ExtrapolationGrade
+from nequip_decorr.extrapolation.grade import FIELD, ExtrapolationGrade, upper_quantile
 from nequip_decorr.extrapolation.module import add_grade
 from nequip_decorr.extrapolation.scoring import Reading, auroc, score
 from nequip_decorr.features.frames import load_model, outputs
@@ -42,6 +42,23 @@ def eager(**model):
 @pytest.fixture(params=["allegro", "nequip"])
 def model(request):
     return eager() if request.param == "allegro" else eager(model=nequip_config())
+
+
+def test_the_tail_gives_a_quantile_that_a_small_sample_cannot_tell():
+    from scipy.stats import gamma
+
+    draws = gamma(9).rvs((200, 400), random_state=0)
+    true = gamma(9).ppf(0.999)
+    ours = np.array([upper_quantile(d, 0.999) for d in draws])
+    sample = np.quantile(draws, 0.999, axis=1)
+    assert ours.mean() == pytest.approx(true, rel=0.05)
+    assert ours.std() < 0.9 * sample.std()
+    # The share of new values beyond it is the stated one; a sample quantile lets through more.
+    assert gamma(9).sf(ours).mean() == pytest.approx(0.001, rel=0.3)
+    assert gamma(9).sf(sample).mean() > 0.0015
+    large = gamma(9).rvs(20_000, random_state=1)
+    assert upper_quantile(large, 0.999) == np.quantile(large, 0.999)
+    assert upper_quantile(np.ones(5), 0.999) == 1.0
 
 
 def test_gamma_is_1_at_the_stated_quantile_of_unseen_atoms(model):
@@ -186,7 +203,7 @@ def test_from_a_checkpoint_to_scores_in_two_commands(checkpoint, tmp_path, capsy
     assert main([*command[1].split(), str(tmp_path / "train.xyz")]) == 0
     shown = capsys.readouterr().out
     assert "8 structures" in shown and "0.999 quantile by cross-validation in 8 parts" in shown
-    assert "too few atoms to tell this quantile" in shown
+    assert "so few atoms cannot tell this quantile" in shown
     out = tmp_path / "grades"
     assert main(["extrapolation", "score", str(checkpoint), f"far={data}", "--out", str(out)]) == 0
     assert "atoms with the largest grades" in capsys.readouterr().out

@@ -2,7 +2,8 @@
 
 ``python -m tests.helpers.compiled TARGET OUT`` compiles it (about 30 s on a core). It holds no
 physics: weak random forces on top of a repulsive core that keeps atoms apart, so that MD at some
-hundred kelvin runs without end.
+hundred kelvin runs without end. For ``pair_allegro`` it has an extrapolation grade, fitted to
+displaced quartz; for other targets none.
 """
 
 from __future__ import annotations
@@ -88,6 +89,8 @@ def build(target: str, out: str) -> None:
     from nequip.utils.aot import aot_export_model
     from nequip.utils.global_state import get_latest_global_state, set_global_state
 
+    from nequip_decorr.extrapolation.grade import FIELD, ExtrapolationGrade
+    from nequip_decorr.extrapolation.module import add_grade
     from tests.conftest import quartz_cell
 
     set_global_state(allow_tf32=False)
@@ -109,6 +112,13 @@ def build(target: str, out: str) -> None:
         per_type_energy_shifts={"Si": -5.0, "O": -7.0},
         pair_potential={"_target_": "tests.helpers.compiled.core"},
     ).eval()
+    outputs = list(COMPILE_TARGET_DICT[target]["output"])
+    if target == "pair_allegro":
+        displaced = [quartz_cell((2, 2, 1)) for _ in range(10)]
+        for seed, frame in enumerate(displaced):
+            frame.rattle(0.05, seed=seed)
+        add_grade(model, ExtrapolationGrade.fit(model, displaced))
+        outputs.append(FIELD)
     atoms = quartz_cell()
     atoms.rattle(0.05, seed=1)
     data = ChemicalSpeciesToAtomTypeMapper(model_type_names=TYPES)(from_ase(atoms))
@@ -123,12 +133,12 @@ def build(target: str, out: str) -> None:
     notes = {**model.metadata, **get_latest_global_state(only_metadata_related=True)}
     notes = {key: str(int(v)) if isinstance(v, bool) else str(v) for key, v in notes.items()}
     notes["nequip_aoti_inputs"] = " ".join(settings["input"])
-    notes["nequip_aoti_outputs"] = " ".join(settings["output"])
+    notes["nequip_aoti_outputs"] = " ".join(outputs)
     aot_export_model(
         model=model,
         device=torch.device("cpu"),
         input_fields=settings["input"],
-        output_fields=settings["output"],
+        output_fields=outputs,
         data=settings["data_settings"](data),
         batch_map=settings["batch_map_settings"](dims),
         output_path=out,

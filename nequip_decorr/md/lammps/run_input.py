@@ -21,7 +21,7 @@ from ..judge import lammps_variables
 from ..spec import ModelSpec, RunSpec
 
 INCLUDES: Final = (
-    *("setup.lmp", "contact.lmp", "check.lmp", "record.lmp", "run.lmp", "resume.awk"),
+    *("setup.lmp", "contact.lmp", "check.lmp", "record.lmp", "grade.lmp", "run.lmp", "resume.awk"),
 )
 RUN_LINE: Final = "include   ${templates}/run.lmp"
 OFF: Final = 1e300
@@ -30,13 +30,14 @@ PLUGIN_VARIABLE: Final = "NEQUIP_DECORR_LMP_PLUGIN"
 
 @dataclass(frozen=True)
 class Pair:
-    """The potential as the templates' variables."""
+    """The potential as the variables of the templates; ``grade``: whether the model has one."""
 
     style: str
     coeff: str
     plugin: str | None = None
     newton: str = "on"
     external: int = 0
+    grade: bool = False
 
 
 def template_name(spec: RunSpec) -> str:
@@ -63,7 +64,8 @@ def pair_of(model: ModelSpec, plugin: str | None = None) -> Pair:
     info = read_info(model.path)
     if info.pair in ("allegro", "nequip"):
         coeff = f"* * {_quoted(str(Path(model.path).resolve()))} {' '.join(info.type_names or ())}"
-        return Pair(info.pair, coeff, plugin, "off" if info.pair == "nequip" else "on")
+        newton = "off" if info.pair == "nequip" else "on"
+        return Pair(info.pair, coeff, plugin, newton, grade=info.has_grade)
     raise UserError(
         f"{model.path}: no LAMMPS pair style runs this compile target; allowed: compiled with "
         "--target pair_allegro or pair_nequip (or engine lammps-library, which runs all)"
@@ -97,6 +99,10 @@ def variables(spec: RunSpec, atoms: Atoms, types: tuple[str, ...], pair: Pair) -
         given["ensemble"] = spec.ensemble
     for name, numbers in lammps_variables(criteria, spec.ensemble, types).items():
         given[name] = " ".join(map(_number, numbers))
+    if pair.grade:
+        given["grade"] = "1"
+    else:
+        given.pop("grade_max", None)  # what is not known does not stop a run
     if spec.temperature_end_K is not None:
         given["temperature_end"] = _number(spec.temperature_end_K)
     if spec.pressure_end_GPa is not None:
