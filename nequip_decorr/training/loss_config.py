@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib import import_module
 from typing import Any, Final
 
 from hydra.utils import get_object, instantiate
@@ -23,22 +22,15 @@ TARGETS: Final = (
 )
 
 
-def loss_of(pl_module: Any) -> MetricsManager | None:
-    """Return the loss of a NequIP training module; ``None`` for any other module."""
-    loss = getattr(pl_module, "loss", None)
-    return loss if isinstance(loss, MetricsManager) else None
-
-
 def loss_names(pl_module: Any) -> list[str]:
-    """Return the names of the terms in the loss."""
-    loss = loss_of(pl_module)
-    return [] if loss is None else list(loss.entries)
+    """Return the names of the terms in the loss; none for a module that is not NequIP's."""
+    loss = getattr(pl_module, "loss", None)
+    return list(loss.entries) if isinstance(loss, MetricsManager) else []
 
 
 def decorrelation_terms(pl_module: Any) -> dict[str, FeatureDecorrelation]:
     """Return the terms of the loss that are ours, by name."""
-    loss = loss_of(pl_module)
-    terms = {} if loss is None else dict(loss.items())
+    terms = dict(pl_module.loss.items()) if loss_names(pl_module) else {}
     return {n: term for n, term in terms.items() if isinstance(term, FeatureDecorrelation)}
 
 
@@ -198,9 +190,3 @@ def check_term(pl_module: Any, name: str, term: FeatureDecorrelation) -> None:
                 f"but `field` {term.field!r} gives {sizes}; take pearson_squared or pearson_abs, "
                 "or fields of equal width"
             )
-
-
-def __getattr__(name: str) -> Any:
-    if name == "default_callbacks":  # where an installation made before it moved looks for it
-        return import_module(".attach", __package__).default_callbacks
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
