@@ -33,17 +33,22 @@ other stopped. A small campaign, two classical potentials on four copper atoms:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
-from .campaign.runner import run_campaign as run
-from .campaign.schema import Campaign, load_campaign, parse_campaign
-from .campaign.store import read_runs
-from .report.report import write_report as report
-from .survival.comparison import compare as compare_runs
-from .survival.verdict import Comparison
+if TYPE_CHECKING:
+    from .campaign.runner import run_campaign as run
+    from .campaign.schema import Campaign
+    from .report.report import write_report as report
+    from .survival.verdict import Comparison
 
 __all__ = ["compare", "load", "read", "report", "run"]
+# Where the two are; they load torch and matplotlib.
+_LOADED_ON_USE: Final = {
+    "run": ("campaign.runner", "run_campaign"),
+    "report": ("report.report", "write_report"),
+}
 # Modules of the former package of this name are found below it: `_moved.py`.
 __path__: list[str] = []
 
@@ -62,6 +67,8 @@ def load(campaign: str | Path | Mapping[str, Any], out: str | Path | None = None
     Raises:
         ValueError: the campaign has mistakes; the message lists all of them.
     """
+    from .campaign.schema import load_campaign, parse_campaign
+
     if isinstance(campaign, Mapping):
         return parse_campaign(dict(campaign), out=out)
     return load_campaign(campaign, out=out)
@@ -83,6 +90,8 @@ def read(
     Raises:
         ValueError: a folder holds no campaign.
     """
+    from .campaign.store import read_runs
+
     listed = [folders] if isinstance(folders, str | Path) else folders
     return [row for folder in listed for row in read_runs(folder, unfinished=unfinished)]
 
@@ -108,4 +117,13 @@ def compare(
     Raises:
         ValueError: no campaign in a folder, no shared run, or an unknown model.
     """
+    from .survival.comparison import compare as compare_runs
+
     return compare_runs(read(folders), model_a, model_b, horizon_ps=horizon_ps)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LOADED_ON_USE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, function = _LOADED_ON_USE[name]
+    return getattr(import_module(f".{module}", __package__), function)
