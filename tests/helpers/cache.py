@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import os
 import platform
-import tempfile
+import shutil
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -37,10 +37,10 @@ def cached(name: str, make: Callable[[Path], None], *sources: str) -> Path:
     folder = cache / f"{name}-{key.hexdigest()[:16]}"
     # Of test processes side by side one makes it, and the others wait for it.
     with FileLock(cache / f"{folder.name}.lock"):
-        if not folder.is_dir():
-            with tempfile.TemporaryDirectory(dir=cache) as scratch:
-                fresh = Path(scratch) / name
-                fresh.mkdir()
-                make(fresh)
-                fresh.rename(folder)
+        if not (folder / "whole").is_file():
+            # Made in its place: a checkpoint notes where its training data lie.
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            (folder / "whole").touch()
     return folder
