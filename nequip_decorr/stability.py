@@ -40,10 +40,12 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from .campaign.runner import run_campaign as run
     from .campaign.schema import Campaign
+    from .cure.collect import Collected
     from .report.report import write_report as report
     from .survival.verdict import Comparison
 
-__all__ = ["compare", "load", "read", "report", "run"]
+__all__ = ["collect", "compare", "load", "read", "report", "run"]
+Folders = str | Path | Sequence[str | Path]
 # Where the two are; they load torch and matplotlib.
 _LOADED_ON_USE: Final = {
     "run": ("campaign.runner", "run_campaign"),
@@ -74,9 +76,7 @@ def load(campaign: str | Path | Mapping[str, Any], out: str | Path | None = None
     return load_campaign(campaign, out=out)
 
 
-def read(
-    folders: str | Path | Sequence[str | Path], *, unfinished: bool = False
-) -> list[dict[str, Any]]:
+def read(folders: Folders, *, unfinished: bool = False) -> list[dict[str, Any]]:
     """Rows of the runs of one or more campaigns.
 
     Args:
@@ -92,16 +92,11 @@ def read(
     """
     from .campaign.store import read_runs
 
-    listed = [folders] if isinstance(folders, str | Path) else folders
-    return [row for folder in listed for row in read_runs(folder, unfinished=unfinished)]
+    return [row for folder in _listed(folders) for row in read_runs(folder, unfinished=unfinished)]
 
 
 def compare(
-    folders: str | Path | Sequence[str | Path],
-    model_a: str,
-    model_b: str,
-    *,
-    horizon_ps: float | None = None,
+    folders: Folders, model_a: str, model_b: str, *, horizon_ps: float | None = None
 ) -> Comparison:
     """Compare the stability of two models over the runs that they share.
 
@@ -120,6 +115,38 @@ def compare(
     from .survival.comparison import compare as compare_runs
 
     return compare_runs(read(folders), model_a, model_b, horizon_ps=horizon_ps)
+
+
+def collect(
+    folders: Folders,
+    model: str | Path | None = None,
+    *,
+    grade: str | Path | None = None,
+    **rules: Any,
+) -> Collected:
+    """Choose the frames of MD that are worth a label.
+
+    Args:
+        folders: results folders, LAMMPS dumps or structure files.
+        model: checkpoint or package to improve; by default what the campaigns' model was compiled
+            from.
+        grade: its fitted grade; by default the file beside it.
+        **rules: fields of :class:`nequip_decorr.cure.rules.Rules`, such as ``frames``.
+
+    Returns:
+        The frames, with run, step, time and grade in ``info``, and what became of the others.
+
+    Raises:
+        ValueError: nothing to read, no checkpoint, no grade, or a rule that is not allowed.
+    """
+    from .cure.collect import collect as collect_frames
+    from .cure.rules import Rules
+
+    return collect_frames(_listed(folders), model, grade, Rules(**rules))
+
+
+def _listed(folders: Folders) -> list[Path]:
+    return [Path(f) for f in ([folders] if isinstance(folders, str | Path) else folders)]
 
 
 def __getattr__(name: str) -> Any:

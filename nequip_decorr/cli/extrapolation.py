@@ -94,25 +94,8 @@ def _add_grade(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def grade_file(model: Path) -> Path:
-    """Where the grade of a model is kept: ``best.ckpt`` has ``best.grade.npz``."""
-    name = model.name.removesuffix(".nequip.zip").removesuffix(".ckpt")
-    return model.with_name(f"{name}.grade.npz")
-
-
-def _grade_of(arguments: argparse.Namespace) -> Any:
-    from ..extrapolation.grade import ExtrapolationGrade
-
-    path = arguments.grade or grade_file(arguments.model)
-    if not path.is_file():
-        raise UserError(
-            f"no extrapolation grade at {path}; make it with `nequip-decorr extrapolation fit "
-            f"{arguments.model} TRAINING_FILE`, or name another file with --grade"
-        )
-    return ExtrapolationGrade.load(path)
-
-
 def _fit(arguments: argparse.Namespace) -> int:
+    from ..extrapolation.beside import grade_file
     from ..extrapolation.grade import ExtrapolationGrade
     from ..features.frames import load_model
 
@@ -138,6 +121,7 @@ def _fit(arguments: argparse.Namespace) -> int:
 def _score(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
+    from ..extrapolation.beside import grade_of
     from ..extrapolation.report import tables, write
     from ..extrapolation.scoring import score
     from ..features.frames import load_model
@@ -145,7 +129,7 @@ def _score(arguments: argparse.Namespace) -> int:
 
     files = name_files(arguments.data)
     frames = {name: _read([path]) for name, path in files.items()}
-    grade = _grade_of(arguments)
+    grade = grade_of(arguments.model, arguments.grade)
     model = load_model(arguments.model)
     scores = [score(grade, model, name, f, _progress) for name, f in frames.items()]
     console = Console()
@@ -157,11 +141,12 @@ def _score(arguments: argparse.Namespace) -> int:
 
 
 def _compile(arguments: argparse.Namespace) -> int:
+    from ..extrapolation.beside import grade_of
     from ..extrapolation.module import compile_with_grade
 
     if not arguments.out.name.endswith(".nequip.pt2"):
         raise UserError(f"OUT must end in .nequip.pt2, got {arguments.out}")
-    grade = _grade_of(arguments)
+    grade = grade_of(arguments.model, arguments.grade)
     compile_with_grade(
         arguments.model, arguments.out, grade, arguments.target,
         "--device", arguments.device, *shlex.split(arguments.arguments),

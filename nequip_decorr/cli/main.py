@@ -36,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     commands = main.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_demo(commands)
     _add_data(commands)
+    from .cure import add_parsers as add_cure
     from .extrapolation import add_parsers as add_extrapolation
     from .inspect import add_parser as add_inspect
     from .lammps import add_parsers as add_lammps
@@ -44,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     add_inspect(commands)
     add_extrapolation(commands)
     add_stability(commands)
+    add_cure(commands)
     add_lammps(commands)
     return main
 

@@ -18,6 +18,7 @@ Evaluate and compare the MD stability of models.
   nequip-decorr stability run campaign.yaml         do the runs; start it again after any stop
   nequip-decorr stability status RESULTS            how far it is
   nequip-decorr stability report RESULTS            one HTML page, pictures, tables
+  nequip-decorr stability collect RESULTS --out F   choose the frames that are worth a label
   nequip-decorr compare RESULTS                     compare stability, with confidence intervals
 """
 _RUN = """\
@@ -70,6 +71,10 @@ def add_parsers(subparsers: Any) -> None:
     add("--out", type=Path, help="folder of the report (default: the first folder's `report`)")
     add("--title", help="of the page (default: the campaigns' names)")
     add("--reference", metavar="MODEL", help="instead of the campaigns' own")
+
+    from .cure import add_collect
+
+    add_collect(commands)
 
     example = "stability example > campaign.yaml"
     add_command(commands, "example", _example, "print a commented campaign file", example)

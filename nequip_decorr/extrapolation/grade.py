@@ -162,6 +162,10 @@ class ExtrapolationGrade:
         """Grade of each atom in a model's output, ``[num_atoms]`` in float64."""
         return self.gaussians.distance(self.features(data), data[ATOM_TYPE]) / self.threshold
 
+    def vectors_of_output(self, data: Any) -> Tensor:
+        """Vector of each atom whose length is its grade, ``[num_atoms, K + 1]`` in float64."""
+        return self.gaussians.vector(self.features(data), data[ATOM_TYPE]) / self.threshold
+
     def score(self, model: Any, frames: Iterable[Atoms]) -> Iterator[np.ndarray]:
         """Grade of each atom of each frame.
 
@@ -175,20 +179,6 @@ class ExtrapolationGrade:
         self.check_model(model)
         for x, types in _rows(model, self.features, frames):
             yield (self.gaussians.distance(x, types) / self.threshold).numpy()
-
-    def vectors(self, model: Any, frames: Iterable[Atoms]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Grade vector of each atom, ``[num_atoms, K + 1]``, whose length is gamma, and types.
-
-        Args:
-            model: the eager model that the grade was fitted to.
-            frames: structures.
-
-        Raises:
-            UserError: the grade was fitted to another model.
-        """
-        self.check_model(model)
-        for x, types in _rows(model, self.features, frames):
-            yield self.gaussians.vector(x, types) / self.threshold, types
 
     def check_model(self, model: Any) -> None:
         """Raise a :class:`UserError` if the grade was fitted to another model's features."""

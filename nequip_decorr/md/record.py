@@ -158,7 +158,7 @@ def _read_frames(folder: Path, stem: str, timestep_fs: float | None) -> list[Ato
     dump, xyz = folder / f"{stem}.lammpstrj", folder / f"{stem}.extxyz"
     if not (dump.is_file() or xyz.is_file()):
         raise FileNotFoundError(f"{folder} holds no {dump.name} and no {xyz.name}")
-    found = _read_dump(dump) if dump.is_file() else _read_xyz(xyz)
+    found = _read_dump(dump) if dump.is_file() else read_extxyz(xyz)
     frames = {int(atoms.info["step"]): atoms for atoms in found}
     if timestep_fs is not None:
         for step, atoms in frames.items():
@@ -166,7 +166,8 @@ def _read_frames(folder: Path, stem: str, timestep_fs: float | None) -> list[Ato
     return [frames[step] for step in sorted(frames)]
 
 
-def _read_xyz(path: Path) -> Iterator[Atoms]:
+def read_extxyz(path: Path) -> Iterator[Atoms]:
+    """Read the frames of an extended XYZ file up to one that is cut off."""
     lines = path.read_text().splitlines(keepends=True)
     start = 0
     while start < len(lines):

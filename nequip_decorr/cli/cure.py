@@ -1,0 +1,146 @@
+"""``nequip-decorr stability collect``, ``nequip-decorr label`` and ``nequip-decorr improve``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from ..errors import UserError
+from .options import add_reading, reading_from
+
+COLLECT: Final = """\
+Choose the frames of MD that are worth a label: from the stored and last frames of all runs, those
+where the model leaves its training data, each unlike the others, never wreckage.
+
+  nequip-decorr stability collect campaign_stability --frames 20 --out to_label.xyz
+  nequip-decorr stability collect run.lammpstrj --model best.ckpt --out to_label.xyz
+
+Each chosen frame says run, step, time, largest grade and atoms beyond the edge. The grade is the
+one that `nequip-decorr extrapolation fit` put beside the checkpoint.
+"""
+LABEL: Final = """\
+Label structures with energy, forces and stress of a potential or a teacher.
+
+  nequip-decorr label to_label.xyz --with reference:siox --out labelled.xyz
+  nequip-decorr label to_label.xyz --with teacher.nequip.pt2 --out labelled.xyz
+  nequip-decorr label to_label.xyz --with '{ase: {calculator: mace.calculators.MACECalculator,
+      arguments: {model_paths: big.model}}}' --out labelled.xyz
+
+The same command goes on where a stopped one left off, and tries again what failed.
+exit status: 0 all frames have labels, 1 some failed (the others are kept), 2 the command is wrong
+"""
+
+
+def add_collect(commands: Any) -> None:
+    """Add ``collect`` to the commands of ``stability``."""
+    from ..cure.rules import Rules
+
+    parser = commands.add_parser(
+        "collect",
+        help="choose the frames that are worth a label",
+        description=COLLECT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "places", metavar="RESULTS", type=Path, nargs="+",
+        help="results folders, LAMMPS dumps or structure files",
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, required=True, help="extended XYZ to write")
+    parser.add_argument(
+        "--model", type=Path, metavar="CHECKPOINT",
+        help="the model to improve (default: what the campaign compiled)",
+    )  # fmt: skip
+    parser.add_argument("--grade", type=Path, metavar="FILE", help="default: beside the checkpoint")
+    default = Rules()
+    for name, kind, text in (
+        ("frames", int, "at most so many"),
+        ("beyond", float, "grade from which a frame is wreckage; the user's cells count as known"),
+        ("contact-fraction", float, "no pair closer than this fraction of its covalent radii"),
+        ("own-share", float, "share that is offered to the start structures first"),
+        ("per-element", int, "so many for each element first"),
+    ):
+        value = getattr(default, name.replace("-", "_"))
+        parser.add_argument(
+            f"--{name}", type=kind, default=value, metavar="X", help=f"{text} (default: {value:g})"
+        )
+    add_reading(parser)
+    parser.set_defaults(run=_collect)
+
+
+def add_parsers(commands: Any) -> None:
+    """Add ``label``."""
+    raw = argparse.RawDescriptionHelpFormatter
+    label = commands.add_parser(
+        "label", help="label structures with a potential", description=LABEL, formatter_class=raw
+    )
+    label.add_argument("frames", metavar="FRAMES", type=Path, help="structures")
+    label.add_argument(
+        "--with", dest="model", required=True, metavar="MODEL",
+        help="as in a campaign's `models:`: YAML or a YAML file, reference:siox, or a model file",
+    )  # fmt: skip
+    label.add_argument("--out", type=Path, required=True, help="extended XYZ with the labels")
+    add_reading(label)
+    label.set_defaults(run=_label)
+
+
+def _collect(args: argparse.Namespace) -> int:
+    from ..cure.collect import collect, write_frames
+    from ..cure.rules import Rules
+
+    _is_extxyz(args.out)
+    names = ("frames", "beyond", "contact_fraction", "own_share", "per_element")
+    found = collect(
+        args.places,
+        args.model,
+        args.grade,
+        Rules(**{name: getattr(args, name) for name in names}),
+        reading=reading_from(args),
+        progress=_progress,
+    )
+    print(found)
+    if not found.frames:
+        print("nothing to label")
+        return 1
+    write_frames(args.out, found.frames)
+    for number, frame in enumerate(found.frames):
+        info = frame.info
+        print(
+            f"  {number}: {info['run']}, step {info['step']}, grade {info['largest_grade']:.3g} "
+            f"at atom {info['worst_atom']}, {len(info['atoms_beyond_edge'])} atoms beyond the "
+            f"edge; for {info['chosen_for']}"
+        )
+    print(f"to label: {args.out}")
+    return 0
+
+
+def _label(args: argparse.Namespace) -> int:
+    from ..campaign.one_model import read_model
+    from ..md.labels import Labeller, label_file
+    from ..structures import READ_ALL, iter_frames
+
+    _is_extxyz(args.out)
+    labeller = Labeller(read_model(args.model, "--with"), print)
+    frames = [atoms for _, atoms in iter_frames(args.frames, READ_ALL, reading_from(args))]
+    found = label_file(frames, labeller, args.out, _progress)
+    for index, reason in found.failed:
+        info = frames[index].info
+        which = ", ".join(f"{k} {info[k]}" for k in ("run", "step") if k in info)
+        print(f"frame {index}{f' ({which})' if which else ''} has no label: {reason}")
+    print(
+        f"{args.out}: {found.done} labelled, {found.kept} kept from before, "
+        f"{len(found.failed)} failed"
+    )
+    return 1 if found.failed else 0
+
+
+def _is_extxyz(path: Path) -> None:
+    if path.suffix not in (".xyz", ".extxyz"):
+        raise UserError(f"--out: got {path}; allowed: a file ending in .xyz or .extxyz")
+
+
+def _progress(frames: Iterable[Any], description: str) -> Iterator[Any]:
+    from rich.progress import track
+
+    return iter(track(list(frames), description, transient=True))

@@ -1,0 +1,271 @@
+"""Collect the frames of MD that are worth a label: where a model leaves its training data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+import torch
+from ase import Atoms
+
+from ..campaign.store import PLAN, read_plan, read_runs
+from ..errors import UserError
+from ..extrapolation.beside import grade_of
+from ..extrapolation.choose import EDGE, Candidate, Choice, LabelledSoFar, choose
+from ..extrapolation.grade import ExtrapolationGrade
+from ..features.fields import ATOM_TYPE
+from ..features.frames import load_model, outputs
+from ..files import read_json
+from ..md.contact import closest_contact
+from ..md.record import read_ring, read_trajectory
+from ..md.spec import RunSpec
+from ..md.start import read_start
+from ..structures import READ_ALL, Reading, iter_frames
+from .rules import Rules
+
+
+@dataclass(frozen=True)
+class Source:
+    """Frames of one run, or of one file.
+
+    Attributes:
+        name: of the run or file.
+        frames: in the order of time.
+        start: a cell of the user's.
+        ordered: whether the frames are MD, so that nothing counts after the first wreckage.
+    """
+
+    name: str
+    frames: Iterable[Atoms]
+    start: Atoms | None = None
+    ordered: bool = True
+
+
+@dataclass
+class Collected:
+    """Chosen frames, and what became of the others.
+
+    Attributes:
+        frames: to label, in the order of choice. ``info`` says run, step, time_ps, largest_grade,
+            worst_atom, atoms_beyond_edge and chosen_for.
+        counts: frames by ``inside`` the edge, ``wreckage`` and ``candidates``.
+        left_grade: largest grade among the candidates if the chosen frames were labelled.
+    """
+
+    frames: list[Atoms] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    left_grade: float = 0.0
+
+    def __str__(self) -> str:
+        n = self.counts
+        return (
+            f"{sum(n.values())} frames looked at: {n['inside']} inside the training data, "
+            f"{n['wreckage']} wreckage, {n['candidates']} candidates; {len(self.frames)} chosen; "
+            f"with their labels the largest grade of a candidate is {self.left_grade:.3g}"
+        )
+
+
+def sources_of(place: Path, reading: Reading | None = None) -> list[Source]:
+    """Frames of a campaign's folder, a LAMMPS dump or any structure file.
+
+    Raises:
+        UserError: neither a campaign nor a readable file.
+    """
+    if not place.is_dir():
+        found = [atoms for _, atoms in iter_frames(place, READ_ALL, reading)]
+        is_md = "timestep" in found[0].info or "step" in found[0].info
+        for number, atoms in enumerate(found):
+            step = atoms.info.get("timestep", number)
+            atoms.info = {"step": int(atoms.info.get("step", step)), **atoms.info}
+        if len(found) == 1 and not is_md:
+            return [Source(str(place), [], found[0])]
+        return [Source(str(place), found, ordered=is_md)]
+    if not (place / PLAN).is_file():
+        raise UserError(
+            f"{place}: no campaign here ({PLAN} is missing); allowed: results folders of "
+            "`nequip-decorr stability run`, LAMMPS dumps and structure files"
+        )
+    specs = {item["spec"]["run_id"]: item["spec"] for item in read_plan(place)["runs"]}
+    found = []
+    for row in read_runs(place):
+        if row["status"] != "error":
+            spec = RunSpec.from_dict(specs[row["run_id"]])
+            start = read_start(str(place / "inputs" / Path(spec.structure_file).name))
+            start.info = {"structure": spec.structure, "step": 0, "time_ps": 0.0}
+            found.append(Source(spec.run_id, _Run(place / "runs" / spec.run_id, spec), start))
+    return found
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Stored and last frames of a run, each step once, read when they are looked at."""
+
+    folder: Path
+    spec: RunSpec
+
+    def __iter__(self) -> Iterator[Atoms]:
+        found: dict[int, Atoms] = {}
+        for read in (read_trajectory, read_ring):
+            try:
+                frames = read(self.folder, self.spec.timestep_fs)
+            except (OSError, ValueError):
+                continue
+            found = {int(f.info["step"]): f for f in frames if f.info["step"]} | found
+        for step in sorted(found):
+            found[step].info.update(structure=self.spec.structure, model=self.spec.model.name)
+            yield found[step]
+
+
+def checkpoint_of(campaigns: Sequence[Path]) -> Path:
+    """Checkpoint or package that the campaigns' model was compiled from.
+
+    Raises:
+        UserError: none or several are known.
+    """
+    found: dict[str, None] = {}
+    for place in campaigns:
+        for item in read_plan(place)["runs"]:
+            path = item["spec"]["model"]["path"]
+            note = read_json(Path(path).with_name("compiled.json")) if path else None
+            if note:
+                found[note["source"]] = None
+    if len(found) != 1 or not Path(next(iter(found))).is_file():
+        raise UserError(
+            f"which checkpoint is to be improved? The campaigns name {list(found) or 'none'}; give "
+            "the checkpoint or package with --model"
+        )
+    return Path(next(iter(found)))
+
+
+def collect(
+    places: Sequence[Path | str],
+    model: Path | str | None = None,
+    grade: Path | str | None = None,
+    rules: Rules | None = None,
+    *,
+    reading: Reading | None = None,
+    progress: Any = None,
+) -> Collected:
+    """Choose frames of campaigns, LAMMPS dumps or structure files to label.
+
+    Args:
+        places: results folders and files.
+        model: checkpoint or package to improve; by default what the campaigns' model was compiled
+            from.
+        grade: its fitted grade; by default the file beside it.
+        rules: what is chosen.
+        reading: how to read the files.
+        progress: wraps an iterable, with a description.
+
+    Raises:
+        UserError: nothing to read, no checkpoint or no grade.
+    """
+    paths = [Path(place) for place in places]
+    sources = [source for path in paths for source in sources_of(path, reading)]
+    model = Path(model or checkpoint_of([path for path in paths if path.is_dir()]))
+    rules, fitted, eager = rules or Rules(), grade_of(model, grade), load_model(model)
+    fitted.check_model(eager)
+    pool, found = _pool(eager, fitted, sources, rules, progress or (lambda x, _: x))
+    chosen = choose(
+        [candidate for _, candidate in pool],
+        len(eager.type_names),
+        rules.frames,
+        per_type=rules.per_element,
+        own_share=rules.own_share,
+    )
+    found.frames = [_described(*pool[c.index], c, eager.type_names) for c in chosen]
+    found.left_grade = _left(pool, chosen, len(eager.type_names))
+    return found
+
+
+Pool = list[tuple[Atoms, Candidate]]
+
+
+def _pool(
+    model: Any, grade: ExtrapolationGrade, sources: Sequence[Source], rules: Rules, progress: Any
+) -> tuple[Pool, Collected]:
+    """All candidates, the user's own cells first, each of them once."""
+    own: Pool = []
+    seen: set[bytes] = set()
+    for source in sources:
+        start = source.start
+        if start is not None and (key := _positions(start)) not in seen:
+            seen.add(key)
+            start.info = {"run": source.name, **start.info}
+            own.append((start, _candidate(model, grade, start, own=True)))
+    width = grade.gaussians.directions.shape[1] + 1
+    labelled = LabelledSoFar(len(model.type_names), width)
+    for _, candidate in own:
+        labelled.add(candidate)
+    pool = [item for item in own if _largest(item[1]) > EDGE]
+    found = Collected(counts=Counter(inside=len(own) - len(pool), candidates=len(pool)))
+    for source in progress(sources, "grading"):
+        for atoms in source.frames:
+            candidate = None if _broken(atoms, rules) else _candidate(model, grade, atoms)
+            if candidate is None or not float(labelled.grade(candidate).max()) <= rules.beyond:
+                found.counts["wreckage"] += 1
+                if source.ordered:
+                    break
+            elif _largest(candidate) <= EDGE:
+                found.counts["inside"] += 1
+            else:
+                found.counts["candidates"] += 1
+                atoms.info = {"run": source.name, **atoms.info}
+                pool.append((atoms, candidate))
+    return pool, found
+
+
+def _positions(atoms: Atoms) -> bytes:
+    return atoms.numbers.tobytes() + np.round(atoms.positions, 4).tobytes()
+
+
+def _broken(atoms: Atoms, rules: Rules) -> bool:
+    if not np.isfinite(atoms.positions).all():
+        return True
+    contact = closest_contact(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
+    return contact.fraction < rules.contact_fraction
+
+
+def _candidate(model: Any, grade: ExtrapolationGrade, atoms: Atoms, own: bool = False) -> Candidate:
+    data, _ = next(outputs(model, [atoms], batch_size=1))
+    return Candidate(grade.vectors_of_output(data), data[ATOM_TYPE].reshape(-1), own)
+
+
+def _largest(candidate: Candidate) -> float:
+    return float(candidate.vectors.norm(dim=1).max())
+
+
+def _described(atoms: Atoms, candidate: Candidate, choice: Choice, names: Sequence[str]) -> Atoms:
+    """A frame to label, without velocities, with what is known of it in ``info``."""
+    gamma = candidate.vectors.norm(dim=1)
+    frame = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    known = ("run", "model", "structure", "step", "time_ps")
+    kind, _, number = choice.why.partition("type ")
+    frame.info = {
+        **{key: atoms.info[key] for key in known if key in atoms.info},
+        "largest_grade": round(float(gamma.max()), 4),
+        "worst_atom": int(gamma.argmax()),
+        "atoms_beyond_edge": torch.nonzero(gamma > EDGE).flatten().numpy(),
+        "chosen_for": f"element {names[int(number)]}" if number else kind,
+    }
+    return frame
+
+
+def _left(pool: Pool, chosen: Sequence[Choice], num_types: int) -> float:
+    if not pool:
+        return 0.0
+    labelled = LabelledSoFar(num_types, pool[0][1].vectors.shape[1])
+    for choice in chosen:
+        labelled.add(pool[choice.index][1])
+    return max(float(labelled.grade(candidate).max()) for _, candidate in pool)
+
+
+def write_frames(path: Path, frames: Sequence[Atoms]) -> None:
+    """Write frames to label as extended XYZ."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ase.io.write(path, list(frames), format="extxyz")

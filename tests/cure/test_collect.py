@@ -1,0 +1,122 @@
+"""Collecting frames from campaigns, dumps and files, with a tiny checkpoint and its grade."""
+
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms
+
+from nequip_decorr import stability
+from nequip_decorr.cli.main import main
+from nequip_decorr.cure.collect import collect, sources_of
+from nequip_decorr.cure.rules import Rules
+from nequip_decorr.errors import UserError
+from nequip_decorr.extrapolation.beside import grade_file
+from nequip_decorr.extrapolation.grade import ExtrapolationGrade
+from nequip_decorr.features.frames import load_model
+from nequip_decorr.md.criteria import Criteria
+from tests.helpers.checkpoints import trained
+from tests.helpers.training import frames
+
+TRAINING = frames(8)
+ALL = {"own_share": 0.0, "per_element": 0, "beyond": 1e6, "contact_fraction": 0.0}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    path = trained(tmp_path_factory.mktemp("collect"), epochs=1)
+    ExtrapolationGrade.fit(load_model(path), TRAINING).save(grade_file(path))
+    return path
+
+
+def moved(by_A, atom=3, number=0):
+    atoms = TRAINING[number].copy()
+    atoms.calc = None
+    atoms.positions[atom] += by_A
+    return atoms
+
+
+def test_a_file_gives_what_is_outside_and_each_frame_says_so(checkpoint, tmp_path):
+    pool = [TRAINING[0], moved(0.6), moved(0.6), moved(0.6, atom=5, number=2)]
+    ase.io.write(tmp_path / "pool.xyz", [Atoms(f) for f in pool])
+    found = collect([tmp_path / "pool.xyz"], checkpoint, rules=Rules(**ALL))
+    steps = [f.info["step"] for f in found.frames]
+    assert len(set(steps)) == len(steps) and 0 not in steps
+    assert not {1, 2} <= set(steps)
+    grades = list(
+        ExtrapolationGrade.load(grade_file(checkpoint)).score(load_model(checkpoint), pool)
+    )
+    for frame in found.frames:
+        gamma = grades[frame.info["step"]]
+        assert frame.info["largest_grade"] == pytest.approx(gamma.max(), abs=1e-3)
+        assert frame.info["worst_atom"] == gamma.argmax()
+        assert list(frame.info["atoms_beyond_edge"]) == list(np.flatnonzero(gamma > 1))
+    assert found.counts["candidates"] + found.counts["inside"] == 4
+    assert found.left_grade <= 1
+
+
+def test_wreckage_is_never_chosen_and_ends_a_run(checkpoint, tmp_path):
+    clash = moved(0.0)
+    clash.positions[3] = clash.positions[4] + [0.3, 0, 0]
+    torn = moved(0.0)
+    torn.positions[2] = np.nan
+    for name, bad in (("clash", clash), ("torn", torn)):
+        path = tmp_path / f"{name}.xyz"
+        run = [moved(0.5), bad, moved(0.7, atom=1)]
+        for step, atoms in enumerate(run):
+            atoms.info = {"step": 10 * step}
+        ase.io.write(path, run)
+        (source,) = sources_of(path)
+        assert source.ordered
+        found = collect([path], checkpoint, rules=Rules(**{**ALL, "contact_fraction": 0.6}))
+        assert [f.info["step"] for f in found.frames] == [0]
+        assert +found.counts == {"wreckage": 1, "candidates": 1}
+
+
+def test_a_frame_far_beyond_the_edge_is_wreckage(checkpoint, tmp_path):
+    ase.io.write(tmp_path / "far.xyz", [moved(0.3), moved(1.2)])
+    wide = collect([tmp_path / "far.xyz"], checkpoint, rules=Rules(**ALL))
+    largest = max(f.info["largest_grade"] for f in wide.frames)
+    strict = collect(
+        [tmp_path / "far.xyz"], checkpoint, rules=Rules(**{**ALL, "beyond": 0.99 * largest})
+    )
+    assert wide.counts["wreckage"] == 0 and strict.counts["wreckage"] == 1
+
+
+def test_a_campaign_gives_its_start_cells_and_frames(checkpoint, tmp_path, capsys, quartz):
+    quartz.rattle(0.05, seed=1)
+    ase.io.write(tmp_path / "quartz.xyz", quartz)
+    campaign = stability.load(
+        {
+            "models": {"tersoff": {"reference": "siox"}},
+            "structures": {"quartz": str(tmp_path / "quartz.xyz")},
+            "temperatures_K": [300],
+            "replicas": 2,
+            "length_ps": 0.03,
+            "trajectory_every": 10,
+            "out": str(tmp_path / "md"),
+        }
+    )
+    stability.run(campaign, workers=1)
+    out = tmp_path / "to_label.xyz"
+    command = ["stability", "collect", str(tmp_path / "md"), "--out", str(out), "--frames", "3"]
+    assert main([*command, "--model", str(checkpoint), "--beyond", "1000"]) == 0
+    shown = capsys.readouterr().out
+    assert "7 frames looked at" in shown and "for own cells" in shown
+    chosen = ase.io.read(out, ":")
+    assert chosen[0].info["chosen_for"] == "own cells" and chosen[0].info["step"] == 0
+    assert {a.info["structure"] for a in chosen} == {"quartz"} and len(chosen) <= 3
+    found = stability.collect(tmp_path / "md", checkpoint, frames=1, beyond=1000)
+    assert len(found.frames) == 1 and str(found).startswith("7 frames looked at")
+    assert main(command) == 2
+    assert "give the checkpoint or package with --model" in capsys.readouterr().err
+
+
+def test_mistakes_are_named():
+    assert Rules().contact_fraction == Criteria().contact_fraction
+    with pytest.raises(UserError, match=r"beyond: got 0\.5; allowed: above 1"):
+        Rules(beyond=0.5)
+
+
+def test_neither_campaign_nor_file(tmp_path):
+    with pytest.raises(UserError, match="no campaign here"):
+        sources_of(tmp_path)
