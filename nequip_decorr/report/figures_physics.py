@@ -125,9 +125,10 @@ def displacement_figure(found: Mapping[Key, Sequence[Displacement]], looks: Look
     elements = sorted({part.element for parts in found.values() for part in parts})
     with style():
         fig, axes = figure(9.6, 0.8 + 1.75 * len(conditions), len(conditions), len(elements))
-        for (model, *place), parts in found.items():
-            for part in parts if tuple(place) in conditions else ():
-                ax = axes[conditions.index(tuple(place)), elements.index(part.element)]
+        for (model, structure, temperature_K), parts in found.items():
+            condition = structure, temperature_K
+            for part in parts if condition in conditions else ():
+                ax = axes[conditions.index(condition), elements.index(part.element)]
                 ax.plot(part.lag_ps, part.msd_A2, lw=1.6, **looks[model])
         for row, condition in enumerate(conditions):
             for ax, element in zip(axes[row], elements, strict=True):
