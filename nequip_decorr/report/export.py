@@ -93,7 +93,8 @@ def settings(specs: Sequence[RunSpec]) -> dict[str, list[Any]]:
 def runs_csv(found: Analysis) -> str:
     """The run table, with what the statistics took for model and structure."""
     grouped = any("train_seed" in row for row in found.rows)
-    columns = [*COLUMNS, *(["train_seed"] if grouped else [])]
+    graded = any("max_grade" in row for row in found.rows)
+    columns = [*COLUMNS, *(["max_grade"] if graded else []), *(["train_seed"] if grouped else [])]
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()

@@ -82,9 +82,6 @@ def check_grade(spec: RunSpec) -> list[Finding]:
         ]
     if not is_compiled(str(model.path)):
         return []  # compiled with it
-    if not spec.trajectory_every:
-        message = f"{what}: its grade is that of stored frames, and trajectory_every is 0"
-        return [Finding(message, remedy="store frames, or use `nequip-decorr compile`")]
     message = (
         f"{what} is judged by extrapolation_grade on its stored frames, every "
         f"{spec.trajectory_every} steps, after the run"
