@@ -58,6 +58,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--out", type=Path, default=Path("inspection"), help="folder to write (default: inspection)"
     )
+    parser.add_argument(
+        "--grade", type=Path, metavar="FILE",
+        help="extrapolation grade of MODEL (default: MODEL.grade.npz, if there is one)",
+    )  # fmt: skip
     add_reading(parser)
     parser.set_defaults(run=run)
 
@@ -95,6 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
                     block_size=arguments.block_size,
                     max_frames=arguments.max_frames,
                     reading=reading,
+                    grade=arguments.grade if name == next(iter(models)) else None,
                     progress=show,
                 )
             )
