@@ -3,13 +3,13 @@
     python -m benchmarks.study regime  --work DIR     # where does the stock model fail?
     python -m benchmarks.study screen  --work DIR     # what helps, on the tuning half?
     python -m benchmarks.study confirm --work DIR     # does it hold, on the held-out half?
-    python -m benchmarks.study report                 # tables, figures, docs/results.md
+    python -m benchmarks.study report                 # tables, figures, docs/results*.md
     python -m benchmarks.study smoke   --work DIR     # ten minutes: does the pipeline run?
 
 Run it from the root of a checkout. DIR gets the trained models and MD (about 3 MB a model); the
 small tables go to benchmarks/study/results, or to --results. More seeds or conditions later redo
 nothing. What is compared with what, and why, is in benchmarks/study/PROTOCOL.md; the commands that
-made the published tables are at the end of docs/results.md.
+made the published tables are at the end of docs/results_details.md.
 """
 
 from __future__ import annotations

@@ -10,20 +10,18 @@ import numpy as np
 from nequip_decorr.survival.verdict import Comparison
 
 from .analysis import CORRELATION, TIME, Tables, against, error_ratio, over, survivors
-from .declared import HFO2, STOCK, Study
+from .declared import HFO2, STOCK
 from .stages import PAPER
-from .text import ID_ERROR, off_by, over_first
+from .text import ID_ERROR
 from .words import (
     CORES,
     MIN_SEEDS,
     Relations,
-    baseline,
     each,
     effect,
     interval,
     mean_of,
     number,
-    over_seeds,
     ranked,
     section,
 )
@@ -217,59 +215,3 @@ def _confirmed_claims(tables: Tables, name: str) -> list[list[str]]:
         evidence = f"ID force error ratio {interval(error)}"
         rows.append([claim, provisional(word, found), evidence])
     return rows
-
-
-def headline(
-    study: Study,
-    confirmed: Sequence[Tables],
-    relations: Mapping[str, Relations],
-    bare: Mapping[str, Relations],
-    walls: Relations,
-) -> str:
-    """The confirmed figures in short, for the README.
-
-    Args:
-        study: what is declared.
-        confirmed: the regimes with a confirmation.
-        relations: correlation against stability by regime; ``bare`` without cores.
-        walls: the lowest barrier to a contact against stability, models without a core.
-    """
-    rows = []
-    for tables in confirmed:
-        for name in tables.conditions("heldout"):
-            base = baseline(name)
-            found = against(tables, "heldout", base, name) if name != STOCK else None
-            if found is None or found.clusters["train_seed"] < MIN_SEEDS:
-                continue
-            seeds = tables.seeds("heldout", name)
-            errors = [error_ratio(tables, base, name, c, seeds) for c in (ID_ERROR, CORRELATION)]
-            where = [study.regime(tables.regime).title, f"`{name}`", f"`{base}`"]
-            times = [over_seeds(found), found.permutation.p_value]
-            rows.append([*where, found.clusters["train_seed"], *times, *errors])
-    ranks = []
-    for regime, ranks_of in relations.items():
-        if (across := ranks_of[False]) is not None and regime in {t.regime for t in confirmed}:
-            rank = f"{study.regime(regime).title} {ranked(across)}"
-            if regime in bare and (plain := bare[regime][False]) is not None:
-                rank += f", without a core {ranked(plain)}"
-            ranks.append(rank)
-    across, within = walls.get(False), walls.get(True)
-    return section(
-        "headline", rows=rows, ranks=ranks,
-        second="".join(_second_line(study, confirmed, tables) for tables in confirmed),
-        walls=across and within and {"across": ranked(across), "within": ranked(within)},
-    )  # fmt: skip
-
-
-def _second_line(study: Study, confirmed: Sequence[Tables], second: Tables) -> str:
-    """Whether training on the MD of a core makes it right."""
-    source = study.regime(second.regime).collected
-    first = next((t for t in confirmed if t.regime == source.get("regime")), None)
-    said = first and over_first(first, second)
-    if first is None or not said:
-        return ""
-    core, runs = source["condition"], second.half("heldout", STOCK)
-    return section(
-        "second_line", core=core, said=said, alive=survivors(runs), runs=len(runs),
-        off=off_by(second, STOCK), off_core=off_by(first, core),
-    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""``docs/results.md`` and its figures, from the two tables alone."""
+"""``docs/results.md``, ``results_details.md`` and their figures, from the two tables alone."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Final
 
 from rich.console import Console
 
-from . import figures, text
+from . import figures, summary, text
 from .analysis import BARRIER, Tables, across_and_within, lowest_barriers, select
-from .claims import claims, headline
+from .claims import claims
 from .collect import HALVES, RESULTS, read_table
 from .declared import CHOSEN_REGIME, HERE, STOCK, read_study
 from .model import REFERENCE
@@ -104,12 +104,16 @@ def write_report(console: Console, results: Path = RESULTS, docs: Path = DOCS) -
         )  # fmt: skip
         parts.append(text.why(walls, study, reference_eV, found, bare_found))
     parts.append(text.missing(study, [t.regime for t in with_stock], main, screened, confirmed))
-    _into_readme(
-        docs.parent / "README.md",
-        headline(study, confirmed, paper_relations, bare_relations, bare_found),
-    )
-    page = docs / "results.md"
+    page = docs / "results_details.md"
     page.write_text("\n".join(parts).rstrip() + "\n")
+    first = summary.summary(study, [t for t in confirmed if t.regime in papers], confirmed, main)
+    if first:
+        titles = {t.regime: study.regime(t.regime).title for t in confirmed}
+        readings = summary.readings([t for t in confirmed if t.regime in papers])
+        summary.forest(readings, titles, pictures / "paired.png")
+        page = docs / "results.md"
+        page.write_text(first["page"].strip() + "\n")
+        _into_readme(docs.parent / "README.md", first["lines"].strip() + "\n")
     _replace_pictures(docs / "results", pictures)
     console.print(f"{page} and {len(list(docs.glob('results/*.png')))} figures")
     return page

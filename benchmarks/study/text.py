@@ -1,4 +1,4 @@
-"""The sections of ``docs/results.md``; every figure in them comes from the tables."""
+"""The sections of ``docs/results_details.md``; every figure in them comes from the tables."""
 
 from __future__ import annotations
 
