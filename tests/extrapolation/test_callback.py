@@ -3,6 +3,7 @@
 import logging
 import os
 
+import ase.io
 import numpy as np
 import pytest
 import torch.multiprocessing as mp
@@ -27,10 +28,11 @@ from tests.training.test_distributed import free_port
 EMA = {"_target_": "nequip.train.EMALightningModule", "ema_decay": 0.9}
 
 
-def same(found, checkpoint):
-    """Whether a grade is the one of ``extrapolation fit`` with the data of the training."""
+def same(found, checkpoint, data):
+    """Whether a grade is the one of ``extrapolation fit`` with the files of the training."""
     model = load_model(checkpoint)
-    expected = ExtrapolationGrade.fit(model, frames(), frames(2, seed=1))
+    training, validation = (ase.io.read(data / f"{name}.xyz", ":") for name in ("train", "val"))
+    expected = ExtrapolationGrade.fit(model, training, validation)
     assert found.about == expected.about
     assert found.threshold == pytest.approx(expected.threshold, rel=1e-9)
     for a, b in zip(found.score(model, frames(3, seed=8)), expected.score(model, frames(3, seed=8)),
@@ -46,7 +48,7 @@ def test_one_line_of_yaml_makes_the_grade_of_the_best_checkpoint(tmp_path):
     done = nequip_train(tmp_path, config, "m")
     assert done.returncode == 0, done.stdout[-3000:]
     folder = tmp_path / "runs" / "m"
-    same(ExtrapolationGrade.load(folder / "best.grade.npz"), folder / "best.ckpt")
+    same(ExtrapolationGrade.load(folder / "best.grade.npz"), folder / "best.ckpt", tmp_path)
 
 
 def test_a_failure_keeps_the_training_and_says_what_to_do(tmp_path, caplog, monkeypatch):
@@ -84,4 +86,4 @@ def on_rank(rank, port, folder):
 def test_on_two_ranks_the_data_of_both_count(tmp_path):
     datamodule(tmp_path)
     mp.spawn(on_rank, (free_port(), tmp_path), nprocs=2)
-    same(ExtrapolationGrade.load(tmp_path / "best.grade.npz"), tmp_path / "best.ckpt")
+    same(ExtrapolationGrade.load(tmp_path / "best.grade.npz"), tmp_path / "best.ckpt", tmp_path)

@@ -36,7 +36,7 @@ def test_a_fitted_grade_is_in_the_page_the_tables_and_the_csv(model, tmp_path):
     assert {"grades.csv", "worst_atoms.csv"} <= names
     with (tmp_path / "csv" / "worst_atoms.csv").open(newline="") as file:
         worst = [row for row in csv.DictReader(file) if row["file"] == "m: far"]
-    assert (worst[0]["frame"], worst[0]["atom"]) == ("1", "5")
+    assert int(worst[0]["frame"]) * 8 + int(worst[0]["atom"]) == expected.argmax() >= 8
     text = found.to_html(tmp_path / "index.html").read_text()
     assert "Where the training data end" in text and "m: far" in text
     assert [table.title for table in found.tables()][-1].startswith("atoms with the largest grades")
