@@ -197,7 +197,7 @@ def test_drift_is_reported_in_nve(tmp_path):
 
 
 def test_the_grade_is_a_cause_a_trace_and_a_column(tmp_path):
-    hazards = {"stock": {"extrapolation": 0.6}, "decorrelated": {"extrapolation": 0.1}}
+    hazards = {"stock": {"extrapolation": 0.6}, "decorrelated": {}}
     campaign = write_campaign(tmp_path / "c", hazards, **SMALL, graded=True)
     found = analyse([campaign], resamples=100)
     assert trace_limits(found.specs)["extrapolation"] == (1.0, 3.0)
