@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any, Final
+from typing import Final
 
 from ase import Atoms, units
 
-from ...errors import Finding, UserError
-from ...models.compiling import is_compiled
+from ...errors import Finding
+from ...models.compiling import calculator_class, is_compiled
 from ...models.metadata import GRADE, PERIODIC_INPUTS, check_elements, read_info, type_names
 from ..spec import ModelSpec, RunSpec
 
@@ -60,7 +59,9 @@ def check_model(model: ModelSpec) -> list[Finding]:
 def has_grade(model: ModelSpec) -> bool:
     """Whether runs of a model record the extrapolation grade of its atoms."""
     if model.kind == "ase":
-        return GRADE in getattr(calculator_class(model), "implemented_properties", ())
+        return GRADE in getattr(
+            calculator_class(model.calculator or ""), "implemented_properties", ()
+        )
     return model.kind == "nequip" and read_info(str(model.path)).has_grade
 
 
@@ -125,27 +126,3 @@ def check_settings(spec: RunSpec) -> list[Finding]:
             )
         ]
     return []
-
-
-def import_calculator(model: ModelSpec) -> Any:
-    """Make the ASE calculator that a model of kind ``ase`` names.
-
-    Raises:
-        UserError: it cannot be imported.
-    """
-    return calculator_class(model)(**model.arguments)
-
-
-def calculator_class(model: ModelSpec) -> Any:
-    """Import the class of the ASE calculator that a model of kind ``ase`` names.
-
-    Raises:
-        UserError: it cannot be imported.
-    """
-    module, _, name = (model.calculator or "").rpartition(".")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as err:
-        raise UserError(
-            f"model {model.name!r}: calculator {model.calculator!r} cannot be imported ({err})"
-        ) from None
