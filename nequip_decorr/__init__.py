@@ -27,6 +27,7 @@ _PUBLIC = {
     "TapFeatures": "features.taps",
     "CorrelationLogger": "training.logger",
     "ExtrapolationGrade": "extrapolation.grade",
+    "FitExtrapolationGrade": "extrapolation.callback",
     "Inspection": "inspection.result",
     "inspect_features": "inspection.run",
     "inspect_model": "inspection.run",
@@ -38,6 +39,7 @@ __all__ = [
     "ExtrapolationGrade",
     "FeatureCorrelation",
     "FeatureDecorrelation",
+    "FitExtrapolationGrade",
     "Inspection",
     "TapFeatures",
     "__version__",
@@ -46,6 +48,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from .extrapolation.callback import FitExtrapolationGrade
     from .extrapolation.grade import ExtrapolationGrade
     from .features.taps import TapFeatures
     from .inspection.result import Inspection

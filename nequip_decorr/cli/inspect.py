@@ -37,6 +37,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--max-frames", type=int, help="frames of each file, evenly spaced (default: all)")
     default = Path("inspection")
     add("--out", type=Path, default=default, help="folder to write (default: inspection)")
+    text = "extrapolation grade of MODEL (default: MODEL.grade.npz, if there is one)"
+    add("--grade", type=Path, metavar="FILE", help=text)
     add_reading(parser)
 
 
@@ -73,6 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
                     block_size=arguments.block_size,
                     max_frames=arguments.max_frames,
                     reading=reading,
+                    grade=arguments.grade if name == next(iter(models)) else None,
                     progress=show,
                 )
             )

@@ -14,26 +14,40 @@ from rich.table import Table
 from .scoring import Reading, Scores
 
 
-def tables(scores: Sequence[Scores]) -> list[Table]:
-    """The table per file and element, and the worst atoms, for a terminal."""
-    found = Table(title="extrapolation grade (gamma = 1: edge of the training data)")
-    columns = ("file", "element", "atoms", "median", "99 %", "largest", "share above 1")
-    for column in (*columns, "force error (eV/A)"):
-        found.add_column(column, justify="left" if column in ("file", "element") else "right")
+def parts(scores: Sequence[Scores]) -> list[tuple[str, list[str], list[list[str]]]]:
+    """Title, header and rows of the table per file and element, and of the worst atoms."""
+    header = ["file", "element", "atoms", "median", "99 %", "largest", "share above 1"]
+    rows = []
     for row in (row for s in scores for row in s.rows()):
         error = row["force_error_eV_per_A"]
-        found.add_row(
+        rows.append([
             row["file"], row["element"], str(row["atoms"]),
             *(f"{row[key]:.3g}" for key in ("median", "p99", "largest")),
             f"{row['share_above_1']:.2%}", "no label" if error is None else f"{error:.3g}",
-        )  # fmt: skip
-    worst = Table(title="atoms with the largest grades (counted from 0)")
-    for column in ("file", "structure", "atom", "element", "grade"):
-        worst.add_column(column)
-    for row in (row for s in scores for row in s.worst(5)):
-        worst.add_row(row["file"], str(row["frame"]), str(row["atom"]), row["element"],
-                      f"{row['grade']:.3g}")  # fmt: skip
-    return [found, worst]
+        ])  # fmt: skip
+    worst = [
+        [row["file"], str(row["frame"]), str(row["atom"]), row["element"], f"{row['grade']:.3g}"]
+        for s in scores for row in s.worst(5)
+    ]  # fmt: skip
+    edge = "extrapolation grade (gamma = 1: edge of the training data)"
+    columns = ["file", "structure", "atom", "element", "grade"]
+    return [
+        (edge, [*header, "force error (eV/A)"], rows),
+        ("atoms with the largest grades (counted from 0)", columns, worst),
+    ]
+
+
+def tables(scores: Sequence[Scores]) -> list[Table]:
+    """The table per file and element, and the worst atoms, for a terminal."""
+    found = []
+    for title, header, rows in parts(scores):
+        table = Table(title=title)
+        for column in header:
+            table.add_column(column, justify="left" if column in ("file", "element") else "right")
+        for row in rows:
+            table.add_row(*row)
+        found.append(table)
+    return found
 
 
 def write(scores: Sequence[Scores], out: Path) -> list[Path]:

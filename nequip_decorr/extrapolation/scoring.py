@@ -86,6 +86,7 @@ def score(
     name: str,
     frames: Iterable[Atoms],
     progress: Progress | None = None,
+    keep: bool = True,
 ) -> Scores:
     """Grade every atom of some structures, and measure the force errors where there are labels.
 
@@ -95,6 +96,7 @@ def score(
         name: of the file.
         frames: structures.
         progress: wraps the iterable, with a description.
+        keep: whether the scores hold the structures.
 
     Raises:
         UserError: the grade was fitted to another model.
@@ -108,10 +110,11 @@ def score(
             error = np.full(len(frame), np.nan)
             if "forces" in target:
                 error = (data["forces"] - target["forces"]).norm(dim=-1).double().numpy()
-        graded = frame.copy()
-        graded.calc = frame.calc
-        graded.set_array(FIELD, gamma)
-        scores.frames.append(graded)
+        if keep:
+            graded = frame.copy()
+            graded.calc = frame.calc
+            graded.set_array(FIELD, gamma)
+            scores.frames.append(graded)
         parts.append(
             (gamma, np.array(frame.symbols), np.full(len(frame), number),
              np.arange(len(frame)), error)

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from ..correlation import Moments, correlation_matrix, spectrum
+from ..extrapolation.scoring import Scores
 from .accumulate import FeatureMoments
 from .labels import Labels
 from .statistics import BlockStatistics, Explained, block_statistics, explained, per_block
@@ -127,9 +128,11 @@ class Entries:
 
     Attributes:
         entries: one per model and data set; the first data set is the reference.
+        grades: extrapolation grades of the atoms, for models that have one fitted.
     """
 
     entries: tuple[Entry, ...]
+    grades: tuple[Scores, ...] = ()
 
     @property
     def models(self) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from .. import __version__
+from ..extrapolation.report import parts
 from ..html import png_bytes, render
 from .entry import Entries, block_label
 from .statistics import Explained
@@ -50,6 +51,7 @@ def page(found: Entries, figures: Mapping[str, Any]) -> str:
              e.statistics[0].samples]
             for e in found.entries
         ],
+        grades=parts(found.grades) if found.grades else [],
         labels=label_lines(found),
         version=__version__,
     )  # fmt: skip

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..extrapolation.report import figure as grade_figure
 from ..style import INK, SOFT, figure, grid, hide, shorts, style
 from . import plot_parts as parts
 from .entry import Entries, Entry, block_label
@@ -35,6 +36,8 @@ def all_figures(found: Entries) -> dict[str, Figure]:
                 figures[f"distance_{k}"] = split
     if any(len(e.by_kind) > 1 for e in found.entries):
         figures["kinds"] = kind_maps(found)
+    if found.grades:
+        figures["grade"] = grade_figure(found.grades)
     return figures
 
 

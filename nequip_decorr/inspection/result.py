@@ -10,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from ..errors import UserError
+from ..extrapolation.report import tables as grade_tables
 from ..files import csv_text
 from ..html import png_bytes
 from ..style import shorts
@@ -33,6 +34,7 @@ class Inspection(Entries):
 
     Attributes:
         entries: one per model and data set; the first data set is the reference.
+        grades: extrapolation grades, for models that have one fitted.
     """
 
     def entry(self, model: str, dataset: str) -> Entry:
@@ -58,14 +60,17 @@ class Inspection(Entries):
         clash = [(e.model, e.dataset) for e in other.entries if (e.model, e.dataset) in seen]
         if clash:
             raise UserError(f"model and data set {clash[0]} occur in both; give one another name")
-        return Inspection((*self.entries, *other.entries))
+        return Inspection((*self.entries, *other.entries), (*self.grades, *other.grades))
 
     def rows(self) -> list[dict[str, Any]]:
         """Plain rows: per entry and block over all samples, per kind, and per bin of length."""
         return [row for entry in self.entries for row in statistics_rows(entry)]
 
     def to_csv(self, folder: str | Path) -> list[Path]:
-        """Write ``statistics.csv``, ``spectrum.csv`` and ``channels.csv``; returns their paths."""
+        """Write ``statistics.csv``, ``spectrum.csv`` and ``channels.csv``; returns their paths.
+
+        With grades, also ``grades.csv`` and ``worst_atoms.csv``.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         tables = {
@@ -73,6 +78,9 @@ class Inspection(Entries):
             "spectrum.csv": list(spectrum_rows(self.entries)),
             "channels.csv": list(channel_rows(self.entries)),
         }
+        if self.grades:
+            tables["grades.csv"] = [row for s in self.grades for row in s.rows()]
+            tables["worst_atoms.csv"] = [row for s in self.grades for row in s.worst()]
         columns = {"channels.csv": ["model", "dataset", "block", "finding", "channels"]}
         for name, rows in tables.items():
             (folder / name).write_text(csv_text(rows, columns.get(name, ())), encoding="utf-8")
@@ -126,7 +134,7 @@ class Inspection(Entries):
                 block = row[1]
                 table.add_row(row[1], names[row[2]], *row[3:])
             shown.append(table)
-        return shown
+        return [*shown, *(grade_tables(self.grades) if self.grades else [])]
 
     def _sizes(self, dataset: str) -> str:
         mine = [e for e in self.entries if e.dataset == dataset]

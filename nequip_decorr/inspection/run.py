@@ -11,6 +11,9 @@ from ase import Atoms
 from torch import Tensor
 
 from ..errors import UserError
+from ..extrapolation.beside import grade_file
+from ..extrapolation.grade import ExtrapolationGrade
+from ..extrapolation.scoring import score
 from ..features.fields import EDGE_INDEX, block_names, split_blocks, type_pair
 from ..features.frames import Batch, Model, feature_batches, open_model
 from ..structures import Reading
@@ -34,6 +37,7 @@ def inspect_model(
     num_bins: int = DEFAULT_BINS,
     max_frames: int | None = None,
     reading: Reading | None = None,
+    grade: str | Path | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Inspection:
     """How correlated are the features of a model on these structures?
@@ -54,6 +58,8 @@ def inspect_model(
         num_bins: bins of edge length between 0 and the cutoff.
         max_frames: of each data set, evenly spaced.
         reading: format and elements of the files, where they cannot be told from them.
+        grade: file of the model's extrapolation grade (default: the one beside a checkpoint or
+            package, if there is one); then the atoms are graded too.
         progress: called with the data set, the frames done and their number.
 
     Raises:
@@ -77,10 +83,17 @@ def inspect_model(
                 f"{key} has elements that {name} does not know: {unknown}; it knows "
                 f"{opened.type_names}"
             )
-    entries = []
+    beside = grade_file(Path(model)) if isinstance(model, (str, Path)) else None
+    grade = grade or (beside if beside is not None and beside.is_file() else None)
+    fitted = None if grade is None else ExtrapolationGrade.load(grade)
+    if fitted is not None:
+        fitted.check_model(opened.module)
+    entries, grades = [], []
     for key, frames in sets.items():
         entries.append(_inspect(opened, frames, name, key, field, block_size, num_bins, progress))
-    return Inspection(tuple(entries))
+        if fitted is not None:
+            grades.append(score(fitted, opened.module, f"{name}: {key}", frames, keep=False))
+    return Inspection(tuple(entries), tuple(grades))
 
 
 def _inspect(

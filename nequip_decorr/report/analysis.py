@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..md.criteria import CRITERIA
 from ..md.dynamics import Displacement, Drift, energy_drift
 from ..md.spec import RunSpec
@@ -107,6 +109,8 @@ def analyse(
         if record is None or not len(record["step"]):
             continue
         traces.append(trace_of(run, record))
+        if np.isfinite(record["share_above_1"]).any():
+            run.row["max_grade"] = float(np.nanmax(record["max_grade"]))
         series[run.row["run_id"]] = run_series(run.spec, record, stable)
         if run.spec.ensemble == "nve":
             time = record["time_ps"]

@@ -92,5 +92,6 @@ def settings(specs: Sequence[RunSpec]) -> dict[str, list[Any]]:
 def runs_csv(found: Analysis) -> str:
     """The run table, with what the statistics took for model and structure."""
     grouped = any("train_seed" in row for row in found.rows)
-    columns = [*COLUMNS, *(["train_seed"] if grouped else [])]
+    graded = any("max_grade" in row for row in found.rows)
+    columns = [*COLUMNS, *(["max_grade"] if graded else []), *(["train_seed"] if grouped else [])]
     return csv_text(({**run.row, "run_id": run.spec.run_id} for run in found.runs), columns)

@@ -196,8 +196,9 @@ def _trace(ax: Any, trace: Trace, values: np.ndarray | None) -> None:
     if values is None or not len(values):
         return
     color = criterion(trace.cause).colour if trace.cause else CUT
-    ax.plot(trace.time_ps, values, color=color, lw=0.9, alpha=0.85, zorder=3 if trace.cause else 2)
     finite = np.flatnonzero(np.isfinite(values))
+    ax.plot(trace.time_ps[finite], values[finite], color=color, lw=0.9, alpha=0.85,
+            zorder=3 if trace.cause else 2)  # fmt: skip
     if trace.cause and len(finite):
         last = finite[-1]
         ax.plot(trace.time_ps[last], values[last], "X", ms=6, color=color, mec="white", mew=0.6,
@@ -216,6 +217,9 @@ def _view(ax: Any, row: Criterion, traces: Sequence[Trace], limits: Sequence[flo
         if limits and high > 4 * max(limits):
             ax.set_yscale("symlog", linthresh=max(limits))
         ax.set_ylim(bottom=0)
+    elif row.marks:
+        ax.set_yscale("log")
+        ax.yaxis.set_major_formatter("{x:g}")
     elif row.inverted:
         ax.set_ylim(max(0.0, low - 0.05), min(1.25, high + 0.05))
     elif limits and (high > 4 * max(limits) or low < 4 * min(limits)):

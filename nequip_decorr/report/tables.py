@@ -129,6 +129,10 @@ def runs(found: Analysis) -> Table:
          f"{r['length_ps']:g}", r["message"]]
         for r in found.rows[:SHOWN_RUNS]
     ]  # fmt: skip
+    if any("max_grade" in r for r in found.rows):
+        header.insert(-1, "largest grade")
+        for cells, r in zip(rows, found.rows, strict=False):
+            cells.insert(-1, f"{r['max_grade']:.3g}" if "max_grade" in r else "–")
     return header, rows
 
 

@@ -108,7 +108,6 @@ def test_the_grade_of_another_model_is_refused(model, quartz, grade, eager, monk
         ({"grade": "lonely.grade.npz"}, {}, "needs the checkpoint: no file .*lonely.ckpt or"),
         ({}, {"extrapolation_grade": 3}, "model 'm' has no extrapolation grade, which criteria"),
         ({}, {"extrapolation_grade": 0}, "extrapolation_grade: got 0; allowed: .* above 0"),
-        ({"grade": "best.grade.npz"}, {"extrapolation_grade": 3}, "and trajectory_every is 0"),
     ],
 )
 def test_mistakes_are_found_before_anything_runs(tmp_path, model, change, criteria, message):
@@ -119,7 +118,6 @@ def test_mistakes_are_found_before_anything_runs(tmp_path, model, change, criter
         "structures": ["s.xyz"],
         "temperatures_K": 300,
         "criteria": criteria,
-        "trajectory_every": 0,
     }
     with pytest.raises(CampaignError, match=message):
         parse_campaign(data, tmp_path)

@@ -27,6 +27,7 @@ VALUES = {
     "drift": (0.6, 0.5),
     "nonfinite": (None, None),
     "lost": (1.0, 0.0),
+    "extrapolation": (4.0, 3.0),
 }
 
 
@@ -44,6 +45,7 @@ def write_campaign(
     errors: int = 0,
     interrupted: int = 0,
     check_every: int = 1,
+    graded: bool = False,
 ) -> Path:
     """Write a campaign whose runs fail at random times.
 
@@ -52,6 +54,7 @@ def write_campaign(
         hazards: rate of failure per ps by model and cause; each cause has its own clock.
         errors: that many of the first runs end in an error.
         interrupted: that many runs after those are cut short at half of their time.
+        graded: the models have an extrapolation grade, with a bound of 3.
     """
     plans = []
     number = 0
@@ -68,7 +71,9 @@ def write_campaign(
                         seed=seed,
                         ensemble=ensemble,  # type: ignore[arg-type]
                         steps=STEPS,
-                        criteria=Criteria(check_every=check_every),
+                        criteria=Criteria(
+                            check_every=check_every, extrapolation_grade=3.0 if graded else None
+                        ),
                     )
                     rng = np.random.default_rng([number, 11])
                     status = "error" if number < errors else None
@@ -133,6 +138,8 @@ def _write_record(
     temperature = spec.temperature_K * (1 + 0.06 * noise[0] + 2.5 * grow["temperature"])
     potential = -6.2 + 0.02 * noise[1] + 0.1 * (1 - np.exp(-time)) - 1.2 * grow["energy"]
     kinetic = 1.5 * 8.617e-5 * temperature
+    largest = 0.8 + 0.05 * noise[0] + 3.2 * grow["extrapolation"]
+    grades = [{"max_grade": g, "share_above_1": float(g > 1), "worst_atom": 5.0} for g in largest]
     writer = RecordWriter(place)
     for k, step in enumerate(steps):
         writer.write(
@@ -147,6 +154,7 @@ def _write_record(
                 "volume_A3": 1000.0,
                 "max_force_eV_per_A": 8 + abs(noise[3, k]) + 300 * grow["force"][k],
                 "min_contact": 0.86 + 0.01 * noise[3, k] - 0.3 * grow["contact"][k],
+                **(grades[k] if spec.criteria.extrapolation_grade else {}),
             }
         )
     writer.close()

@@ -526,3 +526,26 @@ def test_a_bound_on_the_grade_does_not_stop_a_model_without(tmp_path, still, eng
     spec = spec_of(tmp_path, still, planted(), engine, criteria=criteria)
     assert run(spec, tmp_path).status == "survived"
     assert np.isnan(read_record(tmp_path / "run")["max_grade"]).all()
+
+
+def test_a_bound_is_refused_or_noted_for_models_without_a_grade(compiled_model_ase):
+    criteria = replace(DEFAULT, extrapolation_grade=3.0)
+    plain = ModelSpec("m", "nequip", path=str(compiled_model_ase))
+    findings = {}
+    for name, model in {
+        "own": graded(),
+        "none": planted(),
+        "plain": plain,
+        "file": replace(plain, grade="m.grade.npz"),
+    }.items():
+        found = get_engine("ase").check(model, {}, {"criteria": criteria, "trajectory_every": 20})
+        findings[name] = [(finding.severity, finding.message) for finding in found]
+    assert findings["own"] == []
+    assert findings["none"] == [
+        ("warning", "model 'none' has no extrapolation grade and is not judged by "
+                    "extrapolation_grade")
+    ]  # fmt: skip
+    ((severity, message),) = findings["plain"]
+    assert severity == "error" and "which criteria.extrapolation_grade needs" in message
+    ((severity, message),) = findings["file"]
+    assert severity == "warning" and "on its stored frames, every 20 steps" in message

@@ -11,8 +11,10 @@ import pytest
 from ase import Atoms
 
 from nequip_decorr.md import structure
+from nequip_decorr.report.analysis import analyse
 from nequip_decorr.report.loading import load_runs, structure_errors
 from nequip_decorr.report.report import write_report
+from nequip_decorr.report.traces import trace_limits
 from nequip_decorr.style import shorts
 from tests.helpers.synthetic import LENGTH_PS, crystal, write_campaign
 
@@ -192,6 +194,25 @@ def test_drift_is_reported_in_nve(tmp_path):
     rates = [d["rate_eV_per_atom_ps"] for d in data["drift"]["decorrelated"]]
     assert np.median(rates) == pytest.approx(1e-4, rel=0.3)
     assert "drift" in {point["criterion"] for point in data["sweep"]}
+
+
+def test_the_grade_is_a_cause_a_trace_and_a_column(tmp_path):
+    hazards = {"stock": {"extrapolation": 0.6}, "decorrelated": {}}
+    campaign = write_campaign(tmp_path / "c", hazards, **SMALL, graded=True)
+    found = analyse([campaign], resamples=100)
+    assert trace_limits(found.specs)["extrapolation"] == (1.0, 3.0)
+    assert all(trace.values["extrapolation"].max() > 0.8 for trace in found.traces)
+    points = {p.scale: p for p in found.sweep if p.criterion == "extrapolation"
+              if p.model == "stock"}  # fmt: skip
+    assert points[0.5].rmst_low_ps < points[1.0].rmst_low_ps == points[1.0].rmst_high_ps
+    page = write_report(campaign, tmp_path / "r", resamples=100)
+    text = read(page).all
+    assert "beyond the training data" in text and "largest grade" in text
+    with (page.parent / "runs.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["cause"] for row in rows} == {"extrapolation", ""}
+    failed = [float(row["max_grade"]) for row in rows if row["cause"]]
+    assert failed and min(failed) > 3.0
 
 
 def test_several_campaigns_and_a_horizon(tmp_path):

@@ -59,8 +59,9 @@ def check_model(model: ModelSpec) -> list[Finding]:
 def has_grade(model: ModelSpec) -> bool:
     """Whether runs of a model record the extrapolation grade of its atoms."""
     if model.kind == "ase":
-        found = calculator_class(model.calculator or "")
-        return GRADE in getattr(found, "implemented_properties", ())
+        return GRADE in getattr(
+            calculator_class(model.calculator or ""), "implemented_properties", ()
+        )
     return model.kind == "nequip" and read_info(str(model.path)).has_grade
 
 
@@ -82,9 +83,6 @@ def check_grade(spec: RunSpec) -> list[Finding]:
         ]
     if not is_compiled(str(model.path)):
         return []  # compiled with it
-    if not spec.trajectory_every:
-        message = f"{what}: its grade is that of stored frames, and trajectory_every is 0"
-        return [Finding(message, remedy="store frames, or use `nequip-decorr compile`")]
     message = (
         f"{what} is judged by extrapolation_grade on its stored frames, every "
         f"{spec.trajectory_every} steps, after the run"

@@ -1,0 +1,86 @@
+""":class:`FitExtrapolationGrade`: the grade of the best checkpoint, made at the end of training."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Callback
+
+from ..errors import UserError
+from ..features.frames import load_model
+from .beside import grade_file
+from .grade import DEFAULT_QUANTILE, ExtrapolationGrade
+
+log = logging.getLogger(__name__)
+
+
+class FitExtrapolationGrade(Callback):
+    """Fit the extrapolation grade of the best checkpoint and keep it beside the checkpoint.
+
+    ``best.grade.npz`` lies beside ``best.ckpt`` then, where ``nequip-decorr extrapolation score``
+    and ``nequip-decorr compile`` look for it. The grade is that of ``nequip-decorr extrapolation
+    fit`` with the same structures: all of the training set and the validation sets, whatever share
+    of them a rank trains on, and the weights that NequIP takes from the checkpoint (EMA, where the
+    training keeps an average). Rank 0 does it. A failure is a warning; the training is kept.
+
+    .. code-block:: yaml
+
+        trainer:
+          callbacks:
+            - _target_: lightning.pytorch.callbacks.ModelCheckpoint
+              monitor: val0_epoch/weighted_sum
+              filename: best
+            - _target_: nequip_decorr.FitExtrapolationGrade
+
+    Args:
+        quantile: share of unseen atoms below gamma = 1.
+    """
+
+    def __init__(self, quantile: float = DEFAULT_QUANTILE) -> None:
+        if not 0.5 <= quantile < 1:
+            raise UserError(f"`quantile` must be at least 0.5 and below 1, got {quantile}")
+        self.quantile = quantile
+
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        """Check that there will be a checkpoint."""
+        if stage == "fit" and trainer.checkpoint_callback is None:
+            raise UserError(
+                "FitExtrapolationGrade needs a checkpoint to fit the grade of; add a "
+                "lightning.pytorch.callbacks.ModelCheckpoint to `trainer.callbacks`"
+            )
+
+    def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Fit the grade and write it."""
+        if not trainer.is_global_zero:
+            return
+        saver: Any = trainer.checkpoint_callback
+        path = saver.best_model_path or getattr(saver, "last_model_path", "")
+        try:
+            if not path:
+                raise UserError("the training wrote no checkpoint")
+            data: Any = trainer.datamodule  # type: ignore[attr-defined]
+            model = load_model(path)
+            sets = data.train_dataset, data.val_dataset
+            training, validation = (_structures(each, model.type_names) for each in sets)
+            log.info(f"fitting the extrapolation grade of {path}")
+            grade = ExtrapolationGrade.fit(model, training, validation, quantile=self.quantile)
+            grade.save(grade_file(Path(path)))
+        except Exception as error:
+            log.warning(
+                f"no extrapolation grade was made ({type(error).__name__}: {error}); make it with "
+                f"`nequip-decorr extrapolation fit {path or 'CHECKPOINT'} TRAINING_FILE`"
+            )
+
+
+def _structures(datasets: Sequence[Any], type_names: Sequence[str]) -> list[Atoms]:
+    """The structures of data sets of NequIP's, by index and so without sampler or batches."""
+    from nequip.data import AtomicDataDict, to_ase
+
+    single = (s[k] for s in datasets for k in range(len(s)))
+    batches = (AtomicDataDict.batched_from_list([data]) for data in single)
+    return [atoms for batch in batches for atoms in to_ase(batch, list(type_names))]
