@@ -39,6 +39,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from .campaign.labels import Time
     from .campaign.progress import Watcher
     from .campaign.runner import RunnerSummary
     from .campaign.schema import Campaign
@@ -132,7 +133,12 @@ def read(folders: Folders, *, unfinished: bool = False) -> list[dict[str, Any]]:
 
 
 def compare(
-    folders: Folders, model_a: str, model_b: str, *, horizon_ps: float | None = None
+    folders: Folders,
+    model_a: str,
+    model_b: str,
+    *,
+    horizon_ps: float | None = None,
+    time: Time = "stable",
 ) -> Comparison:
     """Compare the stability of two models over the runs that they share.
 
@@ -141,6 +147,8 @@ def compare(
         model_a: the baseline.
         model_b: the model to compare with it.
         horizon_ps: compare up to this time; by default as far as both models are known.
+        time: how long a model is ``stable`` (criteria), ``trusted`` (extrapolation grade) or
+            ``right`` (labels).
 
     Returns:
         Verdict, conclusion as a sentence, notes, and the numbers behind them.
@@ -148,9 +156,11 @@ def compare(
     Raises:
         ValueError: no campaign in a folder, no shared run, or an unknown model.
     """
+    from .campaign.labels import runs_by_time
     from .survival.comparison import compare as compare_runs
 
-    return compare_runs(read(folders), model_a, model_b, horizon_ps=horizon_ps)
+    rows = [row for folder in _listed(folders) for row in runs_by_time(folder, time)]
+    return compare_runs(rows, model_a, model_b, horizon_ps=horizon_ps, time=time)
 
 
 def report(

@@ -171,6 +171,7 @@ class CampaignFile(Strict):
     trajectory_every: Count = 100
     ring_frames: Annotated[int, number(least=0, whole=True)] = 50
     reference: Any = None
+    labels: Any = None
     out: Annotated[str | None, of_kind(str, "a folder name")] = None
 
 

@@ -19,6 +19,7 @@ from typing import Any, Final, Literal
 from ..files import read_json
 from ..md.signals import StopRequest
 from ..md.spec import RunResult, RunSpec
+from .labels import label_runs
 from .lock import CampaignLock
 from .plan import Shard, plan_campaign
 from .pool import LocalPool, WorkerDied, WorkerHung, available_cores
@@ -98,6 +99,8 @@ def run_campaign(
             finally:
                 if isinstance(pool, LocalPool):
                     pool.kill()
+        if campaign.labels is not None and session.summary.stopped is None:
+            label_runs(campaign.out, campaign.labels, watcher.say)
         with suppress(OSError):  # a full disk: the table can be made again from the manifests
             write_runs(campaign.out)
         mine = {spec.run_id for spec in specs}

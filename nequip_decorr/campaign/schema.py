@@ -47,6 +47,7 @@ class Campaign:
         device: device that checkpoints are compiled for.
         reference: a model's name, or ``{structure: {"rdf": path, "adf": path}}``, or ``None``.
         findings: what is odd but allowed; the plan and the report repeat it.
+        labels: what labels stored frames after the runs, or ``None``.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Campaign:
     device: str = "cpu"
     reference: str | dict[str, dict[str, str]] | None = None
     findings: tuple[Finding, ...] = ()
+    labels: ModelSpec | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -145,6 +147,9 @@ def _parse(
     if "seeds" in data and "replicas" in data:
         mistakes.say("seeds, replicas: both are given; allowed: one of them")
     run = _run_fields(file, models, mistakes)
+    labels = next((model for model in models if model.name == file.labels), None)
+    if labels is None and file.labels is not None:
+        labels = next(iter(read_models({"labels": file.labels}, folder, mistakes)), None)
     reference = _reference(file.reference, models, structures, folder, mistakes)
     coldest = {"temperature_K": min(file.temperatures_K)} if file.temperatures_K else {}
     _check(models, structures, {**run, **coldest}, mistakes)
@@ -161,6 +166,7 @@ def _parse(
         device=file.device,
         reference=reference,
         findings=tuple(mistakes.warnings),
+        labels=labels,
     )
 
 

@@ -121,6 +121,11 @@ def add_parsers(subparsers: Any) -> None:
     compare.add_argument(
         "--models", nargs=2, metavar=("A", "B"), help="the two (default: the only two)"
     )
+    compare.add_argument(
+        "--time", choices=["stable", "trusted", "right"], default="stable",
+        help="until the criteria fail it (default), until its grade leaves the data, or until its "
+        "energies or forces are wrong (needs `labels:` in the campaign)",
+    )  # fmt: skip
     _add_horizon(compare)
     compare.set_defaults(run=_compare)
 
@@ -252,11 +257,12 @@ def _example(args: argparse.Namespace) -> int:
 def _compare(args: argparse.Namespace) -> int:
     from itertools import combinations
 
-    from ..campaign.store import read_plan, read_runs
+    from ..campaign.labels import runs_by_time
+    from ..campaign.store import read_plan
     from ..survival.comparison import compare
 
     plans = [read_plan(folder) for folder in args.folders]
-    rows = [row for folder in args.folders for row in read_runs(folder)]
+    rows = [row for folder in args.folders for row in runs_by_time(folder, args.time)]
     known = list(dict.fromkeys(name for plan in plans for name in plan["models"]))
     models = args.models or [m for m in known if all(m != p["reference"] for p in plans)]
     if unknown := [name for name in models if name not in known]:
@@ -264,6 +270,6 @@ def _compare(args: argparse.Namespace) -> int:
     if len(models) < 2:
         raise ValueError(f"compare needs two models, these campaigns have {', '.join(models)}")
     for a, b in combinations(models, 2):
-        found = compare(rows, a, b, horizon_ps=args.horizon_ps)
+        found = compare(rows, a, b, horizon_ps=args.horizon_ps, time=args.time)
         print("\n  ".join([found.conclusion, *found.notes]))
     return 0

@@ -49,6 +49,7 @@ def compare(
     resamples: int = 4000,
     permutations: int = 20_000,
     seed: int = 0,
+    time: str = "stable",
 ) -> Comparison:
     """Compare two models over the runs that they share.
 
@@ -65,6 +66,7 @@ def compare(
         resamples: bootstrap resamples.
         permutations: random swaps where all cannot be counted.
         seed: of everything random here.
+        time: what the rows' times are, for the words: ``stable``, ``trusted`` or ``right``.
 
     Raises:
         ValueError: no pair, a repeated run, an unknown column, a horizon beyond what was observed.
@@ -134,6 +136,7 @@ def compare(
         cut_short={m: int(c.sum()) for m, c in zip(runs, cut, strict=True)},
         resamples=resamples,
         seed=seed,
+        time=time,
     )
 
 

@@ -24,6 +24,7 @@ class Comparison(Result):
         unpaired: runs without a partner, by model.
         errors: runs that ended in an error, by model.
         cut_short: paired runs censored before the horizon, by model.
+        time: which time is compared: ``stable``, ``trusted`` or ``right``.
         logrank_p: log-rank test that ignores the pairing; not a number where nothing failed.
     """
 
@@ -45,6 +46,7 @@ class Comparison(Result):
     cut_short: dict[str, int]
     resamples: int
     seed: int
+    time: str = "stable"
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types, with the verdict and its words."""
@@ -79,9 +81,9 @@ class Comparison(Result):
         ahead, behind = self.order
         ratio = self._ratio_of_order()
         if ratio.value < float("inf"):
-            text = f"{ahead} is stable {_number(ratio.value)} times longer than {behind}"
+            text = f"{ahead} is {self.time} {_number(ratio.value)} times longer than {behind}"
         else:
-            text = f"{ahead} is stable while {behind} always fails at once"
+            text = f"{ahead} is {self.time} while {behind} always fails at once"
         text += f" within {_number(self.horizon_ps)} ps"
         if self.verdict == "sample_only":
             groups = self._groups()
@@ -101,7 +103,7 @@ class Comparison(Result):
             return f"{self.level:.0%} interval {interval}; {p}, {size}"
         return (
             f"{self.both_survived} of {self.n_pairs} pairs survived to the end in both; mean "
-            f"stable time {_number(self.rmst_a.rmst_ps)} ps in {self.model_a} and "
+            f"{self.time} time {_number(self.rmst_a.rmst_ps)} ps in {self.model_a} and "
             f"{_number(self.rmst_b.rmst_ps)} ps in {self.model_b} of {_number(self.horizon_ps)} ps "
             f"({p}, {size}). They are not shown to be alike either: a ratio of {self.model_b} to "
             f"{self.model_a} anywhere from {_number(self.ratio.low)} to {_number(self.ratio.high)} "
@@ -141,8 +143,8 @@ class Comparison(Result):
             if not mean.n_failed:
                 found.append(
                     f"No run of {model} failed up to the horizon: by the exact binomial bound its "
-                    f"mean stable time is at least {_number(mean.low_ps)} ps. Nothing is known "
-                    "beyond the horizon."
+                    f"mean {self.time} time is at least {_number(mean.low_ps)} ps. Nothing is "
+                    "known beyond the horizon."
                 )
             if count := self.cut_short[model]:
                 found.append(

@@ -1,0 +1,140 @@
+"""``labels:`` of a campaign: labels for stored frames of its runs, and how long each was right."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+from ase import Atoms
+
+from ..errors import UserError
+from ..files import read_json, write_json
+from ..md.labels import Labeller
+from ..md.record import read_record, read_trajectory
+from ..md.spec import RunSpec
+from ..md.times import frames_to_label, right_time_ps, trusted_time_ps
+from ..models.spec import ModelSpec
+from .store import MANIFEST, read_plan, read_runs
+
+LABELS: Final = "labels.json"
+TIMES: Final = ("stable", "trusted", "right")
+Time = Literal["stable", "trusted", "right"]
+
+
+def label_runs(out: Path, labels: ModelSpec, say: Callable[[str], None] = lambda line: None) -> int:
+    """Label stored frames of every finished run that has no labels yet; ``times.csv`` lists all.
+
+    Args:
+        out: folder of the campaign.
+        labels: gives the labels.
+        say: receives a line for each run that cannot be labelled.
+
+    Returns:
+        How many runs were labelled now.
+    """
+    truth = Labeller(labels, say)
+    specs = {i["spec"]["run_id"]: RunSpec.from_dict(i["spec"]) for i in read_plan(out)["runs"]}
+    models: dict[str, Labeller] = {}
+    done = 0
+    for row in read_runs(out):
+        folder, spec = out / "runs" / row["run_id"], specs[row["run_id"]]
+        identity = [(read_json(folder / MANIFEST) or {}).get("attempt"), truth.source]
+        old = read_json(folder / LABELS)
+        if row["status"] == "error" or (old and old["identity"] == identity):
+            continue
+        try:
+            frames = read_trajectory(folder, spec.timestep_fs)
+            frames = [f for f in frames if f.info["step"] <= row["last_step"]]
+            chosen = [frames[k] for k in frames_to_label(len(frames))]
+            if spec.model.name not in models:
+                models[spec.model.name] = Labeller(spec.model)
+            compared = [_compare(f, models[spec.model.name], truth) for f in chosen]
+        except Exception as err:  # a calculator may raise what it likes
+            text = " ".join(f"{err}".split())[:300]
+            say(f"{row['run_id']}: no labels ({type(err).__name__}: {text})")
+            continue
+        columns = {name: [c[name] for c in compared] for name in compared[0]}
+        right = right_time_ps(*(np.array(column, dtype=float) for column in columns.values()))
+        write_json(folder / LABELS, {"identity": identity, "right_ps": right, "frames": columns})
+        done += 1
+    with (out / "times.csv").open("w", newline="") as file:
+        names = ["run_id", "status", *(f"{time}_time_ps" for time in TIMES)]
+        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer.writeheader()
+        for row in read_runs(out):
+            times = {f"{time}_time_ps": _until(out, row, time)[0] for time in TIMES}
+            writer.writerow({"run_id": row["run_id"], "status": row["status"], **times})
+    return done
+
+
+def _compare(atoms: Atoms, model: Labeller, truth: Labeller) -> dict[str, float]:
+    """Columns of :func:`~nequip_decorr.md.times.right_time_ps`, in its order."""
+    got, true = model(atoms), truth(atoms)
+    forces, size = true.get_forces(), len(atoms)
+    return {
+        "time_ps": float(atoms.info["time_ps"]),
+        "energy_eV_per_atom": got.get_potential_energy() / size,
+        "true_energy_eV_per_atom": true.get_potential_energy() / size,
+        "force_mae_eV_per_A": float(np.abs(got.get_forces() - forces).mean()),
+        "force_rms_eV_per_A": float(np.sqrt((forces**2).mean())),
+    }
+
+
+def _until(out: Path, row: dict[str, Any], time: Time) -> tuple[float | None, bool]:
+    """Until when a run was stable, trusted or right, and whether that is known to have ended."""
+    stable, failed = row["stable_time_ps"], row["status"] == "failed"
+    if time == "stable" or stable is None:
+        return stable, failed
+    folder = out / "runs" / row["run_id"]
+    if time == "right":
+        found = read_json(folder / LABELS)
+        if not found:
+            return None, False
+        passage = found["right_ps"]
+    else:
+        record = read_record(folder)
+        if not np.isfinite(record["share_above_1"]).any():
+            return None, False
+        passage = trusted_time_ps(record["time_ps"], record["max_grade"], record["share_above_1"])
+    if passage is not None and passage <= stable:
+        return passage, True
+    return stable, failed
+
+
+def runs_by_time(folder: str | Path, time: Time = "stable") -> list[dict[str, Any]]:
+    """Rows of :func:`~nequip_decorr.campaign.store.read_runs` in which a run ends with that time.
+
+    A run that fails is neither trusted nor right from there on.
+
+    Args:
+        folder: of the campaign.
+        time: ``stable`` (criteria), ``trusted`` (extrapolation grade) or ``right`` (labels).
+
+    Raises:
+        UserError: no such time, or no run has it.
+    """
+    if time not in TIMES:
+        raise UserError(f"time: got {time!r}; allowed: {', '.join(TIMES)}")
+    rows = read_runs(folder)
+    if time == "stable":
+        return rows
+    found = []
+    for row in rows:
+        until, ended = _until(Path(folder), row, time)
+        if row["status"] == "error" or until is None:
+            continue
+        status = "failed" if ended else row["status"]
+        cause = row["cause"] if until == row["stable_time_ps"] else f"not {time}"
+        found.append({**row, "status": status, "cause": cause, "stable_time_ps": until})
+    if rows and not found:
+        remedy = {
+            "right": "it needs `labels:` in the campaign file; add it and start `stability run` "
+            "again, which keeps the runs",
+            "trusted": "it needs models that are compiled with their extrapolation grade "
+            "(`nequip-decorr compile`)",
+        }[time]
+        raise UserError(f"{folder}: no run has a {time} time; {remedy}")
+    return found

@@ -1,0 +1,104 @@
+"""How long MD is right, and how long it can be trusted: first passages over a run's frames."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+ENERGY_BOUND: Final = 0.15
+"""Error of the energy gained since the start, eV/atom."""
+FORCE_SHARE: Final = 0.5
+"""Mean absolute error of the forces over their root mean square."""
+GRADE_BOUND: Final = 10.0
+"""Largest grade of an atom: in the demo's MD the energy is wrong from about 10 to 15 on."""
+ATOMS_SHARE: Final = 0.5
+"""Share of atoms beyond the edge of the data."""
+PERSISTENCE: Final = 2
+
+
+def right_time_ps(
+    time_ps: np.ndarray,
+    energy_eV_per_atom: np.ndarray,
+    true_energy_eV_per_atom: np.ndarray,
+    force_mae_eV_per_A: np.ndarray,
+    force_rms_eV_per_A: np.ndarray,
+    *,
+    energy_bound: float = ENERGY_BOUND,
+    force_share: float = FORCE_SHARE,
+    persistence: int = PERSISTENCE,
+) -> float | None:
+    """First time at which the model is wrong on ``persistence`` frames in a row.
+
+    A frame is wrong if the energy gained since the first frame is off by more than
+    ``energy_bound``, or the forces by more than ``force_share`` of their root mean square. The
+    first frame is a start at rest, whose forces are near zero, and is not judged by them.
+
+    Args:
+        time_ps: of the frames, rising, ``[F]``; the first is the start.
+        energy_eV_per_atom: of the model, ``[F]``.
+        true_energy_eV_per_atom: the labels, ``[F]``.
+        force_mae_eV_per_A: mean absolute error of the force components, ``[F]``.
+        force_rms_eV_per_A: root mean square of the true force components, ``[F]``.
+        energy_bound: in eV/atom.
+        force_share: of the root mean square.
+        persistence: frames in a row; at the end of a run fewer count as right.
+
+    Returns:
+        The time of the first of those frames, ``None`` if there are none.
+    """
+    error = np.asarray(energy_eV_per_atom) - np.asarray(true_energy_eV_per_atom)
+    energy_wrong = ~(np.abs(error - error[:1]) <= energy_bound)
+    allowed = force_share * np.asarray(force_rms_eV_per_A)
+    force_wrong = ~(np.asarray(force_mae_eV_per_A) <= allowed)
+    force_wrong[:1] = False
+    return _first_passage(time_ps, energy_wrong | force_wrong, persistence)
+
+
+def trusted_time_ps(
+    time_ps: np.ndarray,
+    max_grade: np.ndarray,
+    share_above_1: np.ndarray,
+    *,
+    grade_bound: float = GRADE_BOUND,
+    atoms_share: float = ATOMS_SHARE,
+    persistence: int = PERSISTENCE,
+) -> float | None:
+    """First time at which the grade is beyond a bound on ``persistence`` frames in a row.
+
+    Args:
+        time_ps: of the frames, rising, ``[F]``.
+        max_grade: largest extrapolation grade of an atom, ``[F]``.
+        share_above_1: share of atoms beyond the edge of the data, ``[F]``.
+        grade_bound: a frame with a larger grade cannot be trusted ...
+        atoms_share: ... nor one with a larger share of its atoms beyond the edge.
+        persistence: frames in a row.
+
+    Returns:
+        The time of the first of those frames, ``None`` if there are none; frames without a grade
+        (NaN) are left out.
+    """
+    known = np.isfinite(np.asarray(share_above_1, dtype=float))
+    beyond = (np.asarray(max_grade)[known] > grade_bound) | (
+        np.asarray(share_above_1)[known] > atoms_share
+    )
+    return _first_passage(np.asarray(time_ps)[known], beyond, persistence)
+
+
+def _first_passage(time_ps: np.ndarray, beyond: np.ndarray, persistence: int) -> float | None:
+    for k in range(len(beyond) - persistence + 1):
+        if beyond[k : k + persistence].all():
+            return float(time_ps[k])
+    return None
+
+
+def frames_to_label(number: int, dense: int = 10, spaced: int = 40) -> list[int]:
+    """Choose frames of a run: the first ones, and then evenly in the logarithm of time.
+
+    Args:
+        number: of stored frames.
+        dense: so many from the start.
+        spaced: about so many of the others, the last among them.
+    """
+    late = np.geomspace(1, max(number - 1, 1), spaced).round().astype(int)
+    return sorted({*range(min(dense, number)), *(k for k in late.tolist() if k < number)})
