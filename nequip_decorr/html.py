@@ -10,19 +10,16 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import jinja2
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Html = Markup
-_VOID: Final = frozenset({"img", "br", "hr", "meta"})
-_NAME: Final = re.compile(r"[a-z][a-z0-9-]*\Z")
 _NUMBER: Final = re.compile(r"\s*[-+−]?[\d.,]+(e[-+]?\d+)?\s*(%|ps|K|×)?\s*\Z", re.IGNORECASE)
 _HIDDEN: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -34,12 +31,13 @@ def render(template: str, **values: Any) -> str:
         template: its file name.
         **values: what it names; a name without a value is an error.
     """
-    return _environment().get_template(template).render(**values)
+    return environment().get_template(template).render(**values)
 
 
 @cache
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
+def environment() -> jinja2.Environment:
+    """Return the settings of all templates; what is not HTML takes an overlay of them."""
+    made = jinja2.Environment(
         loader=jinja2.PackageLoader("nequip_decorr"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -47,9 +45,9 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["column_kinds"] = _column_kinds
-    environment.filters["data_uri"] = _data_uri
-    return environment
+    made.globals["column_kinds"] = _column_kinds
+    made.filters["data_uri"] = _data_uri
+    return made
 
 
 def png_bytes(fig: Figure, dpi: int = 160) -> bytes:
@@ -90,52 +88,3 @@ def _printable(value: Any) -> Any:
         for c in str(value)
         if c not in _HIDDEN
     )
-
-
-# What follows goes when no page is built in Python any more.
-
-
-def join(*parts: Any) -> Markup:
-    """Put the parts one after the other, escaped; lists are flattened, ``None`` is left out."""
-    texts = []
-    for part in parts:
-        if isinstance(part, Iterable) and not isinstance(part, str):
-            texts.append(join(*part))
-        else:
-            texts.append(escape(_printable(part)))
-    return Markup("").join(texts)
-
-
-def tag(name: str, *children: Any, **attributes: Any) -> Markup:
-    """Build an element; ``class_`` stands for ``class``, an attribute of ``None`` is left out.
-
-    Raises:
-        ValueError: a name that is not allowed, or an attribute that runs a script.
-    """
-    shown = {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items()}
-    for key in (name, *shown):
-        if not _NAME.match(key) or key.startswith("on") or key == "script":
-            raise ValueError(f"not allowed as the name of an element or attribute: {key!r}")
-    texts = (f' {k}="{escape(_printable(v))}"' for k, v in shown.items() if v is not None)
-    start = f"<{name}{''.join(texts)}>"
-    return Markup(start if name in _VOID else f"{start}{join(*children)}</{name}>")
-
-
-def table(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> Markup:
-    """Build a table; see ``parts.html``."""
-    return Markup(_part("table")(list(header), [list(row) for row in rows]))
-
-
-def figure(png: bytes, alt: str, caption: Any = None, width: int | None = None) -> Markup:
-    """Embed a picture; see ``parts.html``."""
-    return Markup(_part("figure")(png, alt, caption, width))
-
-
-def _part(name: str) -> Any:
-    return getattr(_environment().get_template("parts.html").module, name)
-
-
-def page(title: str, *body: Any) -> str:
-    """Build a whole document of parts made in Python."""
-    text = "{% extends 'base.html' %}{% block body %}{{ body }}{% endblock %}"
-    return _environment().from_string(text).render(title=title, body=join(*body))

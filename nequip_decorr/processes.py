@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -22,15 +23,27 @@ class CommandError(RuntimeError):
     """A command failed; the message says which, with the end of its log."""
 
 
-def call(command: Sequence[str], log: Path) -> None:
-    """Run one command, its output in a log.
+def script(name: str) -> str:
+    """Return a command of this Python's environment, whether or not it is on the path."""
+    beside = Path(sys.executable).parent / name
+    return str(beside) if beside.is_file() else name
+
+
+def call(command: Sequence[str], log: Path, **environment: str) -> None:
+    """Run one command, its output at the end of a log.
+
+    Args:
+        command: its words.
+        log: the file, which may be there.
+        **environment: variables to add.
 
     Raises:
         CommandError: it failed.
     """
-    with log.open("w") as file:
-        status = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT).returncode
-    _require(command[0], status, log)
+    variables = {**os.environ, **environment}
+    with log.open("a") as file:
+        found = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=variables)
+    _require(command[0], found.returncode, log)
 
 
 def together(

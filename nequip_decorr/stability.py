@@ -33,24 +33,27 @@ other stopped. A small campaign, two classical potentials on four copper atoms:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
-
     from .campaign.labels import Time
-    from .campaign.progress import Watcher
-    from .campaign.runner import RunnerSummary
+    from .campaign.runner import run_campaign as run
     from .campaign.schema import Campaign
     from .cure.collect import Collected
+    from .report.report import write_report as report
     from .survival.verdict import Comparison
 
 __all__ = ["collect", "compare", "load", "read", "report", "run"]
+Folders = str | Path | Sequence[str | Path]
+# Where the two are; they load torch and matplotlib.
+_LOADED_ON_USE: Final = {
+    "run": ("campaign.runner", "run_campaign"),
+    "report": ("report.report", "write_report"),
+}
 # Modules of the former package of this name are found below it: `_moved.py`.
 __path__: list[str] = []
-
-Folders = str | Path | Sequence[str | Path]
 
 
 def load(campaign: str | Path | Mapping[str, Any], out: str | Path | None = None) -> Campaign:
@@ -72,45 +75,6 @@ def load(campaign: str | Path | Mapping[str, Any], out: str | Path | None = None
     if isinstance(campaign, Mapping):
         return parse_campaign(dict(campaign), out=out)
     return load_campaign(campaign, out=out)
-
-
-def run(
-    campaign: Campaign,
-    *,
-    workers: int | None = None,
-    retry_errors: bool = False,
-    executor: Executor | None = None,
-    watcher: Watcher | None = None,
-    shard: str | None = None,
-) -> RunnerSummary:
-    """Do every run of a campaign that is not finished.
-
-    Args:
-        campaign: from :func:`load`.
-        workers: processes on this machine; by default one per core, and one in all for a GPU.
-        retry_errors: do runs again that ended in ``error``.
-        executor: a ``concurrent.futures`` executor whose workers see the same files, instead of
-            processes on this machine.
-        watcher: gets the progress, e.g. ``nequip_decorr.campaign.progress.Printer()``.
-        shard: ``I/N``: the I-th of N disjoint parts alone; the parts may run at the same time.
-
-    Returns:
-        The rows of all runs, and what stopped the campaign early, if anything did.
-
-    Raises:
-        ValueError: ``workers`` below 1, or a model that does not know an element.
-        RuntimeError: another process runs the campaign, or a checkpoint does not compile.
-    """
-    from .campaign.runner import run_campaign
-
-    return run_campaign(
-        campaign,
-        executor=executor,
-        workers=workers,
-        retry_errors=retry_errors,
-        watcher=watcher,
-        shard=shard,
-    )
 
 
 def read(folders: Folders, *, unfinished: bool = False) -> list[dict[str, Any]]:
@@ -163,41 +127,6 @@ def compare(
     return compare_runs(rows, model_a, model_b, horizon_ps=horizon_ps, time=time)
 
 
-def report(
-    folders: Folders,
-    out: str | Path | None = None,
-    *,
-    title: str | None = None,
-    reference: str | None = None,
-    horizon_ps: float | None = None,
-) -> Path:
-    """Write the report: one HTML page, figures, a table of runs and a summary.
-
-    Args:
-        folders: results folder, or several.
-        out: folder of the report; by default ``report`` in the first results folder.
-        title: of the page; by default the campaigns' names.
-        reference: name of the reference model, instead of the campaigns' own.
-        horizon_ps: judge stability up to this time; by default as far as all models are known.
-
-    Returns:
-        Path of the page.
-
-    Raises:
-        ValueError: no campaign in a folder, no finished run, or an unknown model.
-    """
-    from .report.report import write_report
-
-    listed = _listed(folders)
-    return write_report(
-        listed,
-        out if out is not None else listed[0] / "report",
-        title=title,
-        reference=reference,
-        horizon_ps=horizon_ps,
-    )
-
-
 def collect(
     folders: Folders,
     model: str | Path | None = None,
@@ -228,3 +157,10 @@ def collect(
 
 def _listed(folders: Folders) -> list[Path]:
     return [Path(f) for f in ([folders] if isinstance(folders, str | Path) else folders)]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LOADED_ON_USE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, function = _LOADED_ON_USE[name]
+    return getattr(import_module(f".{module}", __package__), function)

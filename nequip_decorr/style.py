@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
@@ -90,6 +90,19 @@ def shorts(names: Sequence[str], length: int = 30) -> dict[str, str]:
             text = f"{short(name, length - 4)} #{len(found) + 1}"
         found[name] = text
     return found
+
+
+def condition_labels(conditions: Sequence[tuple[str, float]], length: int) -> list[str]:
+    """Short names of (structure, temperature in K)."""
+    names = [f"{structure}  {temperature_K:g} K" for structure, temperature_K in conditions]
+    short_names = shorts(names, length)
+    return [short_names[name] for name in names]
+
+
+def hide(axes: Iterable[Axes]) -> None:
+    """Leave panels empty."""
+    for ax in axes:
+        ax.set_visible(False)
 
 
 def grid(ax: Axes, axis: Any = "both") -> None:

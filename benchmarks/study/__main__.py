@@ -25,8 +25,8 @@ from . import hfo2
 from .analysis import Tables, select
 from .collect import RESULTS, collect, log_stage, read_table
 from .data import collected_from
-from .declared import CHOSEN_REGIME, DECLARED, HERE, HFO2, SIOX, Study, read_study
-from .stages import STOCK, jobs, run_jobs
+from .declared import CHOSEN_REGIME, DECLARED, HERE, HFO2, SIOX, STOCK, Study, read_study
+from .stages import jobs, run_jobs
 
 SMOKE = HERE / "smoke.yaml"
 
@@ -50,40 +50,25 @@ def parser() -> argparse.ArgumentParser:
         "report": ("tables, figures and docs/results.md from the CSV", []),
     }
     for name, (text, seeds) in defaults.items():
-        stage = stages.add_parser(name, help=text, description=text)
+        add = stages.add_parser(name, help=text, description=text).add_argument
         if name == "report":
-            stage.add_argument("--work", type=Path, help="collect the tables from there first")
-            stage.add_argument(
-                "--results",
-                type=Path,
-                help="folder of tables, which gets results.md and its figures; default: the "
-                "published tables and docs",
+            add("--work", type=Path, help="collect the tables from there first")
+            text = (
+                "folder of tables, which gets results.md and its figures; default: the published "
             )
+            add("--results", type=Path, help=f"{text}tables and docs")
             continue
-        stage.add_argument("--work", type=Path, required=True, help="folder of models and MD")
-        stage.add_argument(
-            "--workers", type=int, default=2, help="models side by side, a core each (default: 2)"
-        )
-        stage.add_argument(
-            "--seeds",
-            type=int,
-            nargs="+",
-            default=seeds,
-            help=f"training seeds (default: {seeds[0]} to {seeds[-1]})",
-        )
-        stage.add_argument(
-            "--regimes",
-            nargs="+",
-            help="by name; default: "
-            + (f"those of {SIOX}" if name in ("regime", "smoke") else CHOSEN_REGIME),
-        )
-        stage.add_argument("--conditions", nargs="+", help="by name; default: those of the stage")
-        stage.add_argument(
-            "--results",
-            type=Path,
-            help="folder of tables; default: the published ones, so give one of your own to hold a "
-            "rerun against them",
-        )
+        add("--work", type=Path, required=True, help="folder of models and MD")
+        text = "models side by side, a core each (default: 2)"
+        add("--workers", type=int, default=2, help=text)
+        text = f"training seeds (default: {seeds[0]} to {seeds[-1]})"
+        add("--seeds", type=int, nargs="+", default=seeds, help=text)
+        all_siox = name in ("regime", "smoke")
+        text = f"by name; default: {f'those of {SIOX}' if all_siox else CHOSEN_REGIME}"
+        add("--regimes", nargs="+", help=text)
+        add("--conditions", nargs="+", help="by name; default: those of the stage")
+        text = "folder of tables; default: the published ones, so give one of your own to hold a "
+        add("--results", type=Path, help=f"{text}rerun against them")
     return main
 
 
@@ -107,11 +92,9 @@ def main(arguments: list[str] | None = None) -> int:
 
         if options.work is not None:
             collect(options.work.resolve(), options.results or RESULTS)
+        folders = [options.results] * 2 if options.results else []
         try:
-            if options.results is None:
-                write_report(console)
-            else:
-                write_report(console, options.results, options.results)
+            write_report(console, *folders)
         except (FileNotFoundError, ValueError) as error:
             raise SystemExit(str(error)) from None
         return 0
@@ -164,19 +147,12 @@ def main(arguments: list[str] | None = None) -> int:
     )  # fmt: skip
     collect(work, results)
     if unfinished:
-        log_stage(
-            results,
-            {
-                "stage": options.stage,
-                "regimes": " ".join(regimes),
-                "conditions": " ".join(conditions),
-                "seeds": " ".join(map(str, options.seeds)),
-                "workers": options.workers,
-                "models": len(unfinished),
-                "failed": len(failures),
-                "wall_s": round(time.monotonic() - started, 1),
-            },
-        )
+        asked = {"regimes": regimes, "conditions": conditions, "seeds": options.seeds}
+        row = {name: " ".join(map(str, values)) for name, values in asked.items()}
+        counts = {"models": len(unfinished), "failed": len(failures)}
+        wall_s = round(time.monotonic() - started, 1)
+        row = {"stage": options.stage, **row, "workers": options.workers, **counts}
+        log_stage(results, {**row, "wall_s": wall_s})
     console.print(f"tables: {results}")
     for failure in failures:
         console.print(failure, style="red", markup=False)

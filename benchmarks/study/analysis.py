@@ -86,20 +86,14 @@ def mean_time(tables: Tables, half: str, condition: str, seeds: tuple[int, ...] 
     """RMST with an interval by training seed and structure, of all seeds or of some."""
     runs = tables.half(half, condition)
     chosen = [r for r in runs if not seeds or r["train_seed"] in seeds]
-    data, labels = _clustered(chosen)
-    return rmst(data.time_ps, data.failed, horizon(chosen), cluster=labels)
+    data = run_arrays(chosen, CLUSTERS)
+    return rmst(data.time_ps, data.failed, horizon(chosen), cluster=data.labels(CLUSTERS))
 
 
 def curve(runs: Sequence[Row]) -> SurvivalCurve:
     """Kaplan-Meier curve with a band by training seed and structure."""
-    data, labels = _clustered(runs)
-    return kaplan_meier(data.time_ps, data.failed, cluster=labels)
-
-
-def _clustered(runs: Sequence[Row]) -> tuple[Any, np.ndarray]:
     data = run_arrays(runs, CLUSTERS)
-    codes = [np.unique(data.columns[c], return_inverse=True)[1].ravel() for c in CLUSTERS]
-    return data, np.stack(codes, axis=1)
+    return kaplan_meier(data.time_ps, data.failed, cluster=data.labels(CLUSTERS))
 
 
 @cache

@@ -81,6 +81,3 @@ def shortest_distances(frames: Path, symbols: Sequence[str]) -> list[list[float]
             between = distances[np.ix_(kinds == a, kinds == b)]
             shortest[i, j] = min(shortest[i, j], between.min(initial=np.inf))
     return [[round(float(d), 4) for d in row] for row in shortest]
-
-
-__all__ = ["ShortZBL", "shortest_distances"]

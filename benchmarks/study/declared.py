@@ -136,24 +136,18 @@ class Study:
         return data is None or self.regime(data).system == self.regime(regime).system
 
     def condition(self, name: str) -> Condition:
-        """A condition by name.
-
-        Raises:
-            ValueError: unknown.
-        """
-        if name not in self.conditions:
-            raise ValueError(f"no condition {name!r}; declared: {', '.join(self.conditions)}")
-        return self.conditions[name]
+        """A condition by name; an unknown one is a ``ValueError``."""
+        return _named("condition", name, self.conditions)
 
     def regime(self, name: str) -> Regime:
-        """A regime by name.
+        """A regime by name; an unknown one is a ``ValueError``."""
+        return _named("regime", name, self.regimes)
 
-        Raises:
-            ValueError: unknown.
-        """
-        if name not in self.regimes:
-            raise ValueError(f"no regime {name!r}; declared: {', '.join(self.regimes)}")
-        return self.regimes[name]
+
+def _named(kind: str, name: str, declared: dict[str, Any]) -> Any:
+    if name not in declared:
+        raise ValueError(f"no {kind} {name!r}; declared: {', '.join(declared)}")
+    return declared[name]
 
 
 def read_study(path: Path = DECLARED) -> Study:

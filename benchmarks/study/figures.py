@@ -135,15 +135,9 @@ def relation(
                 _plain_log(ax.xaxis)
                 ax.axvline(reference, color=SOFT, linestyle="--", linewidth=1)
                 ax.annotate(
-                    "reference",
-                    (reference, 0.02),
-                    (-3, 0),
-                    rotation=90,
-                    ha="right",
-                    xycoords=ax.get_xaxis_transform(),
-                    textcoords="offset points",
-                    fontsize=8,
-                )
+                    "reference", (reference, 0.02), (-3, 0), rotation=90, ha="right", fontsize=8,
+                    xycoords=ax.get_xaxis_transform(), textcoords="offset points",
+                )  # fmt: skip
             ax.set_title(f"{half} half")
             _plain_log(ax.yaxis)
             grid(ax)

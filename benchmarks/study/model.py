@@ -14,8 +14,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from contextlib import suppress
@@ -29,6 +27,7 @@ from nequip_decorr.campaign.runner import run_campaign
 from nequip_decorr.campaign.schema import parse_campaign
 from nequip_decorr.files import write_atomic
 from nequip_decorr.inspection.evaluate import evaluate_files
+from nequip_decorr.processes import call, script
 from nequip_decorr.report.loading import load_runs, structure_errors
 from nequip_decorr.resources import configs_dir
 
@@ -79,29 +78,13 @@ class Model:
         return all(self.note(step) is not None for step in steps)
 
 
-def run_logged(command: list[str], log: Path, **environment: str) -> None:
-    """A command with its output in a log.
-
-    Raises:
-        RuntimeError: it failed; the end of the log is in the text.
-    """
+def nequip(command: str, *arguments: str, log: Path, **environment: str) -> None:
+    """A command of NequIP, its output in a log."""
     # The prototypes of loss terms are imported from the checkout.
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    variables = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    variables |= environment
-    with log.open("a") as file:
-        code = subprocess.run(
-            command, stdout=file, stderr=subprocess.STDOUT, env=variables
-        ).returncode
-    if code:
-        tail = "\n".join(log.read_text(errors="replace").splitlines()[-12:])
-        raise RuntimeError(f"{Path(command[0]).name} ended with code {code}; {log} ends:\n{tail}")
-
-
-def script(name: str) -> str:
-    """A command of this Python's environment."""
-    beside = Path(sys.executable).parent / name
-    return str(beside) if beside.is_file() else name
+    threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    variables = {**threads, "PYTHONPATH": os.pathsep.join(paths), **environment}
+    call([script(f"nequip-{command}"), *arguments], log, **variables)
 
 
 def stock_config(regime: Regime, frames: Path) -> dict[str, Any]:
@@ -129,13 +112,12 @@ def train(model: Model, study: Study) -> None:
     frames = make_frames(study, regime, model.work / "data" / regime.name)
     config = training_config(stock_config(regime, frames), condition, regime, model.seed)
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    command = [script("nequip-train"), "-cp", str(folder), "-cn", "config"]
-    command.append(f"hydra.run.dir={folder}")
+    words = ["-cp", str(folder), "-cn", "config", f"hydra.run.dir={folder}"]
     resumed = (folder / "last.ckpt").is_file()
     if resumed:
-        command.append(f"++ckpt_path={folder / 'last.ckpt'}")
+        words.append(f"++ckpt_path={folder / 'last.ckpt'}")
     started, used = time.monotonic(), _cpu_s()
-    run_logged(command, folder / "train.log")
+    nequip("train", *words, log=folder / "train.log")
     note = {"wall_s": time.monotonic() - started, "cpu_s": _cpu_s() - used, "resumed": resumed}
     _finish(model, "trained", note)
 
@@ -177,9 +159,9 @@ def compile_model(model: Model, study: Study) -> None:
 def _compile(model: Model, network: str, checkpoint: Path, out: Path) -> None:
     """``nequip-compile``, with a cache of its own that is thrown away."""
     cache = model.folder / "inductor_cache"
-    command = [script("nequip-compile"), str(checkpoint), str(out), "--mode", "aotinductor"]
-    command += ["--device", "cpu", "--target", f"pair_{network}"]
-    run_logged(command, model.folder / "compile.log", TORCHINDUCTOR_CACHE_DIR=str(cache))
+    words = [str(checkpoint), str(out), "--mode", "aotinductor", "--device", "cpu", "--target"]
+    log = model.folder / "compile.log"
+    nequip("compile", *words, f"pair_{network}", log=log, TORCHINDUCTOR_CACHE_DIR=str(cache))
     shutil.rmtree(cache, ignore_errors=True)
 
 
@@ -251,14 +233,11 @@ def molecular_dynamics(model: Model, study: Study, half: Half) -> None:
     """MD on a half, and the error of the RDF against the reference's runs."""
     if model.note(f"md_{half.name}"):
         return
-    entry = str(model.folder / "model.nequip.pt2")
-    out = model.folder / f"md_{half.name}"
+    entry, step = str(model.folder / "model.nequip.pt2"), f"md_{half.name}"
+    out = model.folder / step
     wall = simulate(half, model.work, entry, model.condition, out)
-    _finish(
-        model,
-        f"md_{half.name}",
-        {"wall_s": wall, "rdf_error": rdf_error(half, out, model.work / REFERENCE / half.name)},
-    )
+    error = rdf_error(half, out, model.work / REFERENCE / half.name)
+    _finish(model, step, {"wall_s": wall, "rdf_error": error})
 
 
 def rdf_error(half: Half, out: Path, reference: Path) -> dict[str, float]:

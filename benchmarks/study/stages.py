@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -14,10 +13,11 @@ from pathlib import Path
 from rich.console import Console
 
 from nequip_decorr.files import write_atomic
+from nequip_decorr.processes import CommandError, call
 
 from . import why
 from .data import make_cells, make_frames, whole_cells
-from .declared import DECLARED, SIOX, STOCK, Study
+from .declared import DECLARED, SIOX, Study
 from .model import REFERENCE, Model, simulate
 
 PAPER = "paper"
@@ -129,12 +129,8 @@ def _run(job: Job, declared: Path) -> str | None:
     m.folder.mkdir(parents=True, exist_ok=True)
     command = [*COMMAND, "--work", str(m.work), "--regime", m.regime, "--condition", m.condition]
     command += ["--seed", str(m.seed), "--half", job.half, "--declared", str(declared)]
-    with (m.folder / "model.log").open("a") as log:
-        code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT).returncode
-    if code == 0:
-        return None
-    tail = (m.folder / "model.log").read_text(errors="replace").splitlines()[-8:]
-    return "\n".join([f"ended with code {code}; {m.folder / 'model.log'} ends:", *tail])
-
-
-__all__ = ["PAPER", "STOCK", "Job", "jobs", "run_jobs"]
+    try:
+        call(command, m.folder / "model.log")
+    except CommandError as error:
+        return str(error)
+    return None

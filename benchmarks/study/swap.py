@@ -74,6 +74,3 @@ def check(compiled: Path, checkpoint: Path, frames: Path) -> None:
             raise ValueError(
                 f"{compiled}: differs from its checkpoint by {force:.2g} eV/A, {energy:.2g} eV/atom"
             )
-
-
-__all__ = ["check", "swap_weights"]

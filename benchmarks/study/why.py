@@ -139,6 +139,3 @@ def look(
         "end": at_the_end(model, features, md),
         "survived": at_the_end(model, features, md, "survived"),
     }
-
-
-__all__ = ["approach", "at_the_end", "barrier", "barriers", "look"]

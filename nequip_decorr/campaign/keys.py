@@ -25,6 +25,7 @@ from .validate import (
     of_kind,
     one_of,
     one_or_more,
+    words,
 )
 
 # What a mode sets; each may be set by its own key as well.
@@ -92,29 +93,14 @@ def _protocol(value: Any) -> Any:
     return value
 
 
-def _command(value: Any) -> Any:
-    words = shlex.split(value) if isinstance(value, str) else value
-    if not (isinstance(words, (list, tuple)) and words and all(isinstance(w, str) for w in words)):
-        raise NotAllowed("a command, as a text or a list of words")
-    return tuple(words)
-
-
 def _device(value: Any) -> Any:
     if not isinstance(value, str) or value.split(":")[0] not in ("cpu", "cuda"):
         raise NotAllowed("cpu, cuda or cuda:N")
     return value
 
 
-_UNITS_S = {
-    "s": 1,
-    "sec": 1,
-    "m": 60,
-    "min": 60,
-    "h": 3600,
-    "hour": 3600,
-    "hours": 3600,
-    "d": 86400,
-}
+_UNITS_S: Final = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "hour": 3600, "hours": 3600,
+            "d": 86400}  # fmt: skip
 
 
 def duration_s(value: Any) -> float:
@@ -163,7 +149,9 @@ class CampaignFile(Strict):
     pressure_GPa: Finite = 0.0
     protocol: Annotated[_Protocol, BeforeValidator(_protocol)] = _Protocol()
     engine: Annotated[str | None, one_of(ENGINES)] = None
-    lammps_command: Annotated[tuple[str, ...] | None, BeforeValidator(_command)] = None
+    lammps_command: Annotated[
+        tuple[str, ...] | None, words("a command, as a text or a list of words", shlex.split)
+    ] = None
     device: Annotated[str, BeforeValidator(_device)] = "cpu"
     criteria: CriteriaOverrides = CriteriaOverrides()
     walltime: Annotated[float | None, BeforeValidator(duration_s)] = None

@@ -10,7 +10,8 @@ from pydantic import BeforeValidator, Field
 
 from ..errors import UserError
 from ..model_files import require
-from ..models.compiling import COMPILED, REFERENCES, SOURCES, check_calculator, resolve_pair_coeff
+from ..models.classical import REFERENCES, resolve_pair_coeff
+from ..models.compiling import COMPILED, SOURCES, calculator_class
 from ..models.spec import ModelSpec
 from .validate import Mistakes, NotAllowed, Strict, of_kind, one_of, validate
 
@@ -19,7 +20,7 @@ FORMS: Final = (
     "{ase: {calculator: module.Class}} or {reference: siox}"
 )
 _KINDS: Final = ("path", "lammps", "ase", "reference")
-_SUFFIXES: Final = (*COMPILED, *SOURCES)
+_FILE: Final = f"a file ending in {', '.join((*COMPILED, *SOURCES))}"
 _ONE_LINE: Final = "the words after the LAMMPS command, on one line"
 
 
@@ -36,9 +37,8 @@ def _pair_coeff(value: Any) -> str:
         raise NotAllowed(_ONE_LINE)
     lines = [_line(line).strip() for line in lines]
     if not all(re.match(r"[\d*]+ +[\d*]+( |$)", re.sub(r"\s+", " ", x)) for x in lines):
-        raise NotAllowed(
-            f"{_ONE_LINE}, e.g. '* * FILE Si O'; several as a list or a block of lines"
-        )
+        many = "several as a list or a block of lines"
+        raise NotAllowed(f"{_ONE_LINE}, e.g. '* * FILE Si O'; {many}")
     return "\n".join(lines)
 
 
@@ -46,15 +46,9 @@ def _calculator(value: Any) -> str:
     if not isinstance(value, str):
         raise NotAllowed("a calculator class, as module.Class")
     try:
-        check_calculator(value)
+        calculator_class(value)
     except ValueError as err:
         raise UserError(f"{err}; allowed: a calculator class, as module.Class") from None
-    return value
-
-
-def _file(value: Any) -> str:
-    if not isinstance(value, str):
-        raise NotAllowed(f"a file ending in {', '.join(_SUFFIXES)}")
     return value
 
 
@@ -72,7 +66,7 @@ class _Ase(Strict):
 
 
 class _Model(Strict):
-    path: Annotated[str | None, BeforeValidator(_file)] = None
+    path: Annotated[str | None, of_kind(str, _FILE)] = None
     lammps: Annotated[_Lammps | None, of_kind(dict, "{pair_style: ..., pair_coeff: ...}")] = None
     ase: Annotated[_Ase | None, of_kind(dict, "{calculator: module.Class, arguments: {...}}")] = (
         None

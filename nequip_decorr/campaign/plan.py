@@ -209,12 +209,8 @@ def _resolved(campaign: Campaign) -> dict[str, Any]:
         "name": campaign.name,
         "models": [model.name for model in campaign.models],
         "structures": [
-            {
-                "name": s.name,
-                "source": s.source,
-                "format": s.format,
-                "formula": str(s.atoms.symbols),
-            }
+            {"name": s.name, "source": s.source, "format": s.format,
+             "formula": str(s.atoms.symbols)}
             for s in campaign.structures
         ],
         "temperatures_K": list(campaign.temperatures_K),
@@ -222,4 +218,4 @@ def _resolved(campaign: Campaign) -> dict[str, Any]:
         "device": campaign.device,
         "reference": campaign.reference,
         "findings": [asdict(finding) for finding in campaign.findings],
-    }
+    }  # fmt: skip

@@ -107,14 +107,8 @@ class Printer(Watcher):
         if self.console.is_terminal and todo:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-            self._live = Progress(
-                *(
-                    BarColumn(),
-                    MofNCompleteColumn(),
-                    TextColumn("{task.description}", markup=False),
-                ),
-                console=self.console,
-            )
+            text = TextColumn("{task.description}", markup=False)
+            self._live = Progress(BarColumn(), MofNCompleteColumn(), text, console=self.console)
             self._task = self._live.add_task("starting", total=self.total, completed=self.done)
             self._live.start()
 

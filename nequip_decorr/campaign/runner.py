@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from ..files import read_json
 from ..md.signals import StopRequest
@@ -29,6 +29,7 @@ from .schema import Campaign
 from .store import MANIFEST, damage, decide, read_runs, write_runs
 
 POLL_S: Final = 0.5
+_BROKEN: Final = "The executor has broken; start the same command again."
 # Beyond the walltime, which the engine itself looks at between two steps.
 GRACE_S: Final = 30.0
 
@@ -54,9 +55,10 @@ class RunnerSummary:
 
 def run_campaign(
     campaign: Campaign,
-    executor: Executor | None = None,
+    *,
     workers: int | None = None,
     retry_errors: bool = False,
+    executor: Executor | None = None,
     engine_lookup: EngineLookup = default_engine,
     watcher: Watcher | None = None,
     shard: str | None = None,
@@ -65,14 +67,17 @@ def run_campaign(
 
     Args:
         campaign: what :func:`~nequip_decorr.campaign.schema.load_campaign` gave.
-        executor: any ``concurrent.futures`` executor whose workers see the same files; ``None``
-            for processes on this machine. It is left open.
         workers: processes on this machine; by default one per core, and one in all where a
             model runs on a GPU.
         retry_errors: do runs again that ended in ``error``.
+        executor: any ``concurrent.futures`` executor whose workers see the same files, instead of
+            processes on this machine. It is left open.
         engine_lookup: gives the engine for a name; must be a top-level function.
-        watcher: is told what happens, e.g. to show progress.
+        watcher: gets the progress, e.g. ``nequip_decorr.campaign.progress.Printer()``.
         shard: ``I/N``: do the I-th of N disjoint parts alone. The parts may run at the same time.
+
+    Returns:
+        The rows of all runs, and what stopped the campaign early, if anything did.
 
     Raises:
         CampaignError: a model turned out not to know an element.
@@ -92,7 +97,7 @@ def run_campaign(
             min(workers or _default_workers(specs), max(1, len(todo)))
         )
         with StopRequest() as stop:
-            session = _Session(campaign.out, pool, engine_lookup, watcher, stop)
+            session = _Session(campaign.out / "runs", pool, engine_lookup, watcher, stop)
             session.summary.kept = len(specs) - len(todo)
             try:
                 session.work(todo, specs)
@@ -111,7 +116,7 @@ def run_campaign(
 
 
 def _default_workers(specs: list[RunSpec]) -> int:
-    from ..models.compiling import on_gpu
+    from ..models.metadata import on_gpu
 
     models = {spec.model.name: spec.model for spec in specs}
     return 1 if any(map(on_gpu, models.values())) else available_cores()
@@ -132,27 +137,20 @@ def _todo(runs: Path, specs: list[RunSpec], retry_errors: bool) -> list[RunSpec]
     return found
 
 
+@dataclass
 class _Session:
     """Gives runs to an executor until all are done or it has to stop."""
 
-    def __init__(
-        self,
-        out: Path,
-        executor: Executor | LocalPool,
-        engine_lookup: EngineLookup,
-        watcher: Watcher,
-        stop: StopRequest,
-    ) -> None:
-        self.runs = out / "runs"
-        self.executor = executor
-        self.engine_lookup = engine_lookup
-        self.watcher = watcher
-        self.stop = stop
-        self.summary = RunnerSummary()
-        self.queue: deque[RunSpec] = deque()
-        self.alone: deque[RunSpec] = deque()  # runs that have lost their process once
-        self.active: dict[Future[Any], RunSpec] = {}
-        self.attempts: defaultdict[str, list[str]] = defaultdict(list)
+    runs: Path
+    executor: Executor | LocalPool
+    engine_lookup: EngineLookup
+    watcher: Watcher
+    stop: StopRequest
+    summary: RunnerSummary = field(default_factory=RunnerSummary)
+    queue: deque[RunSpec] = field(default_factory=deque)
+    alone: deque[RunSpec] = field(default_factory=deque)  # runs that have lost their process once
+    active: dict[Future[Any], RunSpec] = field(default_factory=dict)
+    attempts: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def work(self, todo: list[RunSpec], specs: list[RunSpec]) -> None:
         """Do the runs of ``todo``; returns when all are done or the session has to stop."""
@@ -187,7 +185,7 @@ class _Session:
             else:
                 future = self.executor.submit(task)
         except BrokenExecutor:
-            self._broken()
+            self._halt("executor", _BROKEN)
             return
         self.attempts[spec.run_id].append(attempt)
         self.active[future] = spec
@@ -197,10 +195,11 @@ class _Session:
         if err is None:
             self._count(spec, future.result())
         elif isinstance(err, BrokenExecutor):
-            self._broken()
+            self._halt("executor", _BROKEN)
         elif isinstance(err, WorkerHung):
             why = f"walltime; a call had not returned {GRACE_S:g} s later, its process was ended"
-            self._end(spec, "interrupted", why, err.wall_s)
+            folder = self.runs / spec.run_id
+            self._count(spec, end_run(folder, spec, "interrupted", why, err.wall_s))
         else:
             self._lost(spec, err)
 
@@ -217,12 +216,8 @@ class _Session:
                 self.alone.append(spec)
         else:
             what = "the engine's process died twice, the second time with nothing beside it"
-            self._end(spec, "error", f"{what}{_how(err)}")
-
-    def _end(
-        self, spec: RunSpec, status: Literal["error", "interrupted"], why: str, wall_s: float = 0.0
-    ) -> None:
-        self._count(spec, end_run(self.runs / spec.run_id, spec, status, why, wall_s))
+            folder = self.runs / spec.run_id
+            self._count(spec, end_run(folder, spec, "error", f"{what}{_how(err)}"))
 
     def _count(self, spec: RunSpec, outcome: dict[str, Any]) -> None:
         if outcome["disk_full"]:
@@ -233,9 +228,6 @@ class _Session:
             )
         self.summary.done[outcome["status"]] += 1
         self.watcher.finished(spec, outcome)
-
-    def _broken(self) -> None:
-        self._halt("executor", "The executor has broken; start the same command again.")
 
     def _halt(self, why: str, message: str) -> None:
         if self.summary.stopped is None:

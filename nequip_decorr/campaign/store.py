@@ -8,8 +8,6 @@ decided by its manifest alone.
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import platform
 import socket
@@ -20,7 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from ..files import read_json, write_atomic
+from ..files import csv_text, read_json, write_atomic
 from ..md.spec import RunResult, RunSpec
 
 SCHEMA: Final = 1
@@ -247,19 +245,10 @@ def _row(campaign: str, spec: dict[str, Any], runs: Path) -> dict[str, Any]:
     return row
 
 
-def runs_csv(rows: list[dict[str, Any]]) -> str:
-    """The rows as CSV; numbers with all their digits, ``None`` as nothing."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
 def write_runs(campaign_dir: str | Path) -> Path:
     """Write ``runs.csv`` of the finished runs into the campaign's folder."""
     path = Path(campaign_dir) / "runs.csv"
-    write_atomic(path, runs_csv(read_runs(campaign_dir)))
+    write_atomic(path, csv_text(read_runs(campaign_dir), COLUMNS))
     return path
 
 

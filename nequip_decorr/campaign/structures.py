@@ -13,7 +13,7 @@ from ..errors import UserError
 from ..structures import Reading, Structure, shortest_names
 from ..structures import read_structures as read_files
 from ..structures.read import LAMMPS_UNITS
-from .validate import Count, Mistakes, NotAllowed, Strict, of_kind, one_of, validate
+from .validate import Count, Mistakes, NotAllowed, Strict, of_kind, one_of, validate, words
 
 
 def _three(value: Any) -> Any:
@@ -21,13 +21,6 @@ def _three(value: Any) -> Any:
     if len(items) != 3:
         raise NotAllowed("one whole number or three")
     return items
-
-
-def _symbols(value: Any) -> tuple[str, ...]:
-    words = value.split() if isinstance(value, str) else value
-    if not (isinstance(words, (list, tuple)) and words and all(isinstance(w, str) for w in words)):
-        raise NotAllowed("chemical symbols of the atom types 1, 2, ..., e.g. [Si, O]")
-    return tuple(words)
 
 
 class _Entry(Strict):
@@ -38,7 +31,10 @@ class _Entry(Strict):
     )
     repeat: Annotated[tuple[Count, Count, Count], BeforeValidator(_three)] = (1, 1, 1)
     format: Annotated[str | None, of_kind(str, "a format name of ASE")] = None
-    elements: Annotated[tuple[str, ...] | None, BeforeValidator(_symbols)] = None
+    elements: Annotated[
+        tuple[str, ...] | None,
+        words("chemical symbols of the atom types 1, 2, ..., e.g. [Si, O]", str.split),
+    ] = None
     units: Annotated[str | None, one_of(LAMMPS_UNITS)] = None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from inspect import isclass
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -121,24 +121,21 @@ def one_or_more(what: str) -> Any:
             raise NotAllowed(f"{what}, or a list of them")
         for item in items:
             if list(items).count(item) > 1:
-                raise UserError(f"{_number_text(item)} is given twice; allowed: each value once")
+                text = f"{item:g}" if isinstance(item, (int, float)) else item
+                raise UserError(f"{text} is given twice; allowed: each value once")
         return list(items)
 
     return BeforeValidator(read)
 
 
-def _number_text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, (int, float)) else str(value)
-
-
 def one_of(allowed: Iterable[str]) -> Any:
     """One of a few words."""
-    words = list(allowed)
+    names = list(allowed)
 
     def read(value: Any) -> str:
-        if isinstance(value, str) and value in words:
+        if isinstance(value, str) and value in names:
             return value
-        raise NotAllowed(f"one of {', '.join(words)}{did_you_mean(value, words)}")
+        raise NotAllowed(f"one of {', '.join(names)}{did_you_mean(value, names)}")
 
     return BeforeValidator(read)
 
@@ -150,6 +147,19 @@ def of_kind(kinds: type | tuple[type, ...], allowed: str, empty: bool = False) -
         if not isinstance(value, kinds) or not (value or empty):
             raise NotAllowed(allowed)
         return value
+
+    return BeforeValidator(read)
+
+
+def words(allowed: str, split: Callable[[str], list[str]]) -> Any:
+    """One word or more, as a list or as a text that ``split`` takes apart."""
+
+    def read(value: Any) -> tuple[str, ...]:
+        found = split(value) if isinstance(value, str) else value
+        texts = isinstance(found, (list, tuple)) and all(isinstance(word, str) for word in found)
+        if not (texts and found):
+            raise NotAllowed(allowed)
+        return tuple(found)
 
     return BeforeValidator(read)
 

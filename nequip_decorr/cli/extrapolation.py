@@ -37,7 +37,7 @@ Energies, forces and stress are those of the plain model. LAMMPS reads the grade
 """
 
 
-def add_parsers(commands: argparse._SubParsersAction) -> None:
+def add_parsers(commands: Any) -> None:
     """Add the commands."""
     raw = argparse.RawDescriptionHelpFormatter
     group = commands.add_parser(

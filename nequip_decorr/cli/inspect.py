@@ -9,7 +9,7 @@ from typing import Final
 
 from ..errors import UserError
 from ..structures import shortest_names
-from .options import add_reading, reading_from
+from .options import add_command, add_reading, reading_from
 
 DESCRIPTION: Final = """\
 How correlated are the features of a trained model, where, and on which structures? Reads a
@@ -23,43 +23,21 @@ writes a page (index.html), its pictures as PNG and its numbers as CSV, and prin
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the sub-command."""
-    parser = commands.add_parser(
-        "inspect",
-        help="are a model's features correlated, and where?",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    named = "; NAME=FILE names it"
-    parser.add_argument("model", metavar="MODEL", help=f"checkpoint or package{named}")
-    parser.add_argument(
-        "data",
-        nargs="+",
-        metavar="DATA",
-        help=f"structures, labels not needed; the first file is the reference{named}",
-    )
-    parser.add_argument(
-        "--compare",
-        action="append",
-        default=[],
-        metavar="MODEL2",
-        help="another model beside it; can be given again",
-    )
-    parser.add_argument(
-        "--field",
-        help="edge or node field of the model's output, or a pattern such as "
-        "layer*_messages (default: edge_features; of NequIP, layer*_node_invariants)",
-    )
-    parser.add_argument(
-        "--block-size", type=int, help="channels per block (default: what the model says)"
-    )
-    parser.add_argument(
-        "--max-frames", type=int, help="frames of each file, evenly spaced (default: all)"
-    )
-    parser.add_argument(
-        "--out", type=Path, default=Path("inspection"), help="folder to write (default: inspection)"
-    )
+    summary = "are a model's features correlated, and where?"
+    parser = add_command(commands, "inspect", run, summary, description=DESCRIPTION)
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="checkpoint or package; NAME=FILE names it")
+    text = "structures, labels not needed; the first file is the reference; NAME=FILE names it"
+    add("data", nargs="+", metavar="DATA", help=text)
+    text = "another model beside it; can be given again"
+    add("--compare", action="append", default=[], metavar="MODEL2", help=text)
+    text = "edge or node field of the model's output, or a pattern such as layer*_messages"
+    add("--field", help=f"{text} (default: edge_features; of NequIP, layer*_node_invariants)")
+    add("--block-size", type=int, help="channels per block (default: what the model says)")
+    add("--max-frames", type=int, help="frames of each file, evenly spaced (default: all)")
+    default = Path("inspection")
+    add("--out", type=Path, default=default, help="folder to write (default: inspection)")
     add_reading(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

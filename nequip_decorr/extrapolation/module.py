@@ -100,9 +100,7 @@ def compile_with_grade(
         add_grade(loaded[0] if isinstance(loaded, tuple) else loaded, grade)
         return loaded
 
-    targets.register_compile_targets(
-        {target: {**stock, "output": [*stock["output"], FIELD]}}  # type: ignore[dict-item]
-    )
+    targets.register_compile_targets({target: {**stock, "output": [*stock["output"], FIELD]}})
     try:
         with mock.patch.object(script, "load_saved_model", load_with_grade):
             script.main(

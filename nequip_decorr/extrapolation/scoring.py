@@ -137,7 +137,7 @@ def auroc(values: np.ndarray, positive: np.ndarray) -> float:
     return float((ranks[positive].sum() - ones * (ones + 1) / 2) / (ones * zeros))
 
 
-def agreement(grade: np.ndarray, error: np.ndarray, thresholds: Mapping[str, float]) -> dict:
+def agreement(grade: np.ndarray, error: np.ndarray, thresholds: Mapping[str, float]) -> Any:
     """How well a grade orders errors: Spearman's rank correlation, and AUROC per threshold.
 
     Args:

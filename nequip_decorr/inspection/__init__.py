@@ -2,14 +2,7 @@
 
     model, frames -> feature blocks -> streamed moments -> statistics -> table, pictures, page
 
-============== ===================================================================
-``sources``    models and data: opened, looked through
-``reading``    blocks of features, batch by batch
-``accumulate`` one pass over the batches, in memory that no number of frames changes
-``statistics`` from moments to what a row of the table says
-``entry``      one model on one data set
-``result``     :class:`Inspection`: every model on every data set
-``plots``      the pictures
-``page``       the HTML page
-============== ===================================================================
+``sources`` opens and looks through models and data, ``accumulate`` takes moments in one pass,
+``statistics`` makes of them what a row of the table says, ``entry`` is one model on one data set,
+``result`` (:class:`Inspection`) every model on every data set, ``plots`` and ``page`` show it.
 """

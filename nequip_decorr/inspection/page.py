@@ -10,7 +10,7 @@ from .. import __version__
 from ..html import png_bytes, render
 from .entry import Entries, block_label
 from .statistics import Explained
-from .tables import percent, summary
+from .tables import channel_rows, percent, summary
 
 READ_HEAT_MAP: Final = (
     "Each square is a pair of channels: red moves together, blue moves oppositely, white has no "
@@ -45,10 +45,14 @@ def page(found: Entries, figures: Mapping[str, Any]) -> str:
         channels=_channels(found),
         distance=_distance(found),
         splits=splits,
-        provenance=_provenance(found),
+        provenance=[
+            [e.model, e.weights, e.dataset, e.field, e.frames, e.bare_frames,
+             e.statistics[0].samples]
+            for e in found.entries
+        ],
         labels=label_lines(found),
         version=__version__,
-    )
+    )  # fmt: skip
 
 
 def fragment(found: Entries, figures: Mapping[str, Any]) -> str:
@@ -100,14 +104,11 @@ def _pictures(figures: Mapping[str, Any]) -> dict[str, tuple[bytes, int]]:
 
 
 def _channels(found: Entries) -> list[list[str]]:
-    rows = []
-    for entry in found.entries:
-        for block, s in zip(entry.blocks, entry.statistics, strict=True):
-            where = [entry.model, entry.dataset, block_label(block)]
-            groups = [("dead", s.dead)] if s.dead else []
-            groups += [("duplicates", group) for group in s.duplicates]
-            rows += [[*where, name, ", ".join(map(str, group))] for name, group in groups]
-    return rows
+    return [
+        [r["model"], r["dataset"], block_label(r["block"]), r["finding"],
+         r["channels"].replace(" ", ", ")]
+        for r in channel_rows(found.entries)
+    ]  # fmt: skip
 
 
 def _distance(found: Entries) -> list[list[str]]:
@@ -124,10 +125,3 @@ def _distance(found: Entries) -> list[list[str]]:
 
 def _left(given: Explained) -> str:
     return "nothing left" if math.isnan(given.mean_abs_left) else f"{given.mean_abs_left:.3f}"
-
-
-def _provenance(found: Entries) -> list[list[Any]]:
-    return [
-        [e.model, e.weights, e.dataset, e.field, e.frames, e.bare_frames, e.statistics[0].samples]
-        for e in found.entries
-    ]

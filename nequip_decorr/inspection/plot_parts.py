@@ -13,7 +13,6 @@ from ..style import figure, model_styles, shorts
 from .entry import Entries, Entry
 from .statistics import cluster_order
 
-SIGNED: Final = "RdBu_r"
 _MARKERS: Final = ("o", "s", "^", "D", "v")
 
 
@@ -25,13 +24,20 @@ def channel_order(found: Entries, entry: Entry, block: int) -> np.ndarray:
     return cluster_order(first.matrices[block], live)
 
 
-def draw_matrix(ax: Axes, values: np.ndarray, colours: str, low: float, high: float) -> Any:
-    """A matrix as a picture without axes."""
-    image = ax.imshow(values, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
+def draw_matrix(ax: Axes, values: np.ndarray) -> Any:
+    """A matrix of correlations as a picture without axes."""
+    image = ax.imshow(values, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
     ax.set_xticks([])
     ax.set_yticks([])
     ax.spines[:].set_visible(False)
     return image
+
+
+def colour_bar(fig: Figure, image: Any, axes: Any, shrink: float, label: str = "") -> None:
+    """A colour bar beside all panels."""
+    bar = fig.colorbar(image, ax=axes, shrink=shrink, aspect=22)
+    bar.set_label(label)
+    bar.outline.set_visible(False)
 
 
 def panels(found: Entries) -> tuple[Figure, Sequence[Axes]]:

@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..style import INK, SOFT, figure, grid, shorts, style
+from ..style import INK, SOFT, figure, grid, hide, shorts, style
+from . import plot_parts as parts
 from .entry import Entries, Entry, block_label
-from .plot_parts import SIGNED, channel_order, draw_matrix, legend, line_look, looks_of, panels
 from .plots_distance import against_length, distance_split, variance_shares
 
 PLAIN: Final = "YlOrRd"
@@ -47,28 +47,24 @@ def overview(found: Entries) -> Figure:
         _bars(axes[0, 0], found, lambda e, b: e.statistics[b].mean_abs)
         axes[0, 0].set(title="All samples", ylabel="mean |R|", ylim=(0, 1))
         if on_edges:
-            _bars(axes[0, 1], found, _left_given_length)
+            _bars(
+                axes[0, 1], found,
+                lambda e, b: e.given_length[b].mean_abs_left if e.given_length else np.nan,
+            )  # fmt: skip
             axes[0, 1].set(title="At given edge length", ylabel="mean |R| of what is left")
             axes[0, 1].set_ylim(0, 1)
-        _bars(axes[0, -1], found, lambda e, b: _rank_share(e, b))
+        _bars(
+            axes[0, -1], found,
+            lambda e, b: 100 * e.statistics[b].effective_rank / e.statistics[b].channels,
+        )  # fmt: skip
         axes[0, -1].set(title="Independent directions", ylabel="effective rank, % of channels")
         axes[0, -1].set_ylim(bottom=0)
-        legend(fig, axes[0, 0], len(found.entries))
+        parts.legend(fig, axes[0, 0], len(found.entries))
         return fig
 
 
-def _left_given_length(entry: Entry, block: int) -> float:
-    given = entry.given_length
-    return float("nan") if given is None else given[block].mean_abs_left
-
-
-def _rank_share(entry: Entry, block: int) -> float:
-    found = entry.statistics[block]
-    return 100 * found.effective_rank / found.channels
-
-
 def _bars(ax: Axes, found: Entries, value: Any) -> None:
-    looks = looks_of(found)
+    looks = parts.looks_of(found)
     blocks = found.blocks
     width = 0.8 / len(found.entries)
     for k, entry in enumerate(found.entries):
@@ -93,33 +89,30 @@ def heat_maps(found: Entries, dataset: str) -> Figure:
     with style():
         fig, axes = figure(2.6 * columns + 1.1, 2.6 * rows + 0.35, rows, columns)
         for line, entry in zip(axes, entries, strict=True):
-            for ax in line[len(entry.blocks) :]:
-                ax.set_visible(False)
+            hide(line[len(entry.blocks) :])
             for b, block in enumerate(entry.blocks):
                 ax = line[b]
-                order = channel_order(found, entry, b)
-                image = draw_matrix(ax, entry.matrices[b][np.ix_(order, order)], SIGNED, -1, 1)
+                order = parts.channel_order(found, entry, b)
+                image = parts.draw_matrix(ax, entry.matrices[b][np.ix_(order, order)])
                 mean = entry.statistics[b].mean_abs
                 ax.set_title(f"{block_label(block)}: mean |R| {mean:.2f}", fontsize=9.5)
             line[0].set_ylabel(names[entry.model], fontweight="bold")
-        bar = fig.colorbar(image, ax=axes, shrink=min(1.0, 0.45 + 0.25 / rows), aspect=22)
-        bar.set_label("correlation R")
-        bar.outline.set_visible(False)
+        parts.colour_bar(fig, image, axes, min(1.0, 0.45 + 0.25 / rows), "correlation R")
         return fig
 
 
 def spectra(found: Entries) -> Figure:
     """Eigenvalues of the correlation matrices against their index, a panel per block."""
     with style():
-        fig, axes = panels(found)
+        fig, axes = parts.panels(found)
         for ax, block in zip(axes, found.blocks, strict=True):
             channels = 1
             for entry in (e for e in found.entries if block in e.blocks):
-                look = looks_of(found)[entry.model, entry.dataset]
+                look = parts.looks_of(found)[entry.model, entry.dataset]
                 values = entry.spectra[entry.blocks.index(block)]
                 channels = max(channels, len(values))
                 kept = np.where(values > 1e-12, values, np.nan)
-                ax.plot(np.arange(1, len(values) + 1), kept, **line_look(look), markersize=3)
+                ax.plot(np.arange(1, len(values) + 1), kept, **parts.line_look(look), markersize=3)
             ax.axhline(1, color=SOFT, linewidth=0.9, linestyle=":", zorder=0)
             ax.set(title=block_label(block), xlabel="index of eigenvalue", yscale="log")
             ax.set_xlim(0, channels + 1)
@@ -128,7 +121,7 @@ def spectra(found: Entries) -> Figure:
         axes[0].set_ylabel("eigenvalue")
         axes[0].annotate("all uncorrelated", (0.98, 1.12), xycoords=("axes fraction", "data"),
                          ha="right", fontsize=8, color=SOFT)  # fmt: skip
-        legend(fig, axes[0], len(found.entries))
+        parts.legend(fig, axes[0], len(found.entries))
         return fig
 
 
@@ -138,24 +131,21 @@ def kind_maps(found: Entries) -> Figure:
     columns = max(len(e.blocks) for e in entries)
     rows, elements = (max(len(_elements(e)[k]) for e in entries) for k in (0, 1))
     side = max(1.3, 0.5 * min(elements, NUMBERS_UP_TO))
-    looks = looks_of(found)
+    looks = parts.looks_of(found)
     with style():
         height = (side if rows > 1 else 0.55) + 0.3
         fig, axes = figure(
             (side + 0.35) * columns + 1.9, height * len(entries) + 0.5, len(entries), columns
         )
         for row, (line, entry) in enumerate(zip(axes, entries, strict=True)):
-            for ax in line[len(entry.blocks) :]:
-                ax.set_visible(False)
+            hide(line[len(entry.blocks) :])
             for b, block in enumerate(entry.blocks):
                 image = _kind_map(line[b], entry, b)
                 if row == 0:
                     line[b].set_title(block_label(block))
             label = looks[entry.model, entry.dataset]["label"].replace(", ", "\n")
             line[0].set_ylabel(label, fontsize=8.5)
-        bar = fig.colorbar(image, ax=axes, shrink=min(1.0, 1.6 / len(entries) + 0.2), aspect=22)
-        bar.set_label("mean |R|")
-        bar.outline.set_visible(False)
+        parts.colour_bar(fig, image, axes, min(1.0, 1.6 / len(entries) + 0.2), "mean |R|")
         return fig
 
 

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..style import INK, figure, grid, style
+from . import plot_parts as parts
 from .entry import Entries, Entry, block_label
-from .plot_parts import SIGNED, channel_order, draw_matrix, legend, line_look, looks_of, panels
 
 SAMPLES_FOR_A_BIN: Final = 100
 """A bin with fewer edges is not drawn: chance alone correlates few samples."""
@@ -19,21 +19,23 @@ _SHARE_COLOURS: Final = ("#33658A", "#8C6BB1", "#D9DEE3")
 
 def against_length(found: Entries) -> Figure:
     """Mean absolute correlation among edges of one length, over how many edges there are."""
+    bins = [bin_ for e in found.entries for bin_ in e.by_length]
+    low, high = min(b[0] for b in bins), max(b[1] for b in bins)
     with style():
-        fig, axes = panels(found)
+        fig, axes = parts.panels(found)
         for ax, block in zip(axes, found.blocks, strict=True):
             for entry in (e for e in found.entries if block in e.blocks and e.by_length):
                 b = entry.blocks.index(block)
-                look = looks_of(found)[entry.model, entry.dataset]
-                ax.plot(*_length_curve(entry, b), **line_look(look), markersize=3.5)
+                look = parts.looks_of(found)[entry.model, entry.dataset]
+                ax.plot(*_length_curve(entry, b), **parts.line_look(look), markersize=3.5)
             ax.set(title=block_label(block), xlabel="edge length, Å", ylim=(0, 1.02))
-            ax.set_xlim(_length_range(found))
+            ax.set_xlim(low - 0.03 * (high - low), high + 0.03 * (high - low))
             ax.set_zorder(2)
             ax.patch.set_visible(False)
             _counts(ax, found.entries[0])
             grid(ax)
         axes[0].set_ylabel("mean |R| within the bin")
-        legend(fig, axes[0], len(found.entries))
+        parts.legend(fig, axes[0], len(found.entries))
         return fig
 
 
@@ -58,18 +60,12 @@ def _counts(ax: Axes, entry: Entry) -> None:
     ax.bar(low, heights, np.subtract(high, low), align="edge", color="#e9ecef", zorder=0)
 
 
-def _length_range(found: Entries) -> tuple[float, float]:
-    bins = [bin_ for e in found.entries for bin_ in e.by_length]
-    low, high = min(b[0] for b in bins), max(b[1] for b in bins)
-    return low - 0.03 * (high - low), high + 0.03 * (high - low)
-
-
 def variance_shares(found: Entries) -> Figure | None:
     """What the variance of the features comes from: edge length, elements, the surroundings."""
     entries = [e for e in found.entries if e.given_length and e.given_length_and_kind]
     if not entries:
         return None
-    looks, blocks = looks_of(found), found.blocks
+    looks, blocks = parts.looks_of(found), found.blocks
     with style():
         height = 0.9 + 0.3 * len(entries)
         fig, axes = figure(max(3.1 * len(blocks) + 1.2, 5.5), height, 1, len(blocks), sharey=True)
@@ -115,14 +111,14 @@ def distance_split(found: Entries, model: str) -> Figure | None:
     with style():
         fig, axes = figure(8.6, 2.75 * rows + 0.4, rows, 3)
         for b, block in enumerate(entry.blocks):
-            order = channel_order(found, entry, b)
+            order = parts.channel_order(found, entry, b)
             index = np.ix_(order, order)
             whole = entry.matrices[b][index]
             rest = entry.given_length[b].matrix_left[index]
             diagonal = np.diag(np.diag(whole - np.eye(len(whole))))
-            parts = (whole - diagonal, whole - diagonal - rest, rest)
-            for ax, part in zip(axes[b], parts, strict=True):
-                image = draw_matrix(ax, part, SIGNED, -1, 1)
+            terms = (whole - diagonal, whole - diagonal - rest, rest)
+            for ax, term in zip(axes[b], terms, strict=True):
+                image = parts.draw_matrix(ax, term)
             axes[b, 0].set_ylabel(block_label(block), fontweight="bold")
             share = entry.given_length[b].variance
             axes[b, 1].set_xlabel(f"{share:.0%} of the variance", fontsize=9)
@@ -130,6 +126,5 @@ def distance_split(found: Entries, model: str) -> Figure | None:
         titles = ("Correlation, all edges", "= explained by edge length", "+ the rest")
         for ax, title in zip(axes[0], titles, strict=True):
             ax.set_title(title)
-        bar = fig.colorbar(image, ax=axes, shrink=0.5, aspect=22)
-        bar.outline.set_visible(False)
+        parts.colour_bar(fig, image, axes, 0.5)
         return fig

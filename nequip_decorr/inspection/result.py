@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from ..errors import UserError
+from ..files import csv_text
 from ..html import png_bytes
 from ..style import shorts
 from .entry import Entries, Entry
@@ -75,11 +75,7 @@ class Inspection(Entries):
         }
         columns = {"channels.csv": ["model", "dataset", "block", "finding", "channels"]}
         for name, rows in tables.items():
-            header = columns.get(name) or list(rows[0])
-            with (folder / name).open("w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, header, lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(rows)
+            (folder / name).write_text(csv_text(rows, columns.get(name, ())), encoding="utf-8")
         return [folder / name for name in tables]
 
     def to_html(self, path: str | Path) -> Path:

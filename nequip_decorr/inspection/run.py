@@ -72,23 +72,15 @@ def inspect_model(
     sets = {key: open_frames(source, max_frames, key, reading) for key, source in named.items()}
     opened = model if isinstance(model, Model) else open_model(model)
     for key, frames in sets.items():
-        unknown = sorted(frames.elements - set(opened.type_names))
-        if unknown:
+        if unknown := sorted(frames.elements - set(opened.type_names)):
             raise UserError(
                 f"{key} has elements that {name} does not know: {unknown}; it knows "
                 f"{opened.type_names}"
             )
     entries = []
     for key, frames in sets.items():
-        report = None if progress is None else _bound(progress, key, len(frames))
-        entries.append(_inspect(opened, frames, name, key, field, block_size, num_bins, report))
+        entries.append(_inspect(opened, frames, name, key, field, block_size, num_bins, progress))
     return Inspection(tuple(entries))
-
-
-def _bound(
-    progress: Callable[[str, int, int], None], dataset: str, total: int
-) -> Callable[[int], None]:
-    return lambda done: progress(dataset, done, total)
 
 
 def _inspect(
@@ -99,35 +91,31 @@ def _inspect(
     field: str | None,
     block_size: int | None,
     num_bins: int,
-    progress: Callable[[int], None] | None,
+    progress: Callable[[str, int, int], None] | None,
 ) -> Entry:
     accumulator: Accumulator | None = None
     done = bare = 0
-    forces, energies = Labels("forces"), Labels("energy")
+    labels = Labels("forces"), Labels("energy")
     for batch in feature_batches(model, frames, field, block_size):
         features = batch.features
         if accumulator is None:
             cutoff = model.cutoff_A if batch.lengths_A is not None else None
             accumulator = Accumulator(cutoff, num_bins)
         accumulator.update(features.values, batch.kinds, batch.lengths_A)
-        for labels in (forces, energies):
-            labels.add(batch.frames, batch.output)
+        for found in labels:
+            found.add(batch.frames, batch.output)
         bare += _without_edges(batch)
         done += len(batch.frames)
         if progress is not None:
-            progress(done)
+            progress(dataset, done, len(frames))
     assert accumulator is not None
     moments = accumulator.result()
     on_edges = moments.by_bin is not None
     samples = int(moments.total.count.max())
     if samples < 2:
-        why = (
-            f"; no edge within {model.cutoff_A:g} Å in {bare} of {done} frames" if on_edges else ""
-        )
-        raise UserError(
-            f"{dataset} has {samples} {'edges' if on_edges else 'atoms'}: no correlation without "
-            f"two{why}"
-        )
+        why = f"; no edge within {model.cutoff_A:g} Å in {bare} of {done} frames"
+        what, why = ("edges", why) if on_edges else ("atoms", "")
+        raise UserError(f"{dataset} has {samples} {what}: no correlation without two{why}")
     return Entry(
         model=name,
         dataset=dataset,
@@ -138,8 +126,8 @@ def _inspect(
         moments=moments,
         frames=done,
         bare_frames=bare,
-        forces=forces,
-        energies=energies,
+        forces=labels[0],
+        energies=labels[1],
         weights=model.weights,
         warnings=frames.warnings,
     )

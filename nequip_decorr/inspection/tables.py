@@ -45,11 +45,9 @@ def statistics_rows(entry: Entry) -> Iterator[dict[str, Any]]:
             }
 
 
-_EXPLAINED = (
-    "variance_explained_by_length",
-    "mean_abs_given_length",
-    "variance_explained_by_length_and_kind",
-    "mean_abs_given_length_and_kind",
+_EXPLAINED: Final = (
+    *("variance_explained_by_length", "mean_abs_given_length"),
+    *("variance_explained_by_length_and_kind", "mean_abs_given_length_and_kind"),
 )
 
 
@@ -70,28 +68,18 @@ def spectrum_rows(entries: Sequence[Entry]) -> Iterator[dict[str, Any]]:
     for e in entries:
         for block, values in zip(e.blocks, e.spectra, strict=True):
             for k, value in enumerate(values, 1):
-                yield {
-                    "model": e.model,
-                    "dataset": e.dataset,
-                    "block": block,
-                    "index": k,
-                    "eigenvalue": f"{value:.9g}",
-                }
+                key = {"model": e.model, "dataset": e.dataset, "block": block}
+                yield {**key, "index": k, "eigenvalue": f"{value:.9g}"}
 
 
 def channel_rows(entries: Sequence[Entry]) -> Iterator[dict[str, Any]]:
     """A row per dead set and per group of duplicates."""
     for e in entries:
-        for block, found in zip(e.blocks, e.statistics, strict=True):
+        for block, s in zip(e.blocks, e.statistics, strict=True):
             key = {"model": e.model, "dataset": e.dataset, "block": block}
-            if found.dead:
-                yield {**key, "finding": "dead", "channels": _words(found.dead)}
-            for group in found.duplicates:
-                yield {**key, "finding": "duplicates", "channels": _words(group)}
-
-
-def _words(channels: Sequence[int]) -> str:
-    return " ".join(map(str, channels))
+            groups = [("dead", s.dead)] if s.dead else []
+            for finding, group in [*groups, *(("duplicates", group) for group in s.duplicates)]:
+                yield {**key, "finding": finding, "channels": " ".join(map(str, group))}
 
 
 def summary(found: Entries) -> tuple[list[str], list[list[str]]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
-from ..models.spec import ModelSpec
+from ..models.spec import ModelSpec as ModelSpec
 from .criteria import Criteria
 
 Status = Literal["survived", "failed", "interrupted", "error"]

@@ -192,9 +192,8 @@ def _checked(frames: Sequence[Atoms], images: str, **lengths: float) -> list[Ato
 
 
 def _species(frame: Atoms) -> tuple[list[str], np.ndarray, np.ndarray]:
-    labels, species, counts = np.unique(
-        frame.get_chemical_symbols(), return_inverse=True, return_counts=True
-    )
+    symbols = np.array(frame.get_chemical_symbols())
+    labels, species, counts = np.unique(symbols, return_inverse=True, return_counts=True)
     return labels.tolist(), species, counts
 
 

@@ -17,20 +17,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ..errors import UserError
 from ..files import read_json, sha256_file, sha256_json, write_json
 from ..model_files import SUFFIXES
-from .classical import REFERENCES, potential_files, resolve_pair_coeff
-from .metadata import compiled_metadata, contains_allegro, on_gpu, read_info, type_names
+from .classical import potential_files
+from .metadata import contains_allegro, read_info
 from .spec import ModelSpec
-
-__all__ = [
-    "COMPILED", "REFERENCES", "SOURCES", "cache_folder", "check_calculator", "compile_model",
-    "compile_target", "compiled_metadata", "content_hash", "is_compiled", "on_gpu",
-    "resolve_pair_coeff", "type_names",
-]  # fmt: skip
 
 COMPILED: Final = SUFFIXES["compiled"]
 SOURCES: Final = (*SUFFIXES["checkpoint"], *SUFFIXES["package"])
@@ -41,7 +35,7 @@ def is_compiled(path: str | Path) -> bool:
     return str(path).endswith(COMPILED)
 
 
-def check_calculator(name: str) -> None:
+def calculator_class(name: str) -> Any:
     """Import an ASE calculator class by its dotted name.
 
     Raises:
@@ -56,6 +50,7 @@ def check_calculator(name: str) -> None:
     needed = ("get_potential_energy", "get_forces")
     if not (isinstance(found, type) and all(hasattr(found, method) for method in needed)):
         raise UserError(f"{name!r} is not a class of an ASE calculator")
+    return found
 
 
 def content_hash(model: ModelSpec) -> str:

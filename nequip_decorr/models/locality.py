@@ -74,12 +74,10 @@ def check_locality(
         nodes = np.concatenate([types[images], types[[atom, atom]]])
         alone, whole = (
             float(
-                potential.model(
-                    {
-                        "pos": potential.tensor(np.concatenate([points, away])),
-                        "edge_index": potential.tensor(np.concatenate([chosen, far], axis=1)),
-                        "atom_types": potential.tensor(nodes),
-                    }
+                potential.call(
+                    pos=np.concatenate([points, away]),
+                    edge_index=np.concatenate([chosen, far], axis=1),
+                    atom_types=nodes,
                 )["atomic_energy"].reshape(-1)[0]
             )
             for chosen in (edges[:, edges[0] == 0], edges)

@@ -69,15 +69,14 @@ class CompiledPotential:
         from nequip.model.inference_models import load_compiled_model
 
         self.path = Path(path)
-        device = device or self._own_device()
+        device = device or read_info(self.path).device or "cpu"
         self.model, self.metadata = load_compiled_model(str(path), device)
         self.device = torch.device(device)
         self.type_names: tuple[str, ...] = tuple(self.metadata["type_names"])
         self.r_max_A = float(self.metadata["r_max"])
         self.dtype = str(self.metadata.get("model_dtype", "float32"))
-        inputs = (
-            frozenset(str(self.metadata.get("nequip_aoti_inputs", "")).split()) or PERIODIC_INPUTS
-        )
+        listed = str(self.metadata.get("nequip_aoti_inputs", "")).split()
+        inputs = frozenset(listed) or PERIODIC_INPUTS
         if inputs not in (PERIODIC_INPUTS, LOCAL_INPUTS):
             raise UserError(
                 f"{path}: compiled for the inputs {sorted(inputs)}; allowed: compile targets "
@@ -86,9 +85,6 @@ class CompiledPotential:
         self.has_grade = GRADE in str(self.metadata.get("nequip_aoti_outputs", "")).split()
         self._ghosts = inputs == LOCAL_INPUTS
         self._probed = not self._ghosts
-
-    def _own_device(self) -> str:
-        return read_info(self.path).device or "cpu"
 
     def types_of(self, atoms: Atoms) -> np.ndarray:
         """Type indices ``[num_atoms]``.
@@ -133,64 +129,44 @@ class CompiledPotential:
         if len(i) == 0:
             # Compiled models want two edges; beyond the cutoff these add nothing.
             i, j, shift = np.array([0, 1]), np.array([1, 0]), np.zeros((2, 3), dtype=np.int64)
-        return (self._with_ghosts if self._ghosts else self._with_cell)(
-            np.ascontiguousarray(positions_A, dtype=np.float64), types, cell_A, i, j, shift
-        )
-
-    def _with_cell(
-        self,
-        positions: np.ndarray,
-        types: np.ndarray,
-        cell: np.ndarray,
-        i: np.ndarray,
-        j: np.ndarray,
-        shift: np.ndarray,
-    ) -> Evaluation:
-        out = self.model(
-            {
-                "pos": self.tensor(positions),
-                "edge_index": self.tensor(np.stack([i, j]).astype(np.int64, copy=False)),
-                "atom_types": self.tensor(types),
-                "cell": self.tensor(np.asarray(cell, dtype=np.float64)[None]),
-                "edge_cell_shift": self.tensor(shift.astype(np.float64)),
-            }
-        )
+        positions = np.ascontiguousarray(positions_A, dtype=np.float64)
+        edges = np.stack([i, j]).astype(np.int64, copy=False)
+        if self._ghosts:
+            crossing = np.flatnonzero(shift.any(axis=1))
+            images = edges[1, crossing]
+            ghosts = positions[images] + shift[crossing] @ cell_A
+            edges[1, crossing] = np.arange(num_atoms, num_atoms + len(crossing))
+            out = self.call(
+                pos=np.concatenate([positions, ghosts]),
+                edge_index=edges,
+                atom_types=np.concatenate([types, types[images]]),
+            )
+            on_ghosts = out["forces"][num_atoms:]
+            forces = out["forces"][:num_atoms].index_add(0, self.tensor(images), on_ghosts)
+        else:
+            out = self.call(
+                pos=positions,
+                edge_index=edges,
+                atom_types=types,
+                cell=np.asarray(cell_A, dtype=np.float64)[None],
+                edge_cell_shift=shift.astype(np.float64),
+            )
+            forces = out["forces"]
         if "virial" in out:
             virial = _array(out["virial"]).reshape(3, 3)
         else:
-            volume = abs(float(np.linalg.det(cell)))
-            virial = -volume * _array(out["stress"]).reshape(3, 3)
-        return _evaluation(out, len(positions), out["forces"], virial)
+            virial = -abs(float(np.linalg.det(cell_A))) * _array(out["stress"]).reshape(3, 3)
+        total = out.get("total_energy")
+        energy = out["atomic_energy"][:num_atoms].sum() if total is None else total
+        grade = _array(out[GRADE]).reshape(-1)[:num_atoms] if GRADE in out else None
+        return Evaluation(float(energy), _array(forces), virial, grade)
 
-    def _with_ghosts(
-        self,
-        positions: np.ndarray,
-        types: np.ndarray,
-        cell: np.ndarray,
-        i: np.ndarray,
-        j: np.ndarray,
-        shift: np.ndarray,
-    ) -> Evaluation:
-        num_atoms = len(positions)
-        crossing = np.flatnonzero(shift.any(axis=1))
-        images = j[crossing].astype(np.int64, copy=False)
-        ghosts = positions[images] + shift[crossing] @ cell
-        edges = np.stack([i, j]).astype(np.int64, copy=False)
-        edges[1, crossing] = np.arange(num_atoms, num_atoms + len(crossing))
-        out = self.model(
-            {
-                "pos": self.tensor(np.concatenate([positions, ghosts])),
-                "edge_index": self.tensor(edges),
-                "atom_types": self.tensor(np.concatenate([types, types[images]])),
-            }
-        )
-        forces = out["forces"]
-        forces = forces[:num_atoms].index_add(0, self.tensor(images), forces[num_atoms:])
-        virial = _array(out["virial"]).reshape(3, 3)
-        return _evaluation(out, num_atoms, forces, virial)
+    def call(self, **inputs: np.ndarray) -> dict[str, torch.Tensor]:
+        """Return the model's output for its own input fields."""
+        return self.model({name: self.tensor(array) for name, array in inputs.items()})
 
     def tensor(self, array: np.ndarray) -> torch.Tensor:
-        """The array on the device of the model."""
+        """Return the array on the device of the model."""
         return torch.from_numpy(array).to(self.device)
 
 
@@ -257,17 +233,3 @@ class CompiledCalculator(Calculator):
 
 def _array(tensor: torch.Tensor) -> np.ndarray:
     return tensor.detach().cpu().numpy().astype(np.float64, copy=False)
-
-
-def _evaluation(
-    out: dict[str, torch.Tensor], num_atoms: int, forces: torch.Tensor, virial: np.ndarray
-) -> Evaluation:
-    """Of the output of a model, which may hold ghost atoms after the others."""
-    grade = _array(out[GRADE]).reshape(-1)[:num_atoms] if GRADE in out else None
-    return Evaluation(_energy(out, num_atoms), _array(forces), virial, grade)
-
-
-def _energy(out: dict[str, torch.Tensor], num_atoms: int) -> float:
-    if "total_energy" in out:
-        return float(out["total_energy"])
-    return float(out["atomic_energy"][:num_atoms].sum())

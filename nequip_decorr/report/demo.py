@@ -7,18 +7,14 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from .. import html
 from ..campaign.store import read_runs
+from ..style import figure, style
 
 COLOURS: Final = {"stock": "#D55E00", "decorrelated": "#0072B2", "reference": "#555555"}
 SETS: Final = {
@@ -44,9 +40,7 @@ def write_report(out: Path, console: Console) -> None:
     _print("accuracy and correlation", ["", *MODELS], [r[:3] for r in rows], console)
     shown = [[name, *texts] for name, _, texts in cells]
     _print("stable time in MD", ["start cell", *MODELS, "reference"], shown, console)
-    figure = picture(evaluation, runs)
-    png = html.png_bytes(figure)
-    plt.close(figure)
+    png = html.png_bytes(picture(evaluation, runs))
     (out / "demo.png").write_bytes(png)
     page = html.render(
         "demo.html",
@@ -117,24 +111,19 @@ def reading(runs: list[dict[str, Any]]) -> str:
 
 def picture(evaluation: dict[str, Any], runs: list[dict[str, Any]]) -> Figure:
     """Correlation, errors and stable times side by side."""
-    figure, axes = plt.subplots(1, 3, figsize=(13, 4.2), width_ratios=(3, 4, 5))
     blocks = list(evaluation["stock"]["test_id"]["correlation"])
-    _bars(
-        axes[0],
-        [BLOCKS.get(b, b) for b in blocks],
-        {m: [evaluation[m]["test_id"]["correlation"][b] for b in blocks] for m in MODELS},
-    )
-    axes[0].set(title="Feature correlation", ylabel="mean |correlation|", ylim=(0, 1))
-    axes[0].legend(frameon=False)
-    short = ["SiO2\n300 K", "SiO2\n2500 K", "SiO1.55\n1000 K", "SiO1.1\n1000 K"]
+    found = {m: [evaluation[m]["test_id"]["correlation"][b] for b in blocks] for m in MODELS}
     errors = {m: [evaluation[m][k]["force_mae_eV_per_A"] for k in SETS] for m in MODELS}
-    _bars(axes[1], short, errors)
-    axes[1].set(title="Force error", ylabel="MAE, eV/Å", yscale="log")
-    _stable_times(axes[2], runs)
-    for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout()
-    return figure
+    short = ["SiO2\n300 K", "SiO2\n2500 K", "SiO1.55\n1000 K", "SiO1.1\n1000 K"]
+    with style():
+        fig, ((left, middle, right),) = figure(13, 4.2, 1, 3, width_ratios=(3, 4, 5))
+        _bars(left, [BLOCKS.get(b, b) for b in blocks], found)
+        left.set(title="Feature correlation", ylabel="mean |correlation|", ylim=(0, 1))
+        left.legend()
+        _bars(middle, short, errors)
+        middle.set(title="Force error", ylabel="MAE, eV/Å", yscale="log")
+        _stable_times(right, runs)
+    return fig
 
 
 def _bars(axis: Any, labels: list[str], values: dict[str, list[float]]) -> None:
@@ -164,9 +153,8 @@ def _stable_times(axis: Any, runs: list[dict[str, Any]]) -> None:
 
 
 def _print(title: str, header: list[str], rows: list[list[str]], console: Console) -> None:
-    table = Table(title=title, title_justify="left")
-    for k, name in enumerate(header):
-        table.add_column(name, justify="right" if k else "left")
+    numbers = (Column(name, justify="right") for name in header[1:])
+    table = Table(header[0], *numbers, title=title, title_justify="left")
     for row in rows:
         table.add_row(*row)
     console.print(table)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
 from ..campaign.store import COLUMNS
+from ..files import csv_text
 from ..md.spec import RunSpec
 from ..survival.arrays import plain
 from .analysis import Analysis
@@ -94,8 +93,4 @@ def runs_csv(found: Analysis) -> str:
     """The run table, with what the statistics took for model and structure."""
     grouped = any("train_seed" in row for row in found.rows)
     columns = [*COLUMNS, *(["train_seed"] if grouped else [])]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
-    writer.writerows({**run.row, "run_id": run.spec.run_id} for run in found.runs)
-    return text.getvalue()
+    return csv_text(({**run.row, "run_id": run.spec.run_id} for run in found.runs), columns)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -12,7 +13,19 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ..md.criteria import CAUSES, criterion
-from ..style import CUT, INK, SOFT, STABLE, figure, grid, model_styles, shorts, style
+from ..style import (
+    CUT,
+    INK,
+    SOFT,
+    STABLE,
+    condition_labels,
+    figure,
+    grid,
+    hide,
+    model_styles,
+    shorts,
+    style,
+)
 from ..survival.summary import ModelSummary, SurvivalSummary, spans_decades, view_ps
 
 Row = Mapping[str, Any]
@@ -43,7 +56,8 @@ def survival_figure(summary: SurvivalSummary) -> Figure:
                 ax.fill_between(time, low, high, step="post", color=look["color"], alpha=0.1, lw=0)
                 for edge in (low, high):
                     ax.step(time, edge, where="post", color=look["color"], lw=0.8, alpha=0.5)
-            cut = _censored_before(curve, end)
+            cut = curve.censored_ps()
+            cut = cut[(cut > 0) & (cut < end * (1 - 1e-9))]
             ax.plot(cut, curve.evaluate(cut)[0], "|", color=look["color"], markersize=9)
         ax.set(ylim=(-0.02, 1.03), xlim=(0, end), ylabel="fraction still stable")
         ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
@@ -52,7 +66,7 @@ def survival_figure(summary: SurvivalSummary) -> Figure:
         ticks = np.linspace(0, end, _AT_RISK_TIMES)
         for row, model in enumerate(models):
             for k, tick in enumerate(ticks):
-                count = _at_risk(model, tick)
+                count = model.curve.at_risk_at(tick)
                 place = "left" if k == 0 else "right" if k == len(ticks) - 1 else "center"
                 below.text(tick, row, str(count), ha=place, va="center", fontsize=9)
         below.set_yticks(range(len(models)), [names[m.name] for m in models], fontsize=9)
@@ -100,8 +114,7 @@ def cause_figure(summary: SurvivalSummary) -> Figure:
     with style():
         width = 9.6 if columns > 1 else 6.4
         fig, axes = figure(width, 0.5 + 2.7 * rows, rows, columns, sharex=True, sharey=True)
-        for ax in axes.flat[len(models) :]:
-            ax.set_visible(False)
+        hide(axes.flat[len(models) :])
         for ax, model in zip(axes.flat, models, strict=False):
             _stack(ax, model, view_ps(summary))
             ax.set_title(names[model.name])
@@ -125,7 +138,6 @@ def pairs_figure(summary: SurvivalSummary, rows: Sequence[Row]) -> Figure:
     conditions = sorted({(r["structure"], r["temperature_K"]) for r in rows})
     log = spans_decades(summary)
     shortest = min((r["stable_time_ps"] for r in rows if r["stable_time_ps"]), default=1.0)
-    labels = shorts([f"{s}  {t:g} K" for s, t in conditions], 38)
     with style():
         fig, axes = figure(9.6, 1.0 + (0.3 + 0.17 * len(order)) * len(conditions))
         ax = axes[0, 0]
@@ -150,15 +162,9 @@ def pairs_figure(summary: SurvivalSummary, rows: Sequence[Row]) -> Figure:
                 if count > 1:
                     at = time_ps, row + offsets[order.index(model)]
                     ax.annotate(
-                        f"×{count}",
-                        at,
-                        (7, 0),
-                        textcoords="offset points",
-                        va="center",
-                        fontsize=8,
-                        color=looks[model]["color"],
-                        annotation_clip=False,
-                    )
+                        f"×{count}", at, (7, 0), textcoords="offset points", va="center",
+                        fontsize=8, color=looks[model]["color"], annotation_clip=False,
+                    )  # fmt: skip
             for times in pairs.values():
                 both = [m for m in order if m in times and m != summary.reference]
                 ax.plot(
@@ -168,7 +174,7 @@ def pairs_figure(summary: SurvivalSummary, rows: Sequence[Row]) -> Figure:
                 )  # fmt: skip
             if row:
                 ax.axhline(row - 0.5, color="#eef0f3", lw=1)
-        ax.set_yticks(range(len(conditions)), [labels[f"{s}  {t:g} K"] for s, t in conditions])
+        ax.set_yticks(range(len(conditions)), condition_labels(conditions, 38))
         ax.set(ylim=(len(conditions) - 0.5, -0.5), xlabel="stable time / ps")
         if log:
             ax.set_xscale("log")
@@ -177,16 +183,11 @@ def pairs_figure(summary: SurvivalSummary, rows: Sequence[Row]) -> Figure:
         else:
             ax.set_xlim(left=-0.01 * ax.get_xlim()[1])
         grid(ax, "x")
-        keys = [
-            Line2D([], [], marker="o", ls="", color=looks[m]["color"], label=names[m])
-            for m in order
-        ]
+        dot = partial(Line2D, [], [], marker="o", ls="")
+        keys = [dot(color=looks[m]["color"], label=names[m]) for m in order]
         fig.legend(handles=keys, loc="outside upper left", ncols=min(4, len(keys)))
         ends = (("failed", INK), ("survived or cut short", "white"))
-        keys = [
-            Line2D([], [], marker="o", ls="", mfc=fill, mec=INK, label=label)
-            for label, fill in ends
-        ]
+        keys = [dot(mfc=fill, mec=INK, label=label) for label, fill in ends]
         ax.legend(handles=keys, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderpad=0)
     return fig
 
@@ -230,18 +231,3 @@ def _names(summary: SurvivalSummary, length: int = 30) -> dict[str, str]:
 
 def _looks(summary: SurvivalSummary) -> dict[str, dict[str, Any]]:
     return model_styles([m.name for m in summary.models], summary.reference)
-
-
-def _at_risk(model: ModelSummary, time_ps: float) -> int:
-    curve = model.curve
-    row = np.searchsorted(curve.time_ps, time_ps * (1 - 1e-9), side="left")
-    return int(curve.at_risk[row]) if row < len(curve.time_ps) else 0
-
-
-def _censored_before(curve: Any, horizon_ps: float) -> np.ndarray:
-    """Times at which runs were cut short, inside the picture."""
-    left = np.append(curve.at_risk[1:], 0)
-    cut = curve.at_risk - curve.events - left
-    return curve.time_ps[
-        (cut > 0) & (curve.time_ps < horizon_ps * (1 - 1e-9)) & (curve.time_ps > 0)
-    ]

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from ..md.criteria import CAUSES, CRITERIA, Criterion, criterion
 from ..md.distribution import AVERAGE
 from ..md.dynamics import Displacement
-from ..style import CUT, SOFT, figure, grid, shorts, style
+from ..style import CUT, SOFT, condition_labels, figure, grid, hide, shorts, style
 from ..survival.sensitivity import Point
 from .loading import Key, StructureError
 from .traces import Trace
@@ -75,7 +75,6 @@ def structure_figure(errors: Sequence[StructureError], looks: Looks) -> Figure:
     """RDF and ADF error of every model by condition."""
     kinds = [kind for kind in ("rdf", "adf") if any(e.got.kind == kind for e in errors)]
     conditions = sorted({e.key[1:] for e in errors})
-    labels = shorts([f"{s}  {t:g} K" for s, t in conditions], 34)
     with style():
         fig, axes = figure(9.6, 1.1 + 0.36 * len(conditions), 1, len(kinds), sharey=True)
         for kind, ax in zip(kinds, axes[0], strict=True):
@@ -87,9 +86,7 @@ def structure_figure(errors: Sequence[StructureError], looks: Looks) -> Figure:
             ax.set(xlim=(0, ax.get_xlim()[1] * 1.05), xlabel="mean absolute difference")
             ax.set_title(kind.upper())
             grid(ax)
-        axes[0, 0].set_yticks(
-            range(len(conditions)), [labels[f"{s}  {t:g} K"] for s, t in conditions]
-        )
+        axes[0, 0].set_yticks(range(len(conditions)), condition_labels(conditions, 34))
         axes[0, 0].set_ylim(len(conditions) - 0.5, -0.5)
         _model_key(fig, [e.key[0] for e in errors], looks)
     return fig
@@ -106,8 +103,7 @@ def distribution_figure(errors: Sequence[StructureError], looks: Looks, kind: st
         fig, axes = figure(9.6, 0.7 + 1.75 * len(chosen), len(chosen), columns, sharex=True)
         for row, condition in enumerate(chosen):
             here = [e for e in errors if e.got.kind == kind and e.key[1:] == condition]
-            for ax in axes[row, len(here[0].reference.values) :]:
-                ax.set_visible(False)
+            hide(axes[row, len(here[0].reference.values) :])
             for ax, label in zip(axes[row], here[0].reference.values, strict=False):
                 reference = here[0].reference
                 ax.fill_between(reference.x, reference.values[label], color="#c8ced5", lw=0)
@@ -116,8 +112,7 @@ def distribution_figure(errors: Sequence[StructureError], looks: Looks, kind: st
                 ax.set_title(label, fontsize=9)
                 ax.set_ylim(bottom=0)
                 grid(ax)
-            name = shorts([f"{condition[0]}  {condition[1]:g} K"], 24)
-            axes[row, 0].set_ylabel("\n".join(name.values()), fontsize=9)
+            axes[row, 0].set_ylabel(condition_labels([condition], 24)[0], fontsize=9)
         for ax in axes[-1]:
             ax.set_xlabel("distance / A" if kind == "rdf" else "angle / degrees")
         _model_key(fig, [e.key[0] for e in errors], looks, reference=True)
@@ -132,17 +127,15 @@ def displacement_figure(found: Mapping[Key, Sequence[Displacement]], looks: Look
         fig, axes = figure(9.6, 0.8 + 1.75 * len(conditions), len(conditions), len(elements))
         for (model, structure, temperature_K), parts in found.items():
             condition = structure, temperature_K
-            if condition not in conditions:
-                continue
-            for part in parts:
+            for part in parts if condition in conditions else ():
                 ax = axes[conditions.index(condition), elements.index(part.element)]
                 ax.plot(part.lag_ps, part.msd_A2, lw=1.6, **looks[model])
-        for row, (structure, temperature_K) in enumerate(conditions):
+        for row, condition in enumerate(conditions):
             for ax, element in zip(axes[row], elements, strict=True):
                 ax.set_title(element, fontsize=9)
                 ax.set(xlim=(0, None), ylim=(0, None))
                 grid(ax)
-            name = next(iter(shorts([f"{structure}  {temperature_K:g} K"], 24).values()))
+            name = condition_labels([condition], 24)[0]
             axes[row, 0].set_ylabel(f"{name}\nMSD / A²", fontsize=9)
         for ax in axes[-1]:
             ax.set_xlabel("lag / ps")
@@ -159,25 +152,19 @@ def sweep_figure(
     rows = -(-len(criteria) // columns)
     with style():
         fig, axes = figure(9.6, 0.7 + 2.5 * rows, rows, columns, sharey=True)
-        for ax in axes.flat[len(criteria) :]:
-            ax.set_visible(False)
+        hide(axes.flat[len(criteria) :])
         for ax, name in zip(axes.flat, criteria, strict=False):
             mine = [p for p in points if p.criterion == name]
             for model in models:
                 line = [p for p in mine if p.model == model and p.rmst_low_ps is not None]
                 scale = [p.scale for p in line]
-                low, high = (
-                    [getattr(p, f"rmst_{end}_ps") for p in line] for end in ("low", "high")
-                )
-                known = [p for p in line if p.scale <= 1]
+                low, high = [p.rmst_low_ps for p in line], [p.rmst_high_ps for p in line]
+                known = sum(s <= 1 for s in scale)  # scales ascend
                 color = looks[model]["color"]
                 ax.fill_between(scale, low, high, color=color, alpha=0.2, lw=0)
-                ax.plot(scale, high, color=color, lw=1, ls=":")
-                ax.plot(scale, low, color=color, lw=1, ls=":")
-                ax.plot(
-                    [p.scale for p in known], [p.rmst_low_ps for p in known],
-                    "o-", ms=4, lw=1.8, color=color,
-                )  # fmt: skip
+                for end in (high, low):
+                    ax.plot(scale, end, color=color, lw=1, ls=":")
+                ax.plot(scale[:known], low[:known], "o-", ms=4, lw=1.8, color=color)
             ax.axvline(1, color=SOFT, lw=1)
             ax.axvspan(1, 1.03 * max(p.scale for p in mine), color="#f3f5f7", lw=0, zorder=0)
             _scale_axis(ax, name, mine)

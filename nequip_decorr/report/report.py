@@ -25,8 +25,8 @@ PAGE: Final = "index.html"
 
 
 def write_report(
-    campaign_dirs: Sequence[str | Path] | str | Path,
-    out: str | Path,
+    folders: Sequence[str | Path] | str | Path,
+    out: str | Path | None = None,
     *,
     title: str | None = None,
     horizon_ps: float | None = None,
@@ -35,14 +35,14 @@ def write_report(
     resamples: int = 4000,
     seed: int = 0,
 ) -> Path:
-    """Write the report of finished runs into a folder.
+    """Write the report: one HTML page, figures, a table of runs and a summary.
 
-    It holds ``index.html`` (self-contained), the pictures as PNG, ``runs.csv`` (a row per run) and
-    ``summary.json``. The same runs give the same files, byte for byte.
+    ``index.html`` is self-contained; beside it are the pictures as PNG, ``runs.csv`` (a row per
+    run) and ``summary.json``. The same runs give the same files, byte for byte.
 
     Args:
-        campaign_dirs: results folder(s).
-        out: folder of the report; made if it does not exist.
+        folders: results folder(s).
+        out: folder of the report; by default ``report`` in the first results folder.
         title: of the page; by default the campaigns' names.
         horizon_ps: judge stability up to this time; by default as far as all models are known.
         reference: a model's name, or ``{structure: {"rdf": FILE, "adf": FILE}}`` with tables in
@@ -58,16 +58,16 @@ def write_report(
     Raises:
         ValueError: no campaign in a folder, no run that is evidence, or an unknown model.
     """
-    folders = [campaign_dirs] if isinstance(campaign_dirs, (str, Path)) else list(campaign_dirs)
+    listed = [folders] if isinstance(folders, (str, Path)) else list(folders)
     found = analyse(
-        folders,
+        listed,
         horizon_ps=horizon_ps,
         reference=reference,
         groups=groups,
         resamples=resamples,
         seed=seed,
     )
-    out = Path(out)
+    out = Path(listed[0]) / "report" if out is None else Path(out)
     out.mkdir(parents=True, exist_ok=True)
     pictures = {}
     for name, draw in _figures(found).items():

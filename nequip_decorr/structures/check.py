@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
@@ -46,66 +47,53 @@ def check_structure(
     Returns:
         Errors and warnings, each with its remedy; empty if all is well.
     """
-    if broken := _broken(atoms, name):
+    if broken := list(_broken(atoms, name)):
         return broken
-    found = _contacts(atoms, name, contact_fraction, ensemble is not None)
+    found = list(_contacts(atoms, name, contact_fraction, ensemble is not None))
     if ensemble is not None:
         found += _for_md(atoms, name, ensemble)
     if cutoff_A is not None:
         found += _thickness(atoms, name, cutoff_A, ranks)
-    if timestep_fs is not None and len(atoms):
+    if timestep_fs is not None:
         found += check_time_step(atoms, name, timestep_fs)
     return found
 
 
-def _broken(atoms: Atoms, name: str) -> list[Finding]:
+def _broken(atoms: Atoms, name: str) -> Iterator[Finding]:
     """Find what makes every further check meaningless."""
     if len(atoms) == 0:
-        return [Finding(f"{name}: has 0 atoms; allowed: at least 2")]
+        yield Finding(f"{name}: has 0 atoms; allowed: at least 2")
+        return
     cell = np.asarray(atoms.cell)
     if bad := np.flatnonzero(~np.isfinite(atoms.positions).all(1)).tolist():
-        return [
-            Finding(
-                f"{name}: has positions that are not finite (atoms {_listed(bad)})",
-                remedy="correct the file or take another frame",
-            )
-        ]
+        text = f"{name}: has positions that are not finite (atoms {_listed(bad)})"
+        yield Finding(text, remedy="correct the file or take another frame")
+        return
     if not np.isfinite(cell).all():
-        return [Finding(f"{name}: has a cell that is not finite", remedy="correct the file")]
-    found = []
+        yield Finding(f"{name}: has a cell that is not finite", remedy="correct the file")
+        return
     if bad := np.flatnonzero(atoms.numbers < 1).tolist():
-        found.append(
-            Finding(
-                f"{name}: has atoms of unknown element (X): {_listed(bad)}",
-                remedy="remove them or give their element",
-            )
-        )
+        text = f"{name}: has atoms of unknown element (X): {_listed(bad)}"
+        yield Finding(text, remedy="remove them or give their element")
     masses = atoms.get_masses()
     if bad := np.flatnonzero(~(np.isfinite(masses) & (masses > 0)) & (atoms.numbers > 0)).tolist():
-        found.append(
-            Finding(f"{name}: has masses that are not above 0 (atoms {_listed(bad)})",
-                    remedy="correct or remove the masses in the file")
-        )  # fmt: skip
+        text = f"{name}: has masses that are not above 0 (atoms {_listed(bad)})"
+        yield Finding(text, remedy="correct or remove the masses in the file")
     missing = [_AXES[i] for i in range(3) if atoms.pbc[i] and not cell[i].any()]
     if missing:
-        found.append(
-            Finding(
-                f"{name}: is periodic along {', '.join(missing)}, where its cell has no volume (a "
-                "vector of zeros)",
-                remedy="give the cell vector, or set pbc to F there",
-            )
+        yield Finding(
+            f"{name}: is periodic along {', '.join(missing)}, where its cell has no volume (a "
+            "vector of zeros)",
+            remedy="give the cell vector, or set pbc to F there",
         )
     elif cell.any() and abs(atoms.cell.complete().volume) < 1e-6:
-        found.append(
-            Finding(f"{name}: its cell has no volume (two of its vectors are parallel)",
-                    remedy="give three independent cell vectors")
-        )  # fmt: skip
-    return found
+        text = f"{name}: its cell has no volume (two of its vectors are parallel)"
+        yield Finding(text, remedy="give three independent cell vectors")
 
 
 def _contacts(
     atoms: Atoms, name: str, contact_fraction: float | None, for_md: bool
-) -> list[Finding]:
+) -> Iterator[Finding]:
     radii = covalent_radii[atoms.numbers]
     criterion = contact_fraction or 0.0
     reach = max(criterion, _UNUSUAL)
@@ -116,7 +104,7 @@ def _contacts(
     order = np.flatnonzero(once)
     order = order[np.argsort(ratio[order], kind="stable")]
     if not len(order):
-        return []
+        return
     pairs = [
         f"atoms {i[k]} ({atoms.symbols[i[k]]}) and {j[k]} ({atoms.symbols[j[k]]}), "
         f"{distance_A[k]:.3g} A apart" + (", through the periodic image" if shift[k].any() else "")
@@ -126,96 +114,74 @@ def _contacts(
     text, closest = "; ".join(pairs) + more, float(ratio[order[0]])
     remedy = "remove or move one of the two, or relax the structure"
     if closest < _SAME_PLACE:
-        return [Finding(f"{name}: has atoms at the same place: {text}", remedy=remedy)]
-    if for_md and closest < criterion:
-        return [
-            Finding(
-                f"{name}: starts with a pair at {closest:.2f} of the sum of its covalent radii, so "
-                f"every run would fail at step 0: {text}; allowed: criteria.contact_fraction (now "
-                f"{criterion:g}) below that",
-                remedy=remedy,
-            )
-        ]
-    return [
-        Finding(
-            f"{name}: has atoms closer than {reach:g} of the sum of their covalent radii: {text}",
-            "warning",
-            remedy,
+        yield Finding(f"{name}: has atoms at the same place: {text}", remedy=remedy)
+    elif for_md and closest < criterion:
+        yield Finding(
+            f"{name}: starts with a pair at {closest:.2f} of the sum of its covalent radii, so "
+            f"every run would fail at step 0: {text}; allowed: criteria.contact_fraction (now "
+            f"{criterion:g}) below that",
+            remedy=remedy,
         )
-    ]
+    else:
+        near = f"closer than {reach:g} of the sum of their covalent radii"
+        yield Finding(f"{name}: has atoms {near}: {text}", "warning", remedy)
 
 
-def _for_md(atoms: Atoms, name: str, ensemble: str) -> list[Finding]:
-    found = []
+def _for_md(atoms: Atoms, name: str, ensemble: str) -> Iterator[Finding]:
     if len(atoms) < 2:
-        found.append(
-            Finding(
-                f"{name}: has {len(atoms)} atoms; allowed: at least 2 (one atom without net "
-                "momentum has no temperature)",
-                remedy="repeat the cell or take a larger structure",
-            )
+        yield Finding(
+            f"{name}: has {len(atoms)} atoms; allowed: at least 2 (one atom without net momentum "
+            "has no temperature)",
+            remedy="repeat the cell or take a larger structure",
         )
     if ensemble == "npt" and not atoms.pbc.all():
-        found.append(
-            Finding(f"{name}: is not periodic in all directions; allowed with npt: periodic",
-                    remedy="use ensemble nvt, or give the structure a periodic cell")
-        )  # fmt: skip
+        text = f"{name}: is not periodic in all directions; allowed with npt: periodic"
+        yield Finding(text, remedy="use ensemble nvt, or give the structure a periodic cell")
     if missing := [_AXES[i] for i in range(3) if not np.asarray(atoms.cell)[i].any()]:
-        found.append(
-            Finding(
-                f"{name}: has no cell vector along {', '.join(missing)}; the run puts it into "
-                "vacuum there, 10 A beyond the outermost atoms",
-                "warning",
-                "give a cell to choose another box",
-            )
+        yield Finding(
+            f"{name}: has no cell vector along {', '.join(missing)}; the run puts it into vacuum "
+            "there, 10 A beyond the outermost atoms",
+            "warning",
+            "give a cell to choose another box",
         )
     if atoms.constraints:
         fixed = sorted({int(i) for c in atoms.constraints for i in getattr(c, "index", ())})
         which = f" (atoms {_listed(fixed)})" if fixed else ""
-        found.append(
-            Finding(f"{name}: constraints are ignored, every atom moves{which}", "warning")
-        )
+        yield Finding(f"{name}: constraints are ignored, every atom moves{which}", "warning")
     if 1 < len(atoms) < FEW_ATOMS:
-        found.append(
-            Finding(
-                f"{name}: has only {len(atoms)} atoms; temperature fluctuates as 1/sqrt(atoms). "
-                "`structures: {NAME: {file: FILE, repeat: 2}}` repeats the cell",
-                "warning",
-            )
+        yield Finding(
+            f"{name}: has only {len(atoms)} atoms; temperature fluctuates as 1/sqrt(atoms). "
+            "`structures: {NAME: {file: FILE, repeat: 2}}` repeats the cell",
+            "warning",
         )
-    return found
 
 
-def _thickness(atoms: Atoms, name: str, cutoff_A: float, ranks: int) -> list[Finding]:
+def _thickness(atoms: Atoms, name: str, cutoff_A: float, ranks: int) -> Iterator[Finding]:
     """Warn of a cell thinner than the cutoff, as a whole or in the part of one rank."""
     cell = atoms.cell.complete()
-    heights_A = cell.volume / np.linalg.norm(np.cross(cell[[1, 2, 0]], cell[[2, 0, 1]]), axis=1)
-    periodic = atoms.pbc & (np.abs(heights_A) < cutoff_A)
+    areas = np.linalg.norm(np.cross(cell[[1, 2, 0]], cell[[2, 0, 1]]), axis=1)
+    heights_A = np.abs(cell.volume / areas)
+
+    def thickest(ranks: int) -> float:
+        return float(max(min(heights_A / grid) for grid in _grids(ranks)))
+
+    periodic = atoms.pbc & (heights_A < cutoff_A)
     if periodic.any():
         axis = int(np.flatnonzero(periodic)[0])
-        return [
-            Finding(
-                f"{name}: its cell is {abs(heights_A[axis]):.2f} A thick along {_AXES[axis]}, less "
-                f"than the cutoff of {cutoff_A:g} A, so that an atom interacts with its own images",
-                "warning",
-                "repeat the cell",
-            )
-        ]
-    best = max(min(abs(heights_A) / grid) for grid in _grids(ranks))
-    if ranks > 1 and best < cutoff_A:
-        enough = max(
-            n for n in range(1, ranks) if n == 1 or
-            max(min(abs(heights_A) / grid) for grid in _grids(n)) >= cutoff_A
-        )  # fmt: skip
-        return [
-            Finding(
-                f"{name}: {ranks} MPI ranks get boxes of {best:.2f} A at most, thinner than the "
-                f"cutoff of {cutoff_A:g} A: most of their atoms are copies of others' (ghosts)",
-                "warning",
-                f"use at most {enough} rank{'s' if enough > 1 else ''}, or a larger cell",
-            )
-        ]
-    return []
+        yield Finding(
+            f"{name}: its cell is {heights_A[axis]:.2f} A thick along {_AXES[axis]}, less than the "
+            f"cutoff of {cutoff_A:g} A, so that an atom interacts with its own images",
+            "warning",
+            "repeat the cell",
+        )
+    elif ranks > 1 and (best := thickest(ranks)) < cutoff_A:
+        enough = max(n for n in range(1, ranks) if n == 1 or thickest(n) >= cutoff_A)
+        yield Finding(
+            f"{name}: {ranks} MPI ranks get boxes of {best:.2f} A at most, thinner than the "
+            f"cutoff of {cutoff_A:g} A: most of their atoms are copies of others' (ghosts)",
+            "warning",
+            f"use at most {enough} rank{'s' if enough > 1 else ''}, or a larger cell",
+        )
 
 
 def _grids(ranks: int) -> list[np.ndarray]:
@@ -223,24 +189,18 @@ def _grids(ranks: int) -> list[np.ndarray]:
     return [np.array(g) for g in product(divisors, repeat=3) if np.prod(g) == ranks]
 
 
-def longest_timestep_fs(atoms: Atoms) -> float:
-    """A time step above which the lightest atom's fastest vibration is poorly resolved.
+def check_time_step(atoms: Atoms, name: str, timestep_fs: float) -> list[Finding]:
+    """Warn of a time step above which the lightest atom's fastest vibration is poorly resolved.
 
     About a ninth of the period of the stiffest bonds: a hydrogen stretch (3700 cm^-1) takes 9 fs,
     and a period grows with the square root of the mass, so ``1 fs * sqrt(mass / amu)``.
-    """
-    return float(np.sqrt(atoms.get_masses().min()))
-
-
-def check_time_step(atoms: Atoms, name: str, timestep_fs: float) -> list[Finding]:
-    """Warn of a time step that is long for the lightest atom.
 
     Args:
         atoms: the structure.
         name: how the finding calls it.
         timestep_fs: the time step.
     """
-    longest_fs = longest_timestep_fs(atoms)
+    longest_fs = float(np.sqrt(atoms.get_masses().min()))
     if timestep_fs <= 1.01 * longest_fs:
         return []
     lightest = chemical_symbols[atoms.numbers[atoms.get_masses().argmin()]]

@@ -64,6 +64,11 @@ class RunArrays(Result):
     columns: dict[str, Array]
     counts: dict[str, int]
 
+    def labels(self, names: Sequence[str]) -> Array:
+        """Integer labels [n, len(names)] of the levels of columns."""
+        levels = (np.unique(self.columns[name], return_inverse=True)[1] for name in names)
+        return np.stack([codes.ravel() for codes in levels], axis=1)
+
 
 def run_arrays(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = COLUMNS) -> RunArrays:
     """Turn run rows into arrays.

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import stats
 
-Array = NDArray[Any]
+from .arrays import Array
 
 
 def cluster_codes(cluster: ArrayLike | None, n: int) -> list[Array]:

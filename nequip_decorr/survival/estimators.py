@@ -71,6 +71,15 @@ class SurvivalCurve(Result):
         s, low, high = self.evaluate(time_ps)
         return Estimate(float(s), float(low), float(high))
 
+    def at_risk_at(self, time_ps: float) -> int:
+        """Runs under observation just before a time."""
+        row = np.searchsorted(self.time_ps, time_ps * (1 - 1e-9), side="left")
+        return int(self.at_risk[row]) if row < len(self.time_ps) else 0
+
+    def censored_ps(self) -> Array:
+        """Times at which runs were cut short."""
+        return self.time_ps[self.at_risk - self.events - np.append(self.at_risk[1:], 0) > 0]
+
     def median_ps(self) -> Estimate:
         """Median stable time; infinite where the curve, or its band, stays above one half.
 
@@ -99,6 +108,9 @@ def kaplan_meier(
     clusters) at risk is used at 1, and the bound just before at 0.
 
     Args:
+        time_ps: time of failure or last good time [n].
+        failed: ``False`` is right-censored [n].
+        level: confidence level.
         method: ``log-log`` (Kalbfleisch & Prentice; stays in [0, 1]) or ``greenwood`` (linear).
         cluster: labels [n] or [n, 2] of dependent runs.
     """
@@ -117,7 +129,7 @@ def kaplan_meier(
         units = np.arange(len(time))
     else:
         codes = cluster_codes(cluster, len(time))
-        low, high = _robust_band(time, flag, grid, survival, codes, level, method)
+        low, high = _robust_band(time, flag, codes, level, sf, method)
         units = min(codes, key=lambda code: code.max())
     under = time[:, None] >= grid
     for k in np.flatnonzero(survival >= 1):
@@ -139,18 +151,14 @@ def kaplan_meier(
 
 
 def _robust_band(
-    time: Array,
-    failed: Array,
-    grid: Array,
-    survival: Array,
-    codes: list[Array],
-    level: float,
-    method: str,
+    time: Array, failed: Array, codes: list[Array], level: float, sf: Any, method: str
 ) -> tuple[Array, Array]:
+    """The band of the infinitesimal jackknife of clusters around a curve of scipy."""
+    survival = sf.probabilities
     tau, at_risk, failing = risk_sets(time, failed)
     influence = np.column_stack([np.zeros(len(time)), km_influence(at_risk, failing)[1]])
-    error = np.sqrt(jackknife_variance(influence, codes))[np.searchsorted(tau, grid, side="right")]
-    error *= t_quantile(codes, level)
+    step = np.searchsorted(tau, sf.quantiles, side="right")
+    error = np.sqrt(jackknife_variance(influence, codes))[step] * t_quantile(codes, level)
     if method == "greenwood":
         return np.clip(survival - error, 0, 1), np.clip(survival + error, 0, 1)
     with np.errstate(all="ignore"):

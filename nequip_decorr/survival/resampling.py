@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import comb
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .arrays import Result, risk_sets
+from .arrays import Array, Result, risk_sets
 from .clusters import combine_crossed
 
-Array = NDArray[Any]
 EXACT_LIMIT: Final = 2**16
 
 
@@ -24,7 +22,8 @@ def weighted_rmst(
     """Restricted mean survival times [b] in ps, runs weighted by their cluster.
 
     Args:
-        time_ps, failed: runs [n].
+        time_ps: time of failure or last good time [n].
+        failed: ``False`` is right-censored [n].
         cluster: integer labels [n].
         weights: positive weights [b, clusters].
         horizon_ps: upper end of the integral.
@@ -66,8 +65,12 @@ def bootstrap_spread(
     Bootstrap Methods, 1997, sec. 3.8). Source of the weights: Rubin, Ann. Stat. 9 (1981) 130.
 
     Args:
-        a, b: (time_ps, failed), each [n], row i of both being a pair.
+        a: (time_ps, failed) of model A, each [n].
+        b: the same of model B; row i of both is a pair.
         codes: one or two integer labelings [n] of the pairs.
+        horizon_ps: upper end of the means.
+        resamples: number of resamples.
+        rng: source of the weights.
     """
 
     def variance(code: Array) -> Array:

@@ -13,7 +13,7 @@ whose value already lay beyond the looser bound fails all the same.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -160,12 +160,14 @@ def sweep(
             if (scaled or 0.0) > max(criterion(name).widest, bound or 0.0):
                 continue
             for model in models:
-                ends = [
-                    (row, rescaled(row, series.get(row["run_id"], _EMPTY), name, scale))
-                    for row in used
-                    if row["model"] == model
-                ]
-                points.append(_point(name, scale, scaled, model, ends, horizon_ps))
+                mine = [row for row in used if row["model"] == model]
+                ends = [rescaled(r, series.get(r["run_id"], _EMPTY), name, scale) for r in mine]
+                time, failed, is_open = map(np.array, zip(*map(astuple, ends), strict=True))
+                lasting = np.where(is_open, [float(row["length_ps"]) for row in mine], time)
+                low = _mean(time, failed, horizon_ps)
+                high = _mean(lasting, failed & ~is_open, horizon_ps)
+                counts = (len(mine), int((failed & ~is_open).sum()), int(is_open.sum()))
+                points.append(Point(name, scale, scaled, model, low, high, *counts))
     return points
 
 
@@ -206,17 +208,13 @@ def order_sentence(points: Sequence[Point], model: str, other: str) -> str:
         ", ".join(f"{name} x {scale:g}" for name, scale in turned[side].items())
         for side in (True, False)
     )
-    first = (
-        f"The order turns when a criterion is tightened to {tight}."
-        if tight
-        else f"{better} stays ahead of {worse} however a criterion is tightened."
-    )
-    second = (
-        f" Loosened to {loose} or more it could turn: runs stop where they fail, so that is open."
-        if loose
-        else " No loosening can turn it."
-    )
-    return first + second
+    text = f"{better} stays ahead of {worse} however a criterion is tightened."
+    if tight:
+        text = f"The order turns when a criterion is tightened to {tight}."
+    if not loose:
+        return f"{text} No loosening can turn it."
+    why = "runs stop where they fail, so that is open."
+    return f"{text} Loosened to {loose} or more it could turn: {why}"
 
 
 _EMPTY: Final = Series({}, {})
@@ -228,31 +226,6 @@ def _worst(row: Mapping[str, Any]) -> float:
     if value is None or threshold is None or not np.isfinite([value, threshold]).all():
         return 1.0
     return float(abs(criterion(row["cause"]).ratio(value, threshold))) if threshold else 1.0
-
-
-def _point(
-    name: str,
-    scale: float,
-    bound: float | None,
-    model: str,
-    ends: Sequence[tuple[Mapping[str, Any], _Outcome]],
-    horizon_ps: float,
-) -> Point:
-    time = np.array([end.time_ps for _, end in ends])
-    failed = np.array([end.failed for _, end in ends])
-    is_open = np.array([end.open for _, end in ends])
-    lasting = np.where(is_open, [float(row["length_ps"]) for row, _ in ends], time)
-    return Point(
-        criterion=name,
-        scale=scale,
-        bound=bound,
-        model=model,
-        rmst_low_ps=_mean(time, failed, horizon_ps),
-        rmst_high_ps=_mean(lasting, failed & ~is_open, horizon_ps),
-        runs=len(ends),
-        failed=int((failed & ~is_open).sum()),
-        open=int(is_open.sum()),
-    )
 
 
 def _mean(time: np.ndarray, failed: np.ndarray, horizon_ps: float) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any, Final
 
 import numpy as np
@@ -121,8 +122,15 @@ def summarise(
     horizon = common_horizon(samples, min([*lengths, *([horizon_ps] if horizon_ps else [])]))
     models = [_model(m, heard[m], d, columns, horizon) for m, d in data.items()]
     models.sort(key=lambda m: (m.name == reference, -m.rmst.rmst_ps, m.name))
+    comparisons: list[Comparison] = []
     warnings: list[str] = []
-    comparisons = _comparisons(models, rows, reference, horizon, cluster, resamples, seed, warnings)
+    shared: dict[str, Any] = {"cluster": cluster, "resamples": resamples, "seed": seed}
+    for better, other in combinations((m.name for m in models if m.name != reference), 2):
+        try:
+            # The baseline comes first, so that a ratio speaks of the longer-lived model.
+            comparisons.append(compare(rows, other, better, horizon_ps=horizon, **shared))
+        except ValueError as err:
+            warnings.append(f"{better} and {other} can't be compared in pairs: {err}")
     return SurvivalSummary(
         horizon_ps=horizon,
         models=tuple(models),
@@ -136,13 +144,12 @@ def summarise(
 def _model(
     name: str, rows: Sequence[Row], data: Any, columns: tuple[str, ...], horizon_ps: float
 ) -> ModelSummary:
-    labels = np.stack(
-        [np.unique(data.columns[c], return_inverse=True)[1].ravel() for c in columns], axis=1
-    )
-    curve = _wider(
-        kaplan_meier(data.time_ps, data.failed, cluster=labels),
-        kaplan_meier(data.time_ps, data.failed),
-    )
+    labels = data.labels(columns)
+    curve = kaplan_meier(data.time_ps, data.failed, cluster=labels)
+    plain = kaplan_meier(data.time_ps, data.failed)
+    # Few clusters can agree at one time by chance.
+    low, high = np.minimum(curve.low, plain.low), np.maximum(curve.high, plain.high)
+    curve = replace(curve, low=low, high=high)
     causes = Counter(cause for cause in data.cause if cause)
     return ModelSummary(
         name=name,
@@ -157,47 +164,6 @@ def _model(
         curve=curve,
         incidence=cumulative_incidence(data.time_ps, data.failed, data.cause),
     )
-
-
-def _wider(clustered: SurvivalCurve, plain: SurvivalCurve) -> SurvivalCurve:
-    """The curve with the wider of two bands: few clusters can agree at one time by chance."""
-    return replace(
-        clustered,
-        low=np.minimum(clustered.low, plain.low),
-        high=np.maximum(clustered.high, plain.high),
-    )
-
-
-def _comparisons(
-    models: Sequence[ModelSummary],
-    rows: Sequence[Row],
-    reference: str | None,
-    horizon_ps: float,
-    cluster: str | Sequence[str],
-    resamples: int,
-    seed: int,
-    warnings: list[str],
-) -> list[Comparison]:
-    judged = [m.name for m in models if m.name != reference]
-    found = []
-    for k, better in enumerate(judged):
-        for other in judged[k + 1 :]:
-            try:
-                # The baseline comes first, so that a ratio speaks of the longer-lived model.
-                result = compare(
-                    rows,
-                    other,
-                    better,
-                    horizon_ps=horizon_ps,
-                    cluster=cluster,
-                    resamples=resamples,
-                    seed=seed,
-                )
-            except ValueError as err:
-                warnings.append(f"{better} and {other} can't be compared in pairs: {err}")
-            else:
-                found.append(result)
-    return found
 
 
 def view_ps(summary: SurvivalSummary) -> float:

@@ -13,10 +13,10 @@ from nequip.utils import RankedLogger
 from ..errors import UserError
 from .horizon import check_length, length_in_steps, progress, span
 from .loss_config import (
+    coefficient_in_loss,
     config_coefficient,
     decorrelation_terms,
     loss_names,
-    relative_coefficient,
     stock_coefficients,
 )
 from .schedule import ALIASES, Schedule
@@ -74,7 +74,7 @@ class DecorrelationScheduler(Callback):
         self._scale = 1.0
         self._epoch: int | None = None
         self._value: float | None = None
-        self._weight = self._stock_mean = self._term_mean = 0.0
+        self._means = {"weight": 0.0, "stock_mean": 0.0, "term_mean": 0.0}
         self._length: float | None = None
         self._length_before: float | None = None
         self._reported = False
@@ -88,14 +88,7 @@ class DecorrelationScheduler(Callback):
     def state_dict(self) -> dict[str, Any]:
         """Return what the schedule is, its length in steps, and the closed loop's running means."""
         state = {"schedule": self.schedule.described(), "length": self._length}
-        if self.schedule.target_share is None:
-            return state
-        return {
-            **state,
-            "weight": self._weight,
-            "stock_mean": self._stock_mean,
-            "term_mean": self._term_mean,
-        }
+        return state if self.schedule.target_share is None else {**state, **self._means}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`; a checkpoint of an open loop starts the means from zero.
@@ -112,9 +105,7 @@ class DecorrelationScheduler(Callback):
             )
         self._length_before = state_dict.get("length")
         if self.schedule.target_share is not None and "weight" in state_dict:
-            self._weight = state_dict["weight"]
-            self._stock_mean = state_dict["stock_mean"]
-            self._term_mean = state_dict["term_mean"]
+            self._means = {name: state_dict[name] for name in self._means}
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Check the loss before anything long begins."""
@@ -181,23 +172,44 @@ class DecorrelationScheduler(Callback):
             self._epoch = trainer.current_epoch
             loss = pl_module.loss
             values = loss.metrics_values_step if by_step else loss.metrics_values_epoch
-            self._value = self._wanted(trainer, pl_module, values)
+            share = self.schedule.target_share
+            self._value = (
+                self._scheduled(trainer)
+                if share is None
+                else self._controlled(share, self._current(pl_module)[0], values)
+            )
             self._put(pl_module, self._value)
         self.hold(pl_module)
-        self._last = self._in_loss(pl_module) or 0.0
+        found = coefficient_in_loss(pl_module, self.metric, self._stock, self._scale)
+        self._last = found or 0.0
         pl_module.log(f"decorrelation_coeff/{self.metric}", self._last)
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Say how far the coefficient got."""
-        self._report(trainer)
+        if self._value is None or self._reported:
+            return
+        self._reported = True
+        text = f"loss term `{self.metric}`: coefficient {self._last:.3g} in the loss at the end"
+        start, end = self.schedule.start, self.schedule.end
+        if not self.schedule.moves or start is None or end is None:
+            logger.info(text)
+            return
+        done = (self._scheduled(trainer) - start) / (end - start)
+        planned = "" if self._length is None else f" of {self._length:.0f}"
+        text += f" (step {trainer.global_step}{planned}), {100 * done:.3g} % of the way to {end:g}"
+        if done >= REACHED:
+            logger.info(text)
+            return
+        epochs = max(trainer.current_epoch // 2, 1)
+        logger.warning(f"{text}. A shorter schedule: {_shorter(epochs)}")
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
-        """The same where training was interrupted."""
-        self._report(trainer)
+        """Say the same where training was interrupted."""
+        self.on_train_end(trainer, pl_module)
 
     def hold(self, pl_module: Any) -> None:
         """Put the coefficient back into the loss, unless it is there."""
-        found = self._in_loss(pl_module)
+        found = coefficient_in_loss(pl_module, self.metric, self._stock, self._scale)
         if self._value is not None and (
             found is None or not math.isclose(found, self._value, rel_tol=1e-9)
         ):
@@ -206,11 +218,6 @@ class DecorrelationScheduler(Callback):
     def _put(self, pl_module: Any, value: float) -> None:
         stock, others = self._current(pl_module)
         pl_module.loss.set_coeffs({**stock, **others, self.metric: value / self._scale})
-
-    def _in_loss(self, pl_module: Any) -> float | None:
-        """The coefficient that is in the loss, on the scale of the config."""
-        found = relative_coefficient(pl_module.loss.entries, self.metric, self._stock)
-        return None if found is None else found * self._scale
 
     def _current(self, pl_module: Any) -> tuple[dict[str, float | None], dict[str, float | None]]:
         """Coefficients of the stock terms (they sum to one) and, beside them, other schedules'."""
@@ -228,11 +235,6 @@ class DecorrelationScheduler(Callback):
         )
         return (self._stock if same else now), others
 
-    def _wanted(self, trainer: Trainer, pl_module: Any, values: Mapping[str, Any]) -> float:
-        if self.schedule.target_share is None:
-            return self._scheduled(trainer)
-        return self._controlled(self.schedule.target_share, self._current(pl_module)[0], values)
-
     def _scheduled(self, trainer: Trainer) -> float:
         return self.schedule.at(progress(self.schedule, trainer) if self.schedule.moves else 0.0)
 
@@ -246,32 +248,14 @@ class DecorrelationScheduler(Callback):
             stock_loss = self._scale * sum(c * values[n] for n, c in stock.items() if c is not None)
             if math.isfinite(stock_loss) and math.isfinite(term):
                 keep = self.schedule.ema_decay
-                self._weight = keep * self._weight + (1 - keep)
-                self._stock_mean = keep * self._stock_mean + (1 - keep) * stock_loss
-                self._term_mean = keep * self._term_mean + (1 - keep) * term
+                now = {"weight": 1.0, "stock_mean": stock_loss, "term_mean": term}
+                for name, value in now.items():
+                    self._means[name] = keep * self._means[name] + (1 - keep) * value
         low, high = self.schedule.coeff_bounds
-        if self._weight == 0.0 or self._term_mean == 0.0:
+        if self._means["weight"] == 0.0 or self._means["term_mean"] == 0.0:
             return low
-        wanted = share / (1 - share) * self._stock_mean / self._term_mean
+        wanted = share / (1 - share) * self._means["stock_mean"] / self._means["term_mean"]
         return min(max(wanted, low), high)
-
-    def _report(self, trainer: Trainer) -> None:
-        if self._value is None or self._reported:
-            return
-        self._reported = True
-        text = f"loss term `{self.metric}`: coefficient {self._last:.3g} in the loss at the end"
-        start, end = self.schedule.start, self.schedule.end
-        if not self.schedule.moves or start is None or end is None:
-            logger.info(text)
-            return
-        done = (self._scheduled(trainer) - start) / (end - start)
-        planned = "" if self._length is None else f" of {self._length:.0f}"
-        text += f" (step {trainer.global_step}{planned}), {100 * done:.3g} % of the way to {end:g}"
-        if done >= REACHED:
-            logger.info(text)
-            return
-        epochs = max(trainer.current_epoch // 2, 1)
-        logger.warning(f"{text}. A shorter schedule: {_shorter(epochs)}")
 
 
 def schedulers(trainer: Any) -> list[DecorrelationScheduler]:

@@ -207,7 +207,9 @@ def _features_of(model: DictConfig, settings: DictConfig) -> dict[str, Any]:
     if kind in ALLEGRO:
         if inner is model and "num_scalar_features" in model:
             return {"block_size": f"${{{MODEL}.num_scalar_features}}"}
-        return {"block_size": int(inner.get("num_scalar_features", _default_width()))}
+        takes = inspect.signature(get_method(ALLEGRO[-1])).parameters
+        default = takes["num_scalar_features"].default
+        return {"block_size": int(inner.get("num_scalar_features", default))}
     if kind in TAPS:
         tap = inner["taps"][0] if isinstance(inner["taps"], list | ListConfig) else None
         if tap is not None:
@@ -221,12 +223,6 @@ def _features_of(model: DictConfig, settings: DictConfig) -> dict[str, Any]:
         "in the model's output, such as `edge_features` or `node_features` (for one that is not "
         "there, an error lists those that are). Known: Allegro, NequIP, and checkpoints of these"
     )
-
-
-def _default_width() -> int:
-    """Allegro's own default for a config that names no width."""
-    signature = inspect.signature(get_method(ALLEGRO[-1]))
-    return signature.parameters["num_scalar_features"].default
 
 
 def _kind(model: Any) -> tuple[str, Any]:

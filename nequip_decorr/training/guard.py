@@ -22,10 +22,10 @@ from ..errors import UserError
 from .callbacks import DecorrelationScheduler, schedulers
 from .loss_config import (
     check_term,
+    coefficient_in_loss,
     decorrelation_terms,
     entries_of,
     loss_names,
-    relative_coefficient,
     stock_coefficients,
     type_names,
 )
@@ -103,7 +103,7 @@ class LossGuard(Callback):
         _restore_coefficients(pl_module, [*terms])
         for name in self._scale:
             self._wanted[name] = pl_module.loss.entries[name].coeff
-            found = self._in_loss(pl_module, name)
+            found = coefficient_in_loss(pl_module, name, *self._scale[name])
             say = logger.info if found else logger.warning
             say(f"loss term `{name}`: coefficient {found or 0.0:.3g} throughout (no schedule)")
         self._changed_by = ""
@@ -175,13 +175,8 @@ class LossGuard(Callback):
                     f"should have {wanted}: {self._suspects(trainer)} changed it. Name the term "
                     "there, or give it a `schedule`, which puts its coefficient back every step"
                 )
-            pl_module.log(f"decorrelation_coeff/{name}", self._in_loss(pl_module, name) or 0.0)
-
-    def _in_loss(self, pl_module: Any, name: str) -> float | None:
-        """The coefficient in the loss, on the scale of the config."""
-        stock, scale = self._scale[name]
-        found = relative_coefficient(pl_module.loss.entries, name, stock)
-        return None if found is None else found * scale
+            found = coefficient_in_loss(pl_module, name, *self._scale[name])
+            pl_module.log(f"decorrelation_coeff/{name}", found or 0.0)
 
     def _suspects(self, trainer: Any) -> str:
         if self._changed_by:

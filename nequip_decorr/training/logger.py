@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -166,10 +167,12 @@ class CorrelationLogger(Callback):
 
     @rank_zero_only
     def _report(self, trainer: Trainer, found: Inspection) -> None:
+        from ..inspection.plots import heat_maps, spectra
+
         entry = found.entries[0]
         step = trainer.global_step
         curves = _curves(entry)
-        figures = _figures(found)
+        figures = {"heat_map": heat_maps(found, "validation"), "spectrum": spectra(found)}
         for logger in trainer.loggers:
             logger.log_metrics({f"{PREFIX}/{key}": value for key, value in curves.items()}, step)
             _send_pictures(logger, figures, entry, step, trainer)
@@ -201,12 +204,6 @@ def _curves(entry: Entry) -> dict[str, float]:
     return curves
 
 
-def _figures(found: Inspection) -> dict[str, Any]:
-    from ..inspection.plots import heat_maps, spectra
-
-    return {"heat_map": heat_maps(found, "validation"), "spectrum": spectra(found)}
-
-
 def _send_pictures(
     logger: Any, figures: dict[str, Any], entry: Entry, step: int, trainer: Trainer
 ) -> None:
@@ -218,19 +215,14 @@ def _send_pictures(
         for block, values in zip(entry.blocks, entry.spectra, strict=True):
             experiment.add_histogram(f"{PREFIX}/spectrum/{block}", torch.tensor(values), step)
     elif hasattr(logger, "log_image"):
+        from PIL import Image
+
         for name, fig in figures.items():
-            logger.log_image(f"{PREFIX}/{name}", [_image(fig)], step)
+            image = Image.open(io.BytesIO(png_bytes(fig, dpi=100)))
+            logger.log_image(f"{PREFIX}/{name}", [image], step)
     else:
         folder = logger.log_dir or logger.save_dir or trainer.default_root_dir
         _write_pictures(Path(folder) / PREFIX, figures, trainer)
-
-
-def _image(fig: Any) -> Any:
-    import io
-
-    from PIL import Image
-
-    return Image.open(io.BytesIO(png_bytes(fig, dpi=100)))
 
 
 def _write_pictures(folder: Path, figures: dict[str, Any], trainer: Trainer) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib import import_module
 from typing import Any, Final
 
 from hydra.utils import get_object, instantiate
@@ -23,22 +22,15 @@ TARGETS: Final = (
 )
 
 
-def loss_of(pl_module: Any) -> MetricsManager | None:
-    """Return the loss of a NequIP training module; ``None`` for any other module."""
-    loss = getattr(pl_module, "loss", None)
-    return loss if isinstance(loss, MetricsManager) else None
-
-
 def loss_names(pl_module: Any) -> list[str]:
-    """Return the names of the terms in the loss."""
-    loss = loss_of(pl_module)
-    return [] if loss is None else list(loss.entries)
+    """Return the names of the terms in the loss; none for a module that is not NequIP's."""
+    loss = getattr(pl_module, "loss", None)
+    return list(loss.entries) if isinstance(loss, MetricsManager) else []
 
 
 def decorrelation_terms(pl_module: Any) -> dict[str, FeatureDecorrelation]:
     """Return the terms of the loss that are ours, by name."""
-    loss = loss_of(pl_module)
-    terms = {} if loss is None else dict(loss.items())
+    terms = dict(pl_module.loss.items()) if loss_names(pl_module) else {}
     return {n: term for n, term in terms.items() if isinstance(term, FeatureDecorrelation)}
 
 
@@ -88,12 +80,21 @@ def config_coefficient(pl_module: Any, name: str) -> float | None:
     return next((float(coeff) for coeff in found if coeff is not None), None)
 
 
-def relative_coefficient(
-    entries: Mapping[str, Any], name: str, stock: Iterable[str]
+def coefficient_in_loss(
+    pl_module: Any, name: str, stock: Iterable[str], scale: float
 ) -> float | None:
-    """Return the coefficient in the loss over the sum of the stock ones."""
+    """Return the coefficient that is in the loss now, on the scale of the config.
+
+    Args:
+        pl_module: the training module.
+        name: of the term.
+        stock: terms whose coefficients ``scale`` is the sum of.
+        scale: that sum in the config, from :func:`stock_coefficients`.
+    """
+    entries = pl_module.loss.entries
+    total = sum(entries[n].coeff or 0.0 for n in stock) or 1.0
     coeff = entries[name].coeff
-    return None if coeff is None else coeff / (sum(entries[n].coeff or 0.0 for n in stock) or 1.0)
+    return None if coeff is None else coeff / total * scale
 
 
 def plain(node: Any) -> Any:
@@ -154,11 +155,6 @@ def check_term(pl_module: Any, name: str, term: FeatureDecorrelation) -> None:
         UserError: a negative or non-finite coefficient, a field that the model does not give, or
             a block size that does not divide its width.
     """
-    _check_coefficient(pl_module, name)
-    _check_field(pl_module, name, term)
-
-
-def _check_coefficient(pl_module: Any, name: str) -> None:
     coeff = config_coefficient(pl_module, name)
     if coeff is None:
         coeff = pl_module.loss.entries[name].coeff
@@ -166,9 +162,6 @@ def _check_coefficient(pl_module: Any, name: str) -> None:
         raise UserError(
             f"`coeff` of loss term `{name}` must be finite and not negative, got {coeff}"
         )
-
-
-def _check_field(pl_module: Any, name: str, term: FeatureDecorrelation) -> None:
     for model in pl_module.model.values():
         irreps = getattr(model, "irreps_out", None)
         if not irreps:
@@ -197,9 +190,3 @@ def _check_field(pl_module: Any, name: str, term: FeatureDecorrelation) -> None:
                 f"but `field` {term.field!r} gives {sizes}; take pearson_squared or pearson_abs, "
                 "or fields of equal width"
             )
-
-
-def __getattr__(name: str) -> Any:
-    if name == "default_callbacks":  # where an installation made before it moved looks for it
-        return import_module(".attach", __package__).default_callbacks
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -106,14 +106,9 @@ def bind_irreps(pl_module: torch.nn.Module) -> None:
 
 
 def world_size() -> int:
+    """Count the ranks of a distributed training; one without."""
     ready = torch.distributed.is_available() and torch.distributed.is_initialized()
     return torch.distributed.get_world_size() if ready else 1
-
-
-def choice(name: str, value: str, allowed: Mapping[str, object]) -> str:
-    if value not in allowed:
-        raise UserError(f"`{name}` must be one of {sorted(allowed)}, got {value!r}")
-    return value
 
 
 def _positive_int(name: str, value: int | None) -> int | None:

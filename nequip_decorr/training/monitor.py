@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from ..correlation import STATISTICS, Labelled, Moments, average_measured, merge_labelled
+from ..errors import one_of
 from ..features.fields import EDGE_FEATURES
-from .metric import FeatureMetric, choice, gather
+from .metric import FeatureMetric, gather
 
 
 class FeatureCorrelation(FeatureMetric):
@@ -59,7 +60,7 @@ class FeatureCorrelation(FeatureMetric):
         **kwargs: Any,
     ) -> None:
         super().__init__(field, block_size, num_blocks, block_weights, per_edge_type, **kwargs)
-        self.statistic = choice("statistic", statistic, STATISTICS)
+        self.statistic = one_of("statistic", statistic, STATISTICS)
         # Grow with the labels that occur: [G], [G, B], [G, B, C], [G, B, C, C].
         self.add_state("labels", torch.zeros(0, dtype=torch.long), dist_reduce_fx=None)
         for dim, name in enumerate(Moments._fields, 2):

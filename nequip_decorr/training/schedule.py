@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
-from ..errors import UserError
+from ..errors import UserError, one_of
 
 INTERVALS: Final = ("step", "epoch")
 UNITS: Final = ("fraction", "epoch", "step", "time")
@@ -17,27 +17,12 @@ CLOSED_LOOP: Final = ("target_share", "coeff_bounds", "ema_decay", "interval")
 OPEN_LOOP: Final = ("start", "end", "shape", "begin", "finish", "unit", "interval")
 
 
-def _constant(start: float, end: float, p: float) -> float:
-    return start
-
-
-def _linear(start: float, end: float, p: float) -> float:
-    return start + (end - start) * p
-
-
-def _cosine(start: float, end: float, p: float) -> float:
-    return start + (end - start) * 0.5 * (1.0 - math.cos(math.pi * p))
-
-
-def _exponential(start: float, end: float, p: float) -> float:
-    return start * (end / start) ** p
-
-
+# From start, end and the share p of the way between them.
 SHAPES: Final[dict[str, Callable[[float, float, float], float]]] = {
-    "constant": _constant,
-    "linear": _linear,
-    "cosine": _cosine,
-    "exponential": _exponential,
+    "constant": lambda start, end, p: start,
+    "linear": lambda start, end, p: start + (end - start) * p,
+    "cosine": lambda start, end, p: start + (end - start) * 0.5 * (1.0 - math.cos(math.pi * p)),
+    "exponential": lambda start, end, p: start * (end / start) ** p,
 }
 
 
@@ -118,8 +103,8 @@ class Schedule:
         return cls(**{name: value for name, value in given.items() if value is not None})
 
     def __post_init__(self) -> None:
-        _one_of("interval", self.interval, INTERVALS)
-        _one_of("unit", self.unit, UNITS)
+        one_of("interval", self.interval, INTERVALS)
+        one_of("unit", self.unit, UNITS)
         if self.target_share is None:
             self._check_open_loop()
         else:
@@ -129,7 +114,7 @@ class Schedule:
         if self.start is None:
             raise UserError("a decorrelation schedule needs `start` (and `end`) or `target_share`")
         self._put(start=_coefficient("start", self.start), shape=self.shape or "linear")
-        _one_of("shape", self.shape, tuple(SHAPES))
+        one_of("shape", self.shape, SHAPES)
         if self.end is not None:
             self._put(end=_coefficient("end", self.end))
         elif self.shape == "constant":
@@ -211,18 +196,13 @@ class Schedule:
     def at(self, progress: float) -> float:
         """Return the coefficient of an open loop, ``progress`` in ``unit``."""
         assert self.start is not None and self.end is not None and self.finish is not None
-        shape = str(self.shape)
-        return coefficient(progress, self.start, self.end, shape, self.begin, self.finish)
+        span = (str(self.shape), self.begin, self.finish)
+        return coefficient(progress, self.start, self.end, *span)
 
     def described(self) -> dict[str, Any]:
         """Return the arguments that count."""
         names = OPEN_LOOP if self.target_share is None else CLOSED_LOOP
         return {name: getattr(self, name) for name in names}
-
-
-def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise UserError(f"`{name}` must be one of {list(allowed)}, got {value!r}")
 
 
 def _coefficient(name: str, value: float) -> float:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from ..correlation import DEFAULT_SHRINKAGE, PENALTIES, average, log_det
-from ..errors import UserError
+from ..errors import UserError, one_of
 from ..features.fields import EDGE_FEATURES
-from .metric import FeatureMetric, choice, gather
+from .metric import FeatureMetric, gather
 from .schedule import Schedule
 
 DEFAULT_MAX_SAMPLES: Final = 4096
@@ -81,7 +81,7 @@ class FeatureDecorrelation(FeatureMetric):
         super().__init__(
             field, block_size, num_blocks, block_weights, per_edge_type, max_samples, **kwargs
         )
-        self.penalty = choice("penalty", penalty, PENALTIES)
+        self.penalty = one_of("penalty", penalty, PENALTIES)
         if not 0 < shrinkage <= 1:
             raise ValueError(f"`shrinkage` must be in (0, 1], got {shrinkage}")
         self._penalty = (

@@ -26,8 +26,9 @@ from nequip_decorr.campaign.progress import TimeLeft, Watcher
 from nequip_decorr.campaign.run import execute_run
 from nequip_decorr.campaign.runner import RunnerSummary, run_campaign
 from nequip_decorr.campaign.schema import Campaign, parse_campaign
-from nequip_decorr.campaign.store import read_runs, runs_csv
+from nequip_decorr.campaign.store import COLUMNS, read_runs
 from nequip_decorr.errors import UserError
+from nequip_decorr.files import csv_text
 from nequip_decorr.md.engines import available_engines
 from nequip_decorr.md.spec import RunSpec
 from tests.helpers.fake_engine import get_engine, model
@@ -88,7 +89,7 @@ def test_a_campaign_in_processes(folder: Path) -> None:
         ("good", 1, "survived", None, 0.1),
         ("good", 2, "survived", None, 0.1),
     ]
-    assert (folder / "out" / "runs.csv").read_text() == runs_csv(rows)
+    assert (folder / "out" / "runs.csv").read_text() == csv_text(rows, COLUMNS)
     manifest = json.loads(
         (folder / "out" / "runs" / rows[0]["run_id"] / "manifest.json").read_text()
     )
@@ -433,7 +434,7 @@ def test_shards_are_disjoint_and_can_run_side_by_side(folder: Path) -> None:
     assert {row["model"] for row in first.rows} == {"a", "b"}
     assert {row["status"] for row in last.rows} == {"survived"}
     assert len(last.rows) == 3
-    assert (made.out / "runs.csv").read_text() == runs_csv(read_runs(made.out))
+    assert (made.out / "runs.csv").read_text() == csv_text(read_runs(made.out), COLUMNS)
     whole = go(made)
     assert (whole.kept, whole.done) == (10, {})
 
@@ -468,14 +469,14 @@ def test_a_campaign_of_the_layout_before_goes_on(folder: Path) -> None:
     """Runs had no ``run.json``, and the lock was another."""
     made = campaign(folder, {"m": model(log=str(folder))})
     go(made)
-    before = runs_csv(read_runs(made.out))
+    before = csv_text(read_runs(made.out), COLUMNS)
     for path in made.out.glob("runs/*/run.json"):
         path.unlink()
     first, _ = sorted(row["run_id"] for row in read_runs(made.out))
     (made.out / "runs" / first / "manifest.json").unlink()
     summary = go(made)
     assert (summary.kept, summary.done) == (1, {"survived": 1})
-    assert runs_csv(read_runs(made.out)) == before
+    assert csv_text(read_runs(made.out), COLUMNS) == before
 
 
 def test_bad_worker_count(folder: Path) -> None:

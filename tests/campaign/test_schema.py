@@ -24,7 +24,8 @@ from nequip_decorr.campaign.store import read_plan
 from nequip_decorr.md.criteria import Criteria
 from nequip_decorr.md.engines import available_engines
 from nequip_decorr.md.spec import ModelSpec, RunSpec
-from nequip_decorr.models.compiling import compiled_metadata, content_hash, type_names
+from nequip_decorr.models.compiling import content_hash
+from nequip_decorr.models.metadata import compiled_metadata, type_names
 from nequip_decorr.resources import configs_dir
 
 EMT = {"ase": {"calculator": "ase.calculators.emt.EMT"}}

@@ -2,8 +2,10 @@
 
 import csv
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import ase.io
 import numpy as np
@@ -19,6 +21,7 @@ from nequip_decorr.extrapolation.scoring import Reading, auroc, score
 from nequip_decorr.features.frames import load_model, outputs
 from nequip_decorr.model_files import recognise
 from nequip_decorr.models.potential import CompiledPotential
+from tests.helpers.cache import cached
 from tests.helpers.training import (
     build,
     frames,
@@ -172,15 +175,22 @@ def test_auroc_and_reading():
     assert Reading.fit(grade[:10], error[:10]) is None
 
 
+ROOMS = tuple(
+    f"nequip_decorr/{room}" for room in ("correlation", "extrapolation", "features", "training")
+)
+
+
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("grade")
-    done = nequip_train(folder, run_config(folder, module_config(), epochs=1), "m")
-    assert done.returncode == 0, done.stdout[-3000:]
-    return folder / "runs" / "m" / "last.ckpt"
+def checkpoint():
+    def make(folder):
+        done = nequip_train(folder, run_config(folder, module_config(), epochs=1), "m")
+        assert done.returncode == 0, done.stdout[-3000:]
+
+    return cached("grade", make, *ROOMS) / "runs" / "m" / "last.ckpt"
 
 
 def test_from_a_checkpoint_to_scores_in_two_commands(checkpoint, tmp_path, capsys):
+    checkpoint = Path(shutil.copy(checkpoint, tmp_path))
     ase.io.write(tmp_path / "train.xyz", TRAINING)
     far = frames(2, seed=4)
     far[1].positions[2] += 1.0
@@ -208,17 +218,21 @@ def test_from_a_checkpoint_to_scores_in_two_commands(checkpoint, tmp_path, capsy
 
 
 @pytest.mark.slow
-def test_a_compiled_model_has_the_grade_and_the_plain_energies(checkpoint, tmp_path):
+def test_a_compiled_model_has_the_grade_and_the_plain_energies(checkpoint):
     model = load_model(checkpoint)
     grade = ExtrapolationGrade.fit(model, TRAINING)
-    grade.save(tmp_path / "a.npz")
-    out = tmp_path / "model.nequip.pt2"
-    command = ["compile", str(checkpoint), str(out), "--target", "ase"]
-    done = subprocess.run(
-        [sys.executable, "-m", "nequip_decorr.cli", *command, "--grade", str(tmp_path / "a.npz")],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
+
+    def make(folder):
+        grade.save(folder / "a.npz")
+        command = ["compile", str(checkpoint), str(folder / "model.nequip.pt2"), "--target", "ase"]
+        command += ["--grade", str(folder / "a.npz")]
+        done = subprocess.run(
+            [sys.executable, "-m", "nequip_decorr.cli", *command],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    out = cached("graded", make, *ROOMS, "nequip_decorr/cli") / "model.nequip.pt2"
     (data, target) = next(outputs(model, TRAINING[:1], batch_size=1))
     compiled = CompiledPotential(out).model
     names = ("pos", "edge_index", "atom_types", "cell", "edge_cell_shift")

@@ -2,6 +2,7 @@
 
 import copy
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -20,6 +21,7 @@ from nequip.utils.global_state import set_global_state
 from nequip_decorr import FeatureDecorrelation, TapFeatures
 from nequip_decorr.features.taps import TAPS, invariants, scalars
 from nequip_decorr.inspection.evaluate import load_model
+from tests.helpers.cache import cached
 from tests.helpers.tolerances import FORCE_EV_PER_A
 from tests.helpers.training import (
     TYPES,
@@ -168,13 +170,24 @@ def test_packaged_and_compiled_models_are_those_of_stock_training(tmp_path):
         "stock": module_config(model=nequip_config(model_dtype="float32")),
         "tapped": module_config([off], model=tapped_config(["messages"], model_dtype="float32")),
     }
+
+    def make(folder):
+        for name, config in configs.items():
+            done = nequip_train(folder, run_config(folder, config, epochs=1), name)
+            assert done.returncode == 0, done.stdout[-3000:]
+            checkpoint = folder / "runs" / name / "last.ckpt"
+            command(folder, "nequip-package", "build", checkpoint, folder / f"{name}.nequip.zip")
+        command(
+            folder, "nequip-compile", checkpoint, folder / "tapped.nequip.pt2",
+            "--mode", "aotinductor", "--device", "cpu", "--target", "ase",
+        )  # fmt: skip
+        shutil.rmtree(folder / "cache", ignore_errors=True)
+
+    rooms = ("correlation", "features", "training")
+    made = cached("taps", make, *(f"nequip_decorr/{room}" for room in rooms))
     outputs = {}
-    for name, config in configs.items():
-        done = nequip_train(tmp_path, run_config(tmp_path, config, epochs=1), name)
-        assert done.returncode == 0, done.stdout[-3000:]
-        checkpoint = tmp_path / "runs" / name / "last.ckpt"
-        package = tmp_path / f"{name}.nequip.zip"
-        command(tmp_path, "nequip-package", "build", checkpoint, package)
+    for name in configs:
+        package = made / f"{name}.nequip.zip"
         assert not [n for n in zipfile.ZipFile(package).namelist() if "nequip_decorr" in n]
         model = load_model(package)
         assert not any(module._forward_hooks for module in model.modules())
@@ -188,7 +201,7 @@ def test_packaged_and_compiled_models_are_those_of_stock_training(tmp_path):
         "_target_": "nequip_decorr.TapFeatures",
         "builder": "nequip.model.ModelFromPackage",
         "taps": ["messages"],
-        "package_path": str(tmp_path / "stock.nequip.zip"),
+        "package_path": str(made / "stock.nequip.zip"),
     }
     on = {**off, "coeff": 5.0}
     tuned = fit(tmp_path, module_config([on], model=around), epochs=8)
@@ -196,11 +209,7 @@ def test_packaged_and_compiled_models_are_those_of_stock_training(tmp_path):
     after = [m.loss.metrics_values_epoch["decorrelation"] for m in (tuned, reference)]
     assert after[0] < 0.9 * after[1]
 
-    compiled = tmp_path / "tapped.nequip.pt2"
-    command(
-        tmp_path, "nequip-compile", tmp_path / "runs" / "tapped" / "last.ckpt", compiled,
-        "--mode", "aotinductor", "--device", "cpu", "--target", "ase",
-    )  # fmt: skip
+    compiled = made / "tapped.nequip.pt2"
     atoms = frames(1)[0]
     atoms.calc = NequIPCalculator.from_compiled_model(compiled, device="cpu")
     expected = outputs["stock"]["forces"][: len(atoms)]

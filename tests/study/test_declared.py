@@ -56,7 +56,8 @@ def test_the_papers_form_is_the_shipped_config() -> None:
     schedule = theirs["metric"].pop("schedule")
     assert ours["metric"] == theirs["metric"]
     scheduler = {"_target_": "nequip_decorr.DecorrelationScheduler", "metric": ours["name"]}
-    assert config["trainer"]["callbacks"][1] == {**scheduler, **schedule}
+    # Shipped, the coefficient ends at the term's own.
+    assert config["trainer"]["callbacks"][1] == {**scheduler, **schedule, "end": theirs["coeff"]}
     assert config["epochs"] == shipped["epochs"]
 
 

@@ -12,6 +12,7 @@ from ase import Atoms, units
 from ase.calculators.calculator import PropertyNotImplementedError
 
 from ...errors import Finding
+from ...models.compiling import calculator_class
 from ...models.potential import CompiledCalculator, CompiledPotential
 from ..contact import CONTACT_CAP, Contact, closest_contact, num_outside
 from ..criteria import Violation
@@ -22,7 +23,6 @@ from ..record import RING, TRAJECTORY, RecordWriter, write_frame
 from ..spec import ModelSpec, RunResult, RunSpec, target_temperature_K
 from .ase_dynamics import degrees_of_freedom, make_dynamics
 from .base import Engine, Job
-from .model_checks import import_calculator
 from .pair_checks import without_stress
 
 _PROGRESS_EVERY: Final = 10
@@ -55,7 +55,7 @@ def make_calculator(model: ModelSpec, types: tuple[str, ...]) -> Any:
         return LAMMPSlib(
             lmpcmds=commands, atom_types=atom_types, keep_alive=True, log_file=None, comm=None
         )
-    return import_calculator(model)
+    return calculator_class(model.calculator or "")(**model.arguments)
 
 
 class ASEEngine(Engine):

