@@ -8,7 +8,8 @@ removed oxygens and velocities. Each step is kept in the work folder and not don
                                                     # of four and the nearest training atom
     python benchmarks/grade.py alarms --work DIR    # 100 ps of the reference on training crystals
     python benchmarks/grade.py hfo2 --work DIR      # `errors` on hafnium oxide by DFT (optional)
-    python benchmarks/grade.py summary              # the figures, from the raw rows alone
+    python benchmarks/grade.py summary              # the numbers, and the figure of the README and
+                                                    # docs/extrapolation.md, from the raw rows alone
 
 Raw rows: ``results/grade_*.csv``. The set `own` holds frames of the models' own MD, before contact.
 The defaults of the grade were chosen with seed 1 on the demo's own test sets.
@@ -39,12 +40,13 @@ from scipy.stats import t as student
 from nequip_decorr import ExtrapolationGrade, stability
 from nequip_decorr.datasets.siox import Reference, make_siox, relaxed
 from nequip_decorr.demo import CONFIGS, TEMPERATURE_K, TEST_SETS
-from nequip_decorr.extrapolation.scoring import agreement
+from nequip_decorr.extrapolation.scoring import Reading, agreement
 from nequip_decorr.features.fields import ATOM_TYPE
 from nequip_decorr.features.frames import load_model, outputs
 from nequip_decorr.report.loading import load_runs
 
 RESULTS = Path(__file__).parent / "results"
+DOCS = Path(__file__).parents[1] / "docs"
 HELDOUT_SEED = 1
 HALT = 3.0
 ENERGY_OFF_EV_PER_ATOM = 0.15
@@ -137,6 +139,25 @@ def rows_of(
                         "condition_number": conditions[name, seed],
                         **agreement(np.concatenate(value), error, bounds),
                     }
+                )  # fmt: skip
+    return rows
+
+
+def readings(sets: Mapping[tuple[str, int], Mapping[str, Looked]]) -> list[dict[str, Any]]:
+    """Force error to expect at a grade, over the labelled sets of each stock model."""
+    rows = []
+    for (name, seed), looked in sets.items():
+        parts = [part for kind, part in looked.items() if kind != "own"]
+        grades, errors = (
+            np.concatenate([getattr(p, k) for p in parts]) for k in ("grade", "error")
+        )
+        reading = Reading.fit(grades, errors)
+        if name == "stock" and reading is not None:
+            curves = reading.median_eV_per_A, reading.low_eV_per_A, reading.high_eV_per_A
+            for knot, median, low, high in zip(reading.grade, *curves, strict=True):
+                rows.append(
+                    {"seed": seed, "grade": knot, "median_eV_per_A": median,
+                     "low_eV_per_A": low, "high_eV_per_A": high}
                 )  # fmt: skip
     return rows
 
@@ -325,6 +346,7 @@ def _errors(
         seconds["nearest"] = time.perf_counter() - began
         costs.append({k: 1e6 * v / atoms for k, v in seconds.items()})
         print(key, costs[-1], flush=True)
+    write(RESULTS / f"grade_reading_{system}.csv", readings(sets), None)
     rows = rows_of(system, sets, training, rms, conditions)
     mean = {k: float(np.mean([c[k] for c in costs])) for k in costs[0]}
     extra = {"grade": mean["grade"], "nearest": mean["nearest"], "committee": 3 * mean["forces"]}
@@ -333,13 +355,14 @@ def _errors(
     return rows
 
 
-def interval(values: Sequence[float]) -> str:
+def interval(values: Sequence[float], digits: int = 3) -> str:
     """Mean and its 95 % interval over training seeds."""
     values = np.array([v for v in values if v is not None and np.isfinite(v)])
     if len(values) < 2:
         return "   n/a"
     half = student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
-    return f"{values.mean():.3f} [{values.mean() - half:.3f}, {values.mean() + half:.3f}]"
+    mean = values.mean()
+    return f"{mean:.{digits}f} [{mean - half:.{digits}f}, {mean + half:.{digits}f}]"
 
 
 def summary() -> None:
@@ -360,12 +383,60 @@ def summary() -> None:
         rows = read(RESULTS / "grade_alarms.csv")
         share = [r["share_above_1"] for r in rows]
         print(
-            f"alarms: share above 1 {interval(share)}, largest of a run {max(share):.4f}; largest "
-            f"grade {max(r['largest'] for r in rows):.2f}; frames above {HALT:g}: "
+            f"alarms: share above 1 {interval(share, 5)}, largest of a run {max(share):.4f}; "
+            f"largest grade {max(r['largest'] for r in rows):.2f}; frames above {HALT:g}: "
             f"{sum(r['frames_above_3'] for r in rows)}"
         )
     if (RESULTS / "grade_early.csv").is_file():
         _early_summary(read(RESULTS / "grade_early.csv"))
+    if (RESULTS / "grade_early.csv").is_file() and (RESULTS / "grade_reading_siox.csv").is_file():
+        draw(DOCS / "grade.png")
+
+
+def draw(path: Path) -> None:
+    """Force error against the grade, and when a halt at the grade comes in runs that fail."""
+    from nequip_decorr.style import INK, SOFT, figure, grid, style
+
+    early = [r for r in read(RESULTS / "grade_early.csv") if r["status"] == "failed"]
+    reading = read(RESULTS / "grade_reading_siox.csv")
+    with style():
+        fig, axes = figure(9.4, 3.6, 1, 2)
+        left, right = axes[0]
+        for seed in sorted({r["seed"] for r in reading}):
+            mine = [r for r in reading if r["seed"] == seed]
+            x, middle, low, high = (
+                [r[k] for r in mine]
+                for k in ("grade", "median_eV_per_A", "low_eV_per_A", "high_eV_per_A")
+            )
+            left.fill_between(x, low, high, color="#0072B2", alpha=0.06, linewidth=0)
+            left.plot(x, middle, color="#0072B2", linewidth=1)
+        left.axvline(1, color=INK, linestyle="--", linewidth=0.8)
+        left.annotate("edge of the\ntraining data", (1.06, 0.012), fontsize=8, color=INK)
+        left.set(
+            xscale="log", yscale="log", xlabel="extrapolation grade of an atom",
+            ylabel="its force error (eV/Å)", title="The grade orders the error",
+        )  # fmt: skip
+        grid(left)
+        early.sort(key=lambda r: r["stable_ps"])
+        events = {
+            f"halt at grade {HALT:g}": ("grade_3_ps", "o", "#009E73"),
+            f"energy wrong by {ENERGY_OFF_EV_PER_ATOM} eV/atom": ("energy_off_ps", "s", "#D55E00"),
+            "run fails (atoms meet)": ("stable_ps", "x", INK),
+        }
+        rows = range(len(early))
+        right.hlines(rows, 3e-3, [r["stable_ps"] for r in early], color=SOFT, linewidth=0.5)
+        for label, (column, marker, colour) in events.items():
+            times = [
+                max(r[column], EVERY_FS * 1e-3) if r[column] is not None else np.nan for r in early
+            ]
+            right.plot(times, rows, marker, color=colour, markersize=4, label=label, linestyle="")
+        right.set(
+            xscale="log", xlabel="time (ps)", yticks=[],
+            ylabel=f"{len(early)} runs at {TEMPERATURE_K:g} K", title="A halt at it comes early",
+        )  # fmt: skip
+        right.legend(loc="upper left", fontsize=7)
+        grid(right, "x")
+        fig.savefig(path, dpi=130)
 
 
 def _paired(rows: list[dict], quantities: Sequence[str]) -> None:

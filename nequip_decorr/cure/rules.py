@@ -8,7 +8,7 @@ from typing import Final
 from ..errors import UserError
 
 DEFAULT_BEYOND: Final = 10.0
-"""In MD of the demo's models the energy is wrong by 0.15 eV/atom from about 10 to 15 on."""
+"""Where the energy of the demo's models begins to go wrong in MD: ``docs/cure.md``, "Method"."""
 
 
 @dataclass(frozen=True)

@@ -21,14 +21,18 @@ class AtomFeatures:
     Attributes:
         fields: names of the fields, which stand side by side.
         on_edges: whether the rows of the fields are edges; else they are atoms.
+        channels: indices of the channels to take, of all fields side by side; ``None`` for all.
     """
 
     fields: tuple[str, ...]
     on_edges: bool
+    channels: tuple[int, ...] | None = None
 
     def __call__(self, data: Mapping[str, Tensor]) -> Tensor:
         """Features of each atom, ``[num_atoms, D]``, without gradient."""
         rows = torch.cat([data[field].detach() for field in self.fields], -1)
+        if self.channels is not None:
+            rows = rows[:, list(self.channels)]
         if not self.on_edges:
             return rows
         centre = data[EDGE_INDEX][0]

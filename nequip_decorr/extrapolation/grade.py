@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from ..features.fields import ATOM_TYPE, EDGE_FEATURES, match_fields
 from ..features.frames import outputs
 from ..features.taps import attach_taps, interaction_layers
 from .atoms import AtomFeatures
-from .statistics import DEFAULT_MAX_DIRECTIONS, DEFAULT_RIDGE, Gaussians
+from .statistics import DEFAULT_MAX_CHANNELS, DEFAULT_RIDGE, Gaussians, select_channels
 
 FIELD: Final = "extrapolation_grade"
 DEFAULT_QUANTILE: Final = 0.999
@@ -78,7 +79,7 @@ class ExtrapolationGrade:
         fields: Sequence[str] | None = None,
         quantile: float = DEFAULT_QUANTILE,
         ridge: float = DEFAULT_RIDGE,
-        max_directions: int = DEFAULT_MAX_DIRECTIONS,
+        max_channels: int = DEFAULT_MAX_CHANNELS,
         progress: Progress | None = None,
     ) -> ExtrapolationGrade:
         """Fit the grade of a model to its training data.
@@ -93,7 +94,7 @@ class ExtrapolationGrade:
                 NequIP's layers).
             quantile: share of unseen atoms below gamma = 1.
             ridge: see :meth:`Gaussians.of_moments`.
-            max_directions: see :meth:`Gaussians.of_moments`.
+            max_channels: see :func:`.select_channels`.
             progress: wraps an iterable over frames, with a description.
 
         Raises:
@@ -113,10 +114,16 @@ class ExtrapolationGrade:
             parts[fold] = merge_moments([parts[fold], moments]) if fold in parts else moments
         if not parts:
             raise UserError("there is no training structure to fit the grade to")
+        channels = select_channels(merge_moments(parts.values()), max_channels)
+        features = replace(features, channels=tuple(channels.tolist()))
+        parts = {
+            fold: Moments(m.count, m.mean[:, channels], m.comoment[:, channels[:, None], channels])
+            for fold, m in parts.items()
+        }
 
         def gaussians_without(fold: int | None) -> Gaussians:
             kept = [m for other, m in parts.items() if other != fold]
-            return Gaussians.of_moments(merge_moments(kept), ridge, max_directions)
+            return Gaussians.of_moments(merge_moments(kept), ridge)
 
         gaussians = gaussians_without(None)
         if len(parts) == 1 or _can_tell(sum(map(len, validation)), quantile):
@@ -154,7 +161,7 @@ class ExtrapolationGrade:
             "data_sha256": _hash_of_frames(training),
             "model_sha256": hash_of_model(model),
             "ridge": ridge,
-            "max_directions": max_directions,
+            "max_channels": max_channels,
         }
         return cls(features, gaussians, upper_quantile(finite, quantile), about)
 
@@ -163,8 +170,8 @@ class ExtrapolationGrade:
         return self.gaussians.distance(self.features(data), data[ATOM_TYPE]) / self.threshold
 
     def vectors_of_output(self, data: Any) -> Tensor:
-        """Vector of each atom whose length is its grade, ``[num_atoms, K + 1]`` in float64."""
-        return self.gaussians.vector(self.features(data), data[ATOM_TYPE]) / self.threshold
+        """Vector of each atom whose length is its grade, ``[num_atoms, K]`` in float64."""
+        return self.gaussians.vector(self.features(data).double(), data[ATOM_TYPE]) / self.threshold
 
     def score(self, model: Any, frames: Iterable[Atoms]) -> Iterator[np.ndarray]:
         """Grade of each atom of each frame.
@@ -194,6 +201,7 @@ class ExtrapolationGrade:
         header = {
             "fields": self.features.fields,
             "on_edges": self.features.on_edges,
+            "channels": self.features.channels,
             "threshold": self.threshold,
             "about": self.about,
         }
@@ -212,7 +220,9 @@ class ExtrapolationGrade:
             with np.load(path, allow_pickle=False) as file:
                 header = json.loads(str(file["header"]))
                 tensors = {k: torch.from_numpy(file[k]) for k in file.files if k != "header"}
-            features = AtomFeatures(tuple(header["fields"]), header["on_edges"])
+            features = AtomFeatures(
+                tuple(header["fields"]), header["on_edges"], tuple(header["channels"])
+            )
             return cls(features, Gaussians(**tensors), header["threshold"], header["about"])
         except FileNotFoundError:
             raise UserError(f"no extrapolation grade at {path}") from None

@@ -79,11 +79,12 @@ def figure(scores: Sequence[Scores]) -> Any:
     low, high = max(finite.min(), 1e-3), max(finite.max(), 1.5)
     bins = np.geomspace(low * 0.99, high * 1.01, 41)
     for s in scores:
-        axes[0].hist(s.grade, bins, density=True, histtype="step", label=s.name)
-    axes[0].set(xscale="log", xlabel="extrapolation grade", ylabel="density of atoms")
+        share = np.full(len(s.grade), 1 / len(s.grade))
+        axes[0].hist(s.grade, bins, weights=share, histtype="step", label=s.name)
+    axes[0].set(xscale="log", xlabel="extrapolation grade", ylabel="share of atoms per bin")
     if labelled:
         for s in labelled:
-            axes[1].plot(s.grade, s.force_error_eV_per_A, ",", alpha=0.5)
+            axes[1].plot(s.grade, s.force_error_eV_per_A, ".", markersize=2, alpha=0.3)
         reading = Reading.fit(
             np.concatenate([s.grade for s in labelled]),
             np.concatenate([s.force_error_eV_per_A for s in labelled]),

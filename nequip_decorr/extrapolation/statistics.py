@@ -1,19 +1,16 @@
 r"""The maths of the extrapolation grade, on tensors alone.
 
-Atom features :math:`x_i \in \mathbb{R}^D` of the training set have, per atom type t, a mean
+Atom features :math:`x_i \in \mathbb{R}^K` of the training set have, per atom type t, a mean
 :math:`\mu_t` and a covariance :math:`C_t` (:class:`~nequip_decorr.correlation.Moments`). With
 channels in units of their standard deviation within types, and :math:`C_t` drawn towards the
 covariance within all types by ``shrinkage`` atoms' worth, the distance of an atom is
 
 .. math::
 
-    \sigma_i^2 = z^\top (V^\top C_t V + r I)^{-1} z + \frac{|y|^2 - |z|^2}{r + \rho_t},
-    \qquad y = x_i - \mu_t, \quad z = V^\top y
+    \sigma_i^2 = (x_i - \mu_t)^\top (C_t + r I)^{-1} (x_i - \mu_t)
 
-Up to ``max_directions`` channels V is the identity and the second term is zero: the Mahalanobis
-distance with a ridge r. Wider features keep the leading principal directions V, and the rest
-enters by its length alone, with its mean variance :math:`\rho_t` (distance in and from feature
-space: Moghaddam and Pentland 1997, doi:10.1109/34.598227).
+the Mahalanobis distance with a ridge r. Channels of a model repeat each other, so
+:func:`select_channels` leaves only those that the others do not give.
 """
 
 from __future__ import annotations
@@ -22,13 +19,48 @@ from dataclasses import dataclass, fields
 from typing import Final
 
 import torch
+from scipy.linalg.lapack import dpstrf
 from torch import Tensor
 
 from ..correlation import Moments, live_channels
 
 DEFAULT_RIDGE: Final = 1e-2
-DEFAULT_MAX_DIRECTIONS: Final = 256
+DEFAULT_MAX_CHANNELS: Final = 32
 DEFAULT_SHRINKAGE: Final = 200.0
+REPEATED: Final = 1e-6
+"""Share of a channel's variance that the others must leave for it to be kept."""
+
+
+def pool_types(m: Moments) -> Moments:
+    """Moments within all types together: comoments about each type's own mean."""
+    mean = (m.mean * m.count[:, None]).sum(0) / m.count.sum()
+    return Moments(m.count.sum(), mean, m.comoment.sum(0))
+
+
+def select_channels(m: Moments, max_channels: int = DEFAULT_MAX_CHANNELS) -> Tensor:
+    """Choose the channels that give the others, ``[K]`` indices in order.
+
+    Each is the one of which those before it leave the largest share unexplained within types:
+    Cholesky factorisation with pivots.
+
+    Args:
+        m: moments per type of all channels, in float64.
+        max_channels: at most so many.
+
+    Raises:
+        ValueError: no type has two atoms, or no channel varies.
+    """
+    pooled = pool_types(m)
+    live = live_channels(pooled)
+    if (m.count - 1).clamp(min=0).sum() < 1 or not live.any():
+        raise ValueError(
+            f"the training data have {int(m.count.sum())} atoms whose features do not vary; "
+            "an extrapolation grade needs at least two different atoms of a type"
+        )
+    scale = torch.where(live, pooled.comoment.diagonal().clamp(min=1e-300).rsqrt(), 0.0)
+    correlation = pooled.comoment * scale[:, None] * scale
+    _, pivots, rank, _ = dpstrf(correlation.numpy(), tol=REPEATED, lower=1)
+    return torch.from_numpy(pivots[: min(rank, max_channels)] - 1).long().sort().values
 
 
 @dataclass(frozen=True)
@@ -36,108 +68,71 @@ class Gaussians:
     """One Gaussian of atom features per atom type, ready to measure distances.
 
     Attributes:
-        scale: factor of each channel, ``[D]``; 0 for a channel that does not vary.
-        directions: principal directions V, ``[D, K]``; the identity where none are left out.
-        mean: of the scaled channels, ``[T, D]``.
-        whiten: inverse Cholesky factor of the covariance in those directions, ``[T, K, K]``.
-        residual: variance given to each direction that is left out, ``[T]``.
+        scale: factor of each channel, ``[K]``.
+        mean: of the scaled channels, ``[T, K]``.
+        whiten: inverse Cholesky factor of the covariance of the scaled channels, ``[T, K, K]``.
         known: whether the data have atoms of a type, ``[T]`` bool.
     """
 
     scale: Tensor
-    directions: Tensor
     mean: Tensor
     whiten: Tensor
-    residual: Tensor
     known: Tensor
 
     @classmethod
     def of_moments(
-        cls,
-        m: Moments,
-        ridge: float = DEFAULT_RIDGE,
-        max_directions: int = DEFAULT_MAX_DIRECTIONS,
-        shrinkage: float = DEFAULT_SHRINKAGE,
+        cls, m: Moments, ridge: float = DEFAULT_RIDGE, shrinkage: float = DEFAULT_SHRINKAGE
     ) -> Gaussians:
         """Make the Gaussians from moments per type.
 
         Args:
-            m: moments of the atom features in float64, counts ``[T]``.
-            ridge: added to the variance of every direction, in units of the variance of a channel
-                within types.
-            max_directions: keep at most this many principal directions.
+            m: moments of the selected channels in float64, counts ``[T]``.
+            ridge: added to the variance of every channel, in units of its variance within types.
             shrinkage: number of atoms that the covariance within all types counts for beside a
                 type's own atoms, so that a rare type has a covariance too.
-
-        Raises:
-            ValueError: no type has two atoms, or no channel varies.
         """
-        known = m.count > 0
-        within = m.comoment.sum(0)
+        pooled = pool_types(m)
         freedom = (m.count - 1).clamp(min=0).sum()
-        pooled = Moments(m.count.sum(), (m.mean * m.count[:, None]).sum(0) / m.count.sum(), within)
-        live = live_channels(pooled)
-        if freedom < 1 or not live.any():
-            raise ValueError(
-                f"the training data have {int(m.count.sum())} atoms whose features do not vary; "
-                "an extrapolation grade needs at least two different atoms of a type"
-            )
-        variance = within.diagonal() / freedom
-        scale = torch.where(live, variance.clamp(min=torch.finfo(variance.dtype).tiny).rsqrt(), 0.0)
-        within = within * scale[:, None] * scale / freedom
-        width = int(live.sum())
-        if width <= max_directions:
-            directions = torch.eye(len(scale), dtype=scale.dtype)[:, live]
-        else:
-            directions = torch.linalg.eigh(within).eigenvectors[:, -max_directions:]
-        kept = directions.shape[1]
+        scale = (pooled.comoment.diagonal() / freedom).rsqrt()
+        within = pooled.comoment * scale[:, None] * scale / freedom
         own = m.comoment * scale[:, None] * scale
         covariance = (own + shrinkage * within) / (m.count + shrinkage)[:, None, None]
-        inside = directions.T @ covariance @ directions
-        eye = torch.eye(kept, dtype=scale.dtype)
-        factor = torch.linalg.cholesky(inside + ridge * eye)
-        left_out = covariance.diagonal(dim1=-2, dim2=-1).sum(-1) - inside.diagonal(
-            dim1=-2, dim2=-1
-        ).sum(-1)
-        return cls(
-            scale=scale,
-            directions=directions,
-            mean=m.mean * scale,
-            whiten=torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False),
-            residual=ridge + left_out.clamp(min=0) / max(width - kept, 1),
-            known=known,
-        )
+        eye = torch.eye(len(scale), dtype=scale.dtype)
+        factor = torch.linalg.cholesky(covariance + ridge * eye)
+        whiten = torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False)
+        return cls(scale, m.mean * scale, whiten.contiguous(), m.count > 0)
 
     def distance(self, x: Tensor, types: Tensor) -> Tensor:
         """Distance of atoms from the Gaussian of their type, ``[num_atoms]`` in float64.
 
         Args:
-            x: atom features, ``[num_atoms, D]``.
+            x: the selected channels of atom features, ``[num_atoms, K]``.
             types: atom types, ``[num_atoms]``.
 
         Returns:
             Distances; infinite for a type that the data do not have.
         """
-        squared = self.vector(x, types).square().sum(-1)
-        return torch.where(self.known[types.reshape(-1).long()], squared.sqrt(), torch.inf)
+        length = self.vector(x, types).square().sum(-1).sqrt().double()
+        return torch.where(self.known[types.reshape(-1).long()], length, torch.inf)
 
     def vector(self, x: Tensor, types: Tensor) -> Tensor:
-        """Whitened features of atoms, ``[num_atoms, K + 1]`` in float64; their length is sigma.
+        """Whitened features of atoms, ``[num_atoms, K]`` in the type of ``x``.
 
-        The last column is the length of what the K directions leave out.
+        The length of a row is the distance.
 
         Args:
-            x: atom features, ``[num_atoms, D]``.
+            x: the selected channels of atom features, ``[num_atoms, K]``.
             types: atom types, ``[num_atoms]``.
         """
         types = types.reshape(-1).long()
-        y = x.double() * self.scale - self.mean[types]
-        z = y @ self.directions
-        left_out = (y.square().sum(-1) - z.square().sum(-1)).clamp(min=0)
-        white = torch.zeros_like(z)
+        # The difference in float64; what follows loses no digits and is in the model's precision,
+        # for LAMMPS passes ghost atoms too and a step must not cost more.
+        y = (x.double() * self.scale - self.mean[types]).to(x.dtype)
+        white = torch.zeros_like(y)
         for number in range(len(self.known)):
-            white = torch.where((types == number)[:, None], z @ self.whiten[number].T, white)
-        return torch.cat([white, (left_out / self.residual[types]).sqrt()[:, None]], -1)
+            mine = y @ self.whiten[number].T.to(x.dtype)
+            white = torch.where((types == number)[:, None], mine, white)
+        return white
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by name."""

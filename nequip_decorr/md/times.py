@@ -11,7 +11,7 @@ ENERGY_BOUND: Final = 0.15
 FORCE_SHARE: Final = 0.5
 """Mean absolute error of the forces over their root mean square."""
 GRADE_BOUND: Final = 10.0
-"""Largest grade of an atom: in the demo's MD the energy is wrong from about 10 to 15 on."""
+"""Largest grade of an atom."""
 ATOMS_SHARE: Final = 0.5
 """Share of atoms beyond the edge of the data."""
 PERSISTENCE: Final = 2

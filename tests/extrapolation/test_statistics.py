@@ -6,7 +6,7 @@ import torch
 from scipy.spatial.distance import mahalanobis
 
 from nequip_decorr.correlation import grouped_moments, merge_moments
-from nequip_decorr.extrapolation.statistics import Gaussians
+from nequip_decorr.extrapolation.statistics import Gaussians, select_channels
 
 RIDGE = 1e-2
 
@@ -58,27 +58,35 @@ def test_batches_in_any_order_give_the_same_distances():
     torch.testing.assert_close(one.distance(x, types), other.distance(x, types))
 
 
-def test_units_and_dead_channels_do_not_matter():
+def test_units_do_not_matter():
     x, types = sample()
     factors = torch.tensor([1e-3, 1.0, 1e4, 1.0, 7.0, 1e-6], dtype=x.dtype)
     plain = fitted(x, types).distance(x, types)
+    torch.testing.assert_close(fitted(x * factors, types).distance(x * factors, types), plain)
+
+
+def test_channels_that_others_give_are_left_out():
+    x, types = sample(width=4)
     dead = torch.full((len(x), 1), 5.0, dtype=x.dtype)
-    changed = torch.cat([x * factors, dead], 1)
-    torch.testing.assert_close(fitted(changed, types).distance(changed, types), plain)
+    twin, sum_of_all = -2e3 * x[:, :1], x.sum(1, keepdim=True)
+    every = torch.cat([dead, x, twin, sum_of_all], 1)
+    chosen = select_channels(grouped_moments(every, types, 2))
+    assert len(chosen) == 4 and 0 not in chosen
+    assert not {1, 5} <= set(chosen.tolist())
+    kept = every[:, chosen]
+    left = torch.linalg.lstsq(kept - kept.mean(0), every - every.mean(0)).solution
+    torch.testing.assert_close((kept - kept.mean(0)) @ left, every - every.mean(0))
+    two = select_channels(grouped_moments(every, types, 2), 2)
+    assert len(two) == 2 and set(two.tolist()) <= set(chosen.tolist())
 
 
-def test_left_out_directions_enter_by_their_length():
-    x, types = sample(width=6)
-    whole, reduced = fitted(x, types), fitted(x, types, max_directions=3)
-    assert reduced.directions.shape == (6, 3)
-    near, far = whole.distance(x, types), reduced.distance(x, types)
-    assert np.corrcoef(near, far)[0, 1] > 0.8
-    # A step along the direction of least variance, which is left out, is still seen.
-    within = torch.stack([x[types == t] - x[types == t].mean(0) for t in (0,)])[0]
-    least = torch.linalg.eigh((within * reduced.scale).T @ (within * reduced.scale)).eigenvectors
-    step = 30.0 * least[:, 0] / reduced.scale
-    mean = (reduced.mean[0] / reduced.scale)[None]
-    assert reduced.distance(mean + step, torch.tensor([0])) > 10 * far.median()
+def test_single_precision_gives_the_same_distances():
+    x, types = sample(width=32)
+    gaussians = fitted(x + 100.0, types)
+    exact = gaussians.distance((x + 100.0).float().double(), types)
+    single = gaussians.distance((x + 100.0).float(), types)
+    assert single.dtype == torch.float64
+    torch.testing.assert_close(single, exact, rtol=2e-6, atol=0)
 
 
 def test_a_type_without_data_is_outside_and_a_rare_one_is_not_singular():
@@ -93,4 +101,6 @@ def test_a_type_without_data_is_outside_and_a_rare_one_is_not_singular():
 
 def test_features_that_do_not_vary_are_an_error():
     with pytest.raises(ValueError, match="features do not vary"):
-        fitted(torch.ones(8, 3, dtype=torch.float64), torch.zeros(8, dtype=torch.long))
+        select_channels(
+            grouped_moments(torch.ones(8, 3).double(), torch.zeros(8, dtype=torch.long), 2)
+        )

@@ -1,0 +1,56 @@
+"""``nequip-decorr demo --improve``: a model of the built-in data, improved in one round."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..files import read_json, write_json
+from ..processes import call
+from ..resources import configs_dir
+from .improve import Improve, _script
+from .improve_file import load_plan
+
+
+def improve_demo(
+    out: Path, seed: int, epochs: int | None, length_ps: float, lmp: str | None
+) -> Path:
+    """Make the data, write ``improve.yaml`` and do its rounds; returns the page."""
+    out = out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    data = out / "data"
+    if not read_json(data / "done.json"):
+        command = ["nequip-decorr", "data", "siox", str(data), "--size", "demo"]
+        print("$", *command)
+        call(_script(command), out / "data.log")
+        write_json(data / "done.json", True)
+    cells = sorted((data / "md").glob("*.xyz"))
+    md: dict[str, Any] = {
+        "structures": {path.stem: str(path.relative_to(out)) for path in cells},
+        "temperatures_K": [2000],
+        "seeds": [seed],
+        "length_ps": length_ps,
+        "trajectory_every": 20,
+    }
+    if lmp is not None:
+        md |= {"engine": "lammps", "lammps_command": lmp}
+    file = {
+        "train": {
+            "config": str(configs_dir() / "siox_allegro.yaml"),
+            "data": ["data/train.xyz"],
+            "overrides": [
+                f"data_dir={data}",
+                f"seed={seed}",
+                *([f"epochs={epochs}"] if epochs else []),
+            ],
+        },
+        "md": md,
+        "labels": {"reference": "siox"},
+        "rounds": 1,
+        "out": "improve",
+    }
+    path = out / "improve.yaml"
+    path.write_text(yaml.safe_dump(file, sort_keys=False))
+    return Improve(load_plan(path)).run()

@@ -1,0 +1,222 @@
+"""Rounds of training, MD that leaves its data, and labels: ``nequip-decorr improve``.
+
+Every step is a command, printed before it runs, and leaves a file that says it is done: an
+interrupted improvement goes on where it was, and no label is lost.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import ase.io
+import numpy as np
+import yaml
+
+from .. import html
+from ..campaign.labels import TIMES, runs_by_time
+from ..errors import UserError
+from ..files import read_json, write_json
+from ..md.record import read_extxyz
+from ..processes import CommandError, call
+from .improve_file import Plan
+
+HALT: Final = 3.0
+"""MD stops at so many times the grade from which a frame is wreckage."""
+Run = Callable[[Sequence[str], Path], None]
+
+
+class WaitingError(UserError):
+    """Report labels that are not complete yet; the next call goes on."""
+
+
+class Improve:
+    """The rounds; each step skips itself when its result is there.
+
+    Args:
+        plan: a checked ``improve.yaml``.
+        say: receives each command and what was found.
+        run: runs a command into a log.
+    """
+
+    def __init__(self, plan: Plan, say: Callable[[str], None] = print, run: Run = call) -> None:
+        self.plan, self.say, self._run = plan, say, run
+        self.rows: list[dict[str, Any]] = []
+
+    def run(self) -> Path:
+        """All rounds; returns the page.
+
+        Raises:
+            WaitingError: labels are missing still.
+            UserError: the folder holds an improvement with other settings.
+            CommandError: a step failed.
+        """
+        self.plan.out.mkdir(parents=True, exist_ok=True)
+        self._same_settings()
+        file, labels = self.plan.file, 0
+        for number in range(file.rounds + 1):
+            folder = self.plan.out / f"round_{number}"
+            folder.mkdir(exist_ok=True)
+            self.say(f"--- round {number}, {labels} labels")
+            self._train(folder, number)
+            self._simulate(folder)
+            self._page(number, labels)
+            left = min(file.frames, file.max_labels - labels)
+            if number == file.rounds or left < 1:
+                why = "all rounds are done" if number == file.rounds else "all labels are spent"
+                break
+            if not self._collect(folder, left):
+                why = "no frame is beyond the edge of the data"
+                break
+            self._label(folder)
+            labels += len(list(read_extxyz(folder / "labelled.xyz")))
+        self.say(f"finished: {why}; {self.plan.out / 'index.html'}")
+        return self.plan.out / "index.html"
+
+    def _same_settings(self) -> None:
+        path, wanted = self.plan.out / "improve.json", self.plan.file.model_dump(mode="json")
+        free = ("rounds", "max_labels")  # may grow
+        old = read_json(path)
+        changed = [k for k in wanted if old and k not in free and old.get(k) != wanted[k]]
+        if changed:
+            raise UserError(
+                f"{self.plan.out} was begun with other settings of {', '.join(changed)}; choose "
+                "another folder with --out"
+            )
+        write_json(path, wanted)
+
+    def _step(self, folder: Path, name: str, command: Sequence[str]) -> None:
+        done = folder / f"{name}.done"
+        self.say(f"$ {shlex.join(command)}" + ("   (done before)" if done.is_file() else ""))
+        if not done.is_file():
+            self._run(_script(command), folder / f"{name}.log")
+            done.touch()
+
+    def _train(self, folder: Path, number: int) -> None:
+        train, checkpoint = self.plan.file.train, folder / self.plan.file.train.checkpoint
+        earlier = [self.plan.out / f"round_{k}" / "labelled.xyz" for k in range(number)]
+        data = folder / "train.xyz"
+        if not (folder / "train.done").is_file():
+            parts = [*(self.plan.folder / name for name in train.data), *earlier]
+            frames = [atoms for part in parts for atoms in ase.io.iread(part, ":")]
+            ase.io.write(data, frames, format="extxyz")
+        config = (self.plan.folder / train.config).resolve()
+        command = ["nequip-train", "-cp", str(config.parent), "-cn", config.stem, *train.overrides]
+        command += [f"++data.train_file_path={data}", f"hydra.run.dir={folder / 'training'}"]
+        self._step(folder, "train", [*command, "++trainer.enable_progress_bar=false"])
+        if not checkpoint.is_file():
+            found = sorted((folder / "training").rglob(checkpoint.name))
+            if not found:
+                raise UserError(
+                    f"the training left no {checkpoint.name} in {folder / 'training'}; set "
+                    "`train.checkpoint` to the name that its ModelCheckpoint gives"
+                )
+            shutil.copy(found[0], checkpoint)
+        ours = "nequip-decorr"
+        self._step(folder, "fit", [ours, "extrapolation", "fit", str(checkpoint), str(data)])
+        model, target = str(folder / "model.nequip.pt2"), self.plan.file.target
+        self._step(folder, "compile", [ours, "compile", str(checkpoint), model, "--target", target])
+
+    def _simulate(self, folder: Path) -> None:
+        file = self.plan.file
+        md = {"ring_frames": 20, **file.md, "models": {"model": str(folder / "model.nequip.pt2")}}
+        criteria = {"extrapolation_grade": HALT * file.beyond, **(md.get("criteria") or {})}
+        md |= {"criteria": criteria, "out": str(folder / "md")}
+        if not self.plan.command:
+            md["labels"] = file.labels
+        # Beside improve.yaml, for its paths are relative to that.
+        path = self.plan.folder / f".{self.plan.out.name}-{folder.name}.yaml"
+        path.write_text(yaml.safe_dump(md, sort_keys=False))
+        self._step(folder, "md", ["nequip-decorr", "stability", "run", str(path)])
+
+    def _collect(self, folder: Path, frames: int) -> bool:
+        out, checkpoint = folder / "to_label.xyz", folder / self.plan.file.train.checkpoint
+        command = ["nequip-decorr", "stability", "collect", str(folder / "md"), "--out", str(out)]
+        command += ["--model", str(checkpoint), "--frames", str(frames)]
+        try:
+            self._step(folder, "collect", [*command, "--beyond", str(self.plan.file.beyond)])
+        except CommandError:
+            if "nothing to label" in (folder / "collect.log").read_text():
+                return False
+            raise
+        return True
+
+    def _label(self, folder: Path) -> None:
+        frames, labelled = folder / "to_label.xyz", folder / "labelled.xyz"
+        wanted = len(list(read_extxyz(frames)))
+        if _labelled(labelled) >= wanted:  # a command may have come back since the last call
+            return
+        if self.plan.command:
+            words = shlex.split(self.plan.command)
+            command = [w.format(frames=frames, labelled=labelled) for w in words]
+        else:
+            entry = yaml.safe_dump(self.plan.file.labels, default_flow_style=True).strip()
+            command = ["nequip-decorr", "label", str(frames), "--with", entry.removesuffix("\n...")]
+            command += ["--out", str(labelled)]
+        for _ in range(2):
+            self.say(f"$ {shlex.join(command)}")
+            try:
+                self._run(_script(command), folder / "label.log")
+            except CommandError as err:
+                self.say(str(err))
+            if (have := _labelled(labelled)) >= wanted:
+                return
+            self.say(f"{have} of {wanted} frames have labels")
+        raise WaitingError(
+            f"{labelled}: {have} of {wanted} frames have labels. Start the same command again "
+            f"when it is complete, or to try again; or remove frames from {frames} that cannot be "
+            "labelled"
+        )
+
+    def _page(self, number: int, labels: int) -> None:
+        row: dict[str, Any] = {"round": number, "labels": labels}
+        for time in TIMES:
+            try:
+                runs = runs_by_time(self.plan.out / f"round_{number}" / "md", time)  # type: ignore[arg-type]
+                row[time] = float(np.mean([r["stable_time_ps"] for r in runs]))
+            except UserError:
+                row[time] = None
+        self.rows.append(row)
+        shown = {t: f"{row[t]:.3g} ps" if row[t] is not None else "unknown" for t in TIMES}
+        self.say(", ".join(f"{time}: {text}" for time, text in shown.items()))
+        write_json(self.plan.out / "rounds.json", self.rows)
+        page = html.render(
+            "improve.html",
+            title=f"Improvement: {self.plan.out.name}",
+            rows=[[str(r["round"]), str(r["labels"]),
+                   *(f"{r[t]:.3g}" if r[t] is not None else "" for t in TIMES)] for r in self.rows],
+            picture=html.png_bytes(_figure(self.rows)),
+        )  # fmt: skip
+        (self.plan.out / "index.html").write_text(page, encoding="utf-8")
+
+
+def _labelled(path: Path) -> int:
+    """How many frames of a file have energy and forces."""
+    if not path.is_file():
+        return 0
+    results = [atoms.calc.results for atoms in read_extxyz(path) if atoms.calc is not None]
+    return sum({"energy", "forces"} <= set(found) for found in results)
+
+
+def _figure(rows: Sequence[dict[str, Any]]) -> Any:
+    from matplotlib.figure import Figure
+
+    fig = Figure(figsize=(5.5, 3.6), layout="constrained")
+    axes = fig.subplots()
+    for time, marker in zip(TIMES, "os^", strict=True):
+        known = [(r["labels"], r[time]) for r in rows if r[time] is not None]
+        if known:
+            axes.plot(*zip(*known, strict=True), marker=marker, label=time)
+    axes.set(xlabel="labels", ylabel="mean time of the runs (ps)", ylim=(0, None))
+    axes.legend(frameon=False)
+    return fig
+
+
+def _script(command: Sequence[str]) -> list[str]:
+    """A command of this environment, whether or not it is on the path."""
+    beside = Path(sys.executable).parent / command[0]
+    return [str(beside) if beside.is_file() else command[0], *command[1:]]

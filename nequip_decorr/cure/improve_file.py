@@ -1,0 +1,108 @@
+"""The keys of ``improve.yaml``, with their types and defaults; every mistake is listed at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from ..campaign.models import read_models
+from ..campaign.schema import parse_campaign
+from ..campaign.validate import (
+    CampaignError,
+    Count,
+    Mistakes,
+    Strict,
+    number,
+    of_kind,
+    one_or_more,
+    validate,
+)
+from ..campaign.yaml_file import load_yaml
+from .rules import DEFAULT_BEYOND
+
+_Words = Annotated[tuple[str, ...], one_or_more("a text")]
+
+
+class _Train(Strict):
+    config: Annotated[str, of_kind(str, "a training config of NequIP (YAML)")] = ""
+    data: _Words = ()
+    overrides: _Words = ()
+    checkpoint: Annotated[str, of_kind(str, "a file name")] = "best.ckpt"
+
+
+class _File(Strict):
+    train: Annotated[_Train, of_kind(dict, "{config: FILE.yaml, data: [FILE.xyz]}")] = _Train()
+    md: Annotated[dict[Any, Any], of_kind(dict, "keys of a campaign file without `models`")] = {}  # noqa: RUF012
+    labels: Annotated[Any, of_kind((str, dict), "a model as in a campaign, or {command: ...}")] = (
+        None
+    )
+    rounds: Count = 2
+    frames: Count = 15
+    max_labels: Count = 1000
+    beyond: Annotated[float, number(above=1)] = DEFAULT_BEYOND
+    target: Annotated[str, of_kind(str, "a target of nequip-compile")] = "pair_allegro"
+    out: Annotated[str | None, of_kind(str, "a folder name")] = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked ``improve.yaml``, paths absolute.
+
+    Attributes:
+        file: its keys.
+        folder: what its paths were relative to.
+        out: folder of everything that is made.
+        command: of the labels, with ``{frames}`` and ``{labelled}``; empty for a potential.
+    """
+
+    file: _File
+    folder: Path
+    out: Path
+    command: str = ""
+
+
+def load_plan(path: Path, out: Path | None = None) -> Plan:
+    """Read and check ``improve.yaml``.
+
+    Raises:
+        CampaignError: the file has mistakes; all of them are listed.
+    """
+    mistakes, folder = Mistakes(), path.resolve().parent
+    data = load_yaml(path, mistakes)
+    if data is None:
+        mistakes.raise_if_any(str(path))
+    file = validate(_File, data or {}, mistakes, partial=True)
+    assert file is not None
+    for key in ("train", "md", "labels"):
+        if not (data or {}).get(key):
+            mistakes.add(key, None, "it is needed")
+    for name in filter(None, (file.train.config, *file.train.data)):
+        if not (folder / name).is_file():
+            mistakes.say(f"train: no such file: {folder / name}")
+    if data and data.get("train") and not (file.train.config and file.train.data):
+        mistakes.add("train", data["train"], "both `config` and `data`, the training structures")
+    if file.md:
+        _check_md(file.md, folder, mistakes)
+    command = ""
+    if isinstance(file.labels, dict) and "command" in file.labels:
+        command = str(file.labels["command"])
+        if len(file.labels) > 1 or not ("{frames}" in command and "{labelled}" in command):
+            mistakes.add("labels", file.labels, "{command: TEXT with {frames} and {labelled}}")
+    elif file.labels is not None:
+        read_models({"labels": file.labels}, folder, mistakes)
+    mistakes.raise_if_any(str(path))
+    chosen = out.absolute() if out else folder / (file.out or f"{path.stem}_out")
+    return Plan(file, folder, chosen, command)
+
+
+def _check_md(md: dict[Any, Any], folder: Path, mistakes: Mistakes) -> None:
+    """Check the MD as a campaign of a model that knows all elements."""
+    for key in sorted({"models", "out", "labels", "reference"} & set(md)):
+        mistakes.say(f"md.{key}: `improve` sets it; leave it out")
+    known = {key: value for key, value in md.items() if key not in ("models", "out", "labels")}
+    known |= {"models": {"x": {"ase": {"calculator": "ase.calculators.lj.LennardJones"}}}}
+    try:
+        parse_campaign(known | {"engine": "lammps-library"}, folder)
+    except CampaignError as err:
+        mistakes.lines += [f"md.{line}" for line in err.mistakes]

@@ -1,0 +1,158 @@
+"""The rounds of ``improve``: order, resumption and labels that come late, with faked commands."""
+
+from pathlib import Path
+
+import ase.io
+import pytest
+import yaml
+
+from nequip_decorr.campaign.validate import CampaignError
+from nequip_decorr.cure.improve import Improve, WaitingError
+from nequip_decorr.cure.improve_file import load_plan
+from nequip_decorr.errors import UserError
+from nequip_decorr.processes import CommandError
+from tests.helpers.training import frames
+
+
+class Fake:
+    """Does what the commands would leave, and notes them."""
+
+    def __init__(self, to_label=(3, 2, 0), labels=()):
+        self.to_label, self.labels = list(to_label), list(labels)
+        self.seen = []
+
+    def __call__(self, command, log):
+        name, folder = log.stem, log.parent
+        self.seen.append(f"{folder.name}/{name}")
+        self.command = command
+        if name == "train":
+            (folder / "training").mkdir(exist_ok=True)
+            (folder / "training" / "best.ckpt").write_text("weights")
+        if name == "collect":
+            number = self.to_label.pop(0)
+            if not number:
+                log.write_text("nothing to label\n")
+                raise CommandError("exit 1")
+            wanted = int(command[command.index("--frames") + 1])
+            ase.io.write(folder / "to_label.xyz", frames(min(number, wanted), seed=9))
+        if name == "label":
+            number = self.labels.pop(0) if self.labels else 99
+            if number is None:
+                raise CommandError("the cluster is down")
+            found = frames(99, seed=9)[
+                : min(number, len(ase.io.read(folder / "to_label.xyz", ":")))
+            ]
+            ase.io.write(folder / "labelled.xyz", found)
+
+
+@pytest.fixture
+def path(tmp_path):
+    ase.io.write(tmp_path / "train.xyz", frames(4))
+    ase.io.write(tmp_path / "cell.xyz", frames(1, seed=3))
+    (tmp_path / "config.yaml").write_text("{}")
+    write(tmp_path, {})
+    return tmp_path / "improve.yaml"
+
+
+def write(folder: Path, changes):
+    data = {
+        "train": {"config": "config.yaml", "data": "train.xyz", "overrides": ["seed=3"]},
+        "md": {"structures": "cell.xyz", "temperatures_K": 500, "length_ps": 1},
+        "labels": {"command": "dft {frames} {labelled}"},
+        "rounds": 2,
+    }
+    (folder / "improve.yaml").write_text(yaml.safe_dump(data | changes))
+
+
+@pytest.fixture
+def improve(path, monkeypatch):
+    monkeypatch.setattr(
+        "nequip_decorr.cure.improve.runs_by_time", lambda *_: [{"stable_time_ps": 0.5}]
+    )
+
+    def make(fake, said=None):
+        return Improve(load_plan(path), (said if said is not None else []).append, fake)
+
+    return make
+
+
+ROUND = ["train", "fit", "compile", "md", "collect", "label"]
+
+
+def test_rounds_go_on_until_all_are_done_and_labels_join_the_training_data(improve, path):
+    fake, said = Fake(), []
+    page = improve(fake, said).run()
+    assert fake.seen == [f"round_{k}/{name}" for k in (0, 1) for name in ROUND] + [
+        f"round_2/{name}" for name in ROUND[:4]
+    ]
+    sizes = [len(ase.io.read(page.parent / f"round_{k}" / "train.xyz", ":")) for k in range(3)]
+    assert sizes == [4, 7, 9]
+    assert "all rounds are done" in said[-1] and "<h1>Improvement" in page.read_text()
+    md = yaml.safe_load((path.parent / ".improve_out-round_1.yaml").read_text())
+    assert md["criteria"] == {"extrapolation_grade": 30.0} and "labels" not in md
+
+
+def test_nothing_beyond_the_edge_and_no_labels_left_are_ends(improve, path):
+    fake, said = Fake(to_label=(3, 0)), []
+    improve(fake, said).run()
+    assert fake.seen[-1] == "round_1/collect" and "no frame is beyond the edge" in said[-1]
+    write(path.parent, {"max_labels": 2, "out": "spent"})
+    fake = Fake()
+    improve(fake, said).run()
+    assert fake.seen[-1] == "round_1/md" and "all labels are spent" in said[-1]
+
+
+@pytest.mark.parametrize("step", ROUND)
+def test_killed_at_any_step_it_goes_on_there(improve, step):
+    class Killed(Fake):
+        def __call__(self, command, log):
+            super().__call__(command, log)
+            if f"{log.parent.name}/{log.stem}" == f"round_1/{step}":
+                raise KeyboardInterrupt
+
+    first, second = Killed(to_label=(3, 2, 2)), Fake(to_label=(2, 2))
+    with pytest.raises(KeyboardInterrupt):
+        improve(first).run()
+    improve(second).run()
+    again = [] if step == "label" else [f"round_1/{step}"]  # its labels were all there
+    rest = [f"round_1/{name}" for name in ROUND[ROUND.index(step) + 1 :]]
+    assert second.seen == again + rest + [f"round_2/{name}" for name in ROUND[:4]]
+
+
+def test_labels_that_fail_or_are_too_few_are_tried_again_and_may_come_later(improve, path):
+    said = []
+    with pytest.raises(WaitingError, match="2 of 3 frames have labels"):
+        improve(Fake(labels=(None, 2)), said).run()
+    assert "the cluster is down" in said and "0 of 3 frames have labels" in said
+    folder = path.parent / "improve_out" / "round_0"
+    ase.io.write(folder / "labelled.xyz", frames(3, seed=9))  # days later
+    fake = Fake(to_label=(2,))
+    improve(fake).run()
+    assert fake.seen[0] == "round_1/train"
+
+
+def test_a_folder_of_other_settings_is_not_mixed(improve, path):
+    improve(Fake()).run()
+    write(path.parent, {"frames": 3})
+    with pytest.raises(UserError, match="begun with other settings of frames"):
+        improve(Fake()).run()
+
+
+def test_all_mistakes_at_once(tmp_path, path):
+    write(tmp_path, {
+        "train": {"config": "nowhere.yaml", "data": "train.xyz"}, "round": 3,
+        "labels": {"command": "dft"}, "beyond": 0.5,
+        "md": {"structures": "cell.xyz", "temperature_K": 300, "models": {}},
+    })  # fmt: skip
+    with pytest.raises(CampaignError) as caught:
+        load_plan(path)
+    text = str(caught.value)
+    for part in (
+        "no such file",
+        "'round' (did you mean 'rounds'?)",
+        "{frames} and {labelled}",
+        "beyond: got 0.5",
+        "md.models: `improve` sets it",
+        "did you mean 'temperatures_K'",
+    ):
+        assert part in text
