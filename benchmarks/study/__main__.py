@@ -148,10 +148,10 @@ def main(arguments: list[str] | None = None) -> int:
     collect(work, results)
     if unfinished:
         asked = {"regimes": regimes, "conditions": conditions, "seeds": options.seeds}
-        row = {name: " ".join(map(str, values)) for name, values in asked.items()}
+        words = {name: " ".join(map(str, values)) for name, values in asked.items()}
         counts = {"models": len(unfinished), "failed": len(failures)}
         wall_s = round(time.monotonic() - started, 1)
-        row = {"stage": options.stage, **row, "workers": options.workers, **counts}
+        row = {"stage": options.stage, **words, "workers": options.workers, **counts}
         log_stage(results, {**row, "wall_s": wall_s})
     console.print(f"tables: {results}")
     for failure in failures:

@@ -86,7 +86,7 @@ def spreads(tables: Tables, half: str, condition: str) -> dict[str, float]:
     for r in tables.half(half, condition):
         key = r["train_seed"], r["structure"]
         cells.setdefault(key, []).append(float(np.log(max(r["stable_time_ps"], 1e-3))))
-    seeds, structures = (sorted({k[i] for k in cells}) for i in (0, 1))  # type: ignore[type-var]
+    seeds, structures = sorted({s for s, _ in cells}), sorted({c for _, c in cells})
     number = min(map(len, cells.values()), default=0)
     if len(cells) < len(seeds) * len(structures) or min(len(seeds), len(structures), number) < 2:
         return {}

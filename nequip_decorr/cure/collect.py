@@ -77,14 +77,13 @@ def sources_of(place: Path, reading: Reading | None = None) -> list[Source]:
         UserError: neither a campaign nor a readable file.
     """
     if not place.is_dir():
-        found = [atoms for _, atoms in iter_frames(place, READ_ALL, reading)]
-        is_md = "timestep" in found[0].info or "step" in found[0].info
-        for number, atoms in enumerate(found):
-            step = atoms.info.get("timestep", number)
-            atoms.info = {"step": int(atoms.info.get("step", step)), **atoms.info}
-        if len(found) == 1 and not is_md:
-            return [Source(str(place), [], found[0])]
-        return [Source(str(place), found, ordered=is_md)]
+        frames = [atoms for _, atoms in iter_frames(place, READ_ALL, reading)]
+        is_md = "timestep" in frames[0].info or "step" in frames[0].info
+        for number, atoms in enumerate(frames):
+            atoms.info = {"step": atoms.info.get("timestep", number), **atoms.info}
+        if len(frames) == 1 and not is_md:
+            return [Source(str(place), [], frames[0])]
+        return [Source(str(place), frames, ordered=is_md)]
     if not (place / PLAN).is_file():
         raise UserError(
             f"{place}: no campaign here ({PLAN} is missing); allowed: results folders of "
@@ -200,8 +199,8 @@ def _pool(
             own.append((start, _candidate(model, grade, start, own=True)))
     width = len(grade.gaussians.scale)
     labelled = LabelledSoFar(len(model.type_names), width)
-    for _, candidate in own:
-        labelled.add(candidate)
+    for _, cell in own:
+        labelled.add(cell)
     pool = [item for item in own if _largest(item[1]) > EDGE]
     found = Collected(counts=Counter(inside=len(own) - len(pool), candidates=len(pool)))
     for source in progress(sources, "grading"):
