@@ -29,6 +29,8 @@ _PUBLIC = {
     "ExtrapolationGrade": "extrapolation.grade",
     "FitExtrapolationGrade": "extrapolation.callback",
     "Inspection": "inspection.result",
+    "ShortRangeZBL": "models.zbl",
+    "DistanceStatisticsManager": "models.distances",
     "inspect_features": "inspection.run",
     "inspect_model": "inspection.run",
 }
@@ -36,11 +38,13 @@ _PUBLIC = {
 __all__ = [
     "CorrelationLogger",
     "DecorrelationScheduler",
+    "DistanceStatisticsManager",
     "ExtrapolationGrade",
     "FeatureCorrelation",
     "FeatureDecorrelation",
     "FitExtrapolationGrade",
     "Inspection",
+    "ShortRangeZBL",
     "TapFeatures",
     "__version__",
     "inspect_features",
@@ -53,6 +57,8 @@ if TYPE_CHECKING:
     from .features.taps import TapFeatures
     from .inspection.result import Inspection
     from .inspection.run import inspect_features, inspect_model
+    from .models.distances import DistanceStatisticsManager
+    from .models.zbl import ShortRangeZBL
     from .training.callbacks import DecorrelationScheduler
     from .training.logger import CorrelationLogger
     from .training.monitor import FeatureCorrelation

@@ -62,7 +62,9 @@ def targets(node):
 
 
 def resolved(text):
-    """Without Hydra's references: the only ones we show stand for a model's width."""
+    """Without Hydra's references: a model's width, its types and their distances."""
+    text = text.replace("${model_type_names}", "[Si, O]")
+    text = text.replace("${training_data_stats:shortest_distances}", "[[2.9, 1.5], [1.5, 2.4]]")
     return re.sub(r"\$\{[\w.]*num_scalar_features\}", str(WIDTH), text)
 
 
@@ -92,6 +94,9 @@ def check_target(node):
     if name == "nequip_decorr.TapFeatures":
         assert callable(get_method(node["builder"]))
         assert set(node["taps"]) <= set(TAPS)
+    elif name == "nequip_decorr.ShortRangeZBL":
+        lengths = {"normed_edge_lengths": "0e"}
+        assert instantiate(node, type_names=["Si", "O"], irreps_in=lengths).reach.shape == (2, 2)
     elif name.startswith("nequip_decorr."):
         found = instantiate(node)
         assert type(found).__module__.startswith("nequip_decorr")
