@@ -4,7 +4,8 @@ NequIP's ZBL core reaches to the cutoff of the model, so that training has to ta
 bond. :class:`ShortRangeZBL` ends, for each pair of types, at the shortest distance of the training
 data: training sees no difference, and where no data are, atoms cannot meet.
 
-The imports are few, since ``nequip-package`` follows them.
+Imports neither ase nor :mod:`nequip_decorr.errors`: ``nequip-package`` puts imports into the
+package, where ase may not be and dataclasses do not load.
 """
 
 from __future__ import annotations
@@ -17,8 +18,6 @@ from e3nn.util.jit import compile_mode
 from nequip.data import AtomicDataDict
 from nequip.nn.pair_potential import ZBL
 from nequip.nn.utils import scatter, with_edge_vectors_
-
-from ..errors import UserError
 
 
 @compile_mode("script")
@@ -40,7 +39,7 @@ class ShortRangeZBL(ZBL):
             ``polynomial_cutoff_p``. The model's builder gives ``type_names`` and ``irreps_in``.
 
     Raises:
-        UserError: ``reach_A`` lacks a pair, has another shape, or is not symmetric or not positive.
+        ValueError: ``reach_A`` lacks a pair, has another shape, is not symmetric or not positive.
 
     .. code-block:: yaml
 
@@ -60,9 +59,9 @@ class ShortRangeZBL(ZBL):
         reach = torch.as_tensor(rows, dtype=torch.get_default_dtype())
         types = len(names)
         if reach.shape != (types, types) or not torch.equal(reach, reach.T):
-            raise UserError(f"reach_A must be a symmetric {types} x {types} matrix, got {reach_A}")
+            raise ValueError(f"reach_A must be a symmetric {types} x {types} matrix, got {reach_A}")
         if not bool((reach > 0).all()):
-            raise UserError(f"reach_A must be positive, got {reach_A}")
+            raise ValueError(f"reach_A must be positive, got {reach_A}")
         self.register_buffer("reach", reach)
 
     def forward(self, data: AtomicDataDict.Type) -> AtomicDataDict.Type:
@@ -102,7 +101,7 @@ def _rows(reach_A: Mapping[str, float], names: Sequence[str]) -> list[list[float
         for b in names:
             given = [reach_A[key] for key in (f"{a}_{b}", f"{b}_{a}") if key in reach_A]
             if not given:
-                raise UserError(
+                raise ValueError(
                     f"reach_A has no distance for the pair {a}_{b}, only for {sorted(reach_A)}; "
                     f"is `type_names` of the statistics manager that of the model ({names})?"
                 )

@@ -14,10 +14,10 @@ from ase.neighborlist import neighbor_list
 from nequip.data import AtomicDataDict, from_ase
 from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
 from nequip.nn.pair_potential import ZBL
+from nequip.scripts._package_utils import _EXTERNAL_MODULES, _INTERNAL_MODULES, _MOCK_MODULES
 from nequip.utils.global_state import set_global_state
 
 from nequip_decorr import DistanceStatisticsManager, ShortRangeZBL
-from nequip_decorr.errors import UserError
 from nequip_decorr.inspection.evaluate import load_model
 from tests.helpers.training import frames, module_config, nequip_train, run_config
 
@@ -148,6 +148,20 @@ def test_a_reach_beyond_the_cutoff_ends_at_the_cutoff() -> None:
     assert at_cutoff == pytest.approx(0.0, abs=1e-9)
 
 
+def test_a_package_holds_it(tmp_path: Path) -> None:
+    """With the modules that `nequip-package` takes in, leaves out and replaces."""
+    core = ShortRangeZBL(reach_A=REACH_A, **ARGUMENTS)
+    with torch.package.PackageExporter(tmp_path / "core.zip") as package:
+        package.mock([f"{name}.**" for name in _MOCK_MODULES])
+        package.extern([f"{name}.**" for name in _EXTERNAL_MODULES])
+        package.intern([f"{name}.**" for name in _INTERNAL_MODULES])
+        package.save_pickle("core", "core.pkl", core)
+    loaded = torch.package.PackageImporter(tmp_path / "core.zip").load_pickle("core", "core.pkl")
+    assert type(loaded) is not ShortRangeZBL
+    atoms = frames(1)[0]
+    assert energy(loaded, atoms)[0] == pytest.approx(energy(core, atoms)[0], rel=1e-12)
+
+
 @pytest.mark.parametrize(
     ("reach", "words"),
     [
@@ -158,7 +172,7 @@ def test_a_reach_beyond_the_cutoff_ends_at_the_cutoff() -> None:
     ],
 )
 def test_a_reach_that_makes_no_sense_is_refused(reach: Any, words: str) -> None:
-    with pytest.raises(UserError, match=words):
+    with pytest.raises(ValueError, match=words):
         ShortRangeZBL(reach_A=reach, **ARGUMENTS)
 
 
