@@ -434,8 +434,11 @@ def draw(path: Path) -> None:
             xscale="log", xlabel="time (ps)", yticks=[],
             ylabel=f"{len(early)} runs at {TEMPERATURE_K:g} K", title="A halt at it comes early",
         )  # fmt: skip
-        right.legend(loc="upper left", fontsize=7)
+        right.legend(loc="lower right", fontsize=7)
+        right.set_ylim(-len(early) / 4, len(early))
         grid(right, "x")
+        for axis in (left.xaxis, left.yaxis, right.xaxis):
+            axis.set_major_formatter("{x:g}")
         fig.savefig(path, dpi=130)
 
 
