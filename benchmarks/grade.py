@@ -43,6 +43,7 @@ from nequip_decorr.demo import CONFIGS, TEMPERATURE_K, TEST_SETS
 from nequip_decorr.extrapolation.scoring import Reading, agreement
 from nequip_decorr.features.fields import ATOM_TYPE
 from nequip_decorr.features.frames import load_model, outputs
+from nequip_decorr.md.times import trusted_time_ps
 from nequip_decorr.report.loading import load_runs
 
 RESULTS = Path(__file__).parent / "results"
@@ -231,7 +232,8 @@ def early(model: Any, grade: ExtrapolationGrade, folder: Path, seed: int) -> lis
     rows = []
     for run in load_runs([folder])[0]:
         frames = run.stable_frames()
-        largest = np.array([g.max() for g in grade.score(model, frames)])
+        gamma = np.stack(list(grade.score(model, frames)))
+        largest = gamma.max(1)
         times = np.array([f.info["time_ps"] for f in frames])
         first = int(np.argmax(largest > HALT)) if (largest > HALT).any() else len(frames) - 1
         # Labels for what lies around the halt and, evenly in log time, the whole run.
@@ -249,6 +251,7 @@ def early(model: Any, grade: ExtrapolationGrade, folder: Path, seed: int) -> lis
                 "cause": run.row.get("cause"), "stable_ps": run.row["stable_time_ps"],
                 **{f"grade_{g:g}_ps": b[0] if len(b) else None for g, b in beyond.items()},
                 "energy_off_ps": wrong[0] if len(wrong) else None,
+                "trusted_ps": trusted_time_ps(times, largest, (gamma > 1).mean(1)),
                 "largest_grade": float(largest.max()),
             }
         )  # fmt: skip
@@ -434,8 +437,11 @@ def draw(path: Path) -> None:
             xscale="log", xlabel="time (ps)", yticks=[],
             ylabel=f"{len(early)} runs at {TEMPERATURE_K:g} K", title="A halt at it comes early",
         )  # fmt: skip
-        right.legend(loc="upper left", fontsize=7)
+        right.legend(loc="lower right", fontsize=7)
+        right.set_ylim(-len(early) / 4, len(early))
         grid(right, "x")
+        for axis in (left.xaxis, left.yaxis, right.xaxis):
+            axis.set_major_formatter("{x:g}")
         fig.savefig(path, dpi=130)
 
 
@@ -454,6 +460,13 @@ def _paired(rows: list[dict], quantities: Sequence[str]) -> None:
         print(f"  decorrelated - stock, {kind}: {cells}; log condition number {interval(logs)}")
 
 
+def concordance(a: np.ndarray, b: np.ndarray) -> float:
+    """Share of pairs that both order alike; a tie in the first counts half (Harrell's C)."""
+    i, j = np.triu_indices(len(a), 1)
+    i, j = (x[b[i] != b[j]] for x in (i, j))
+    return float((np.sign(a[i] - a[j]) * np.sign(b[i] - b[j]) / 2 + 0.5).mean())
+
+
 def _early_summary(rows: list[dict]) -> None:
     failed = [r for r in rows if r["status"] == "failed"]
     halts = [r["grade_3_ps"] for r in failed]
@@ -466,6 +479,15 @@ def _early_summary(rows: list[dict]) -> None:
         f"early: {len(rows)} runs, {len(failed)} failed; halt at {HALT:g} before the failure in "
         f"{before} of {len(failed)}; before the energy is off by {ENERGY_OFF_EV_PER_ATOM} eV/atom "
         f"in {timely} of {len(wrong)}"
+    )
+    right = np.array([r["energy_off_ps"] for r in wrong])
+    stable = np.array([r["stable_ps"] for r in wrong])
+    trusted = np.array(
+        [r["stable_ps"] if r["trusted_ps"] is None else r["trusted_ps"] for r in wrong]
+    )
+    print(
+        f"C-index with the time at which the energy is off: trusted time "
+        f"{concordance(trusted, right):.3f}, stable time {concordance(stable, right):.3f}"
     )
 
 

@@ -65,7 +65,10 @@ def label_runs(out: Path, labels: ModelSpec, say: Callable[[str], None] = lambda
         writer = csv.DictWriter(file, names, lineterminator="\n")
         writer.writeheader()
         for row in read_runs(out):
-            times = {f"{time}_time_ps": _until(out, row, time)[0] for time in TIMES}
+            times = {
+                f"{time}_time_ps": until(out / "runs" / row["run_id"], row, time)[0]
+                for time in TIMES
+            }
             writer.writerow({"run_id": row["run_id"], "status": row["status"], **times})
     return done
 
@@ -83,19 +86,21 @@ def _compare(atoms: Atoms, model: Labeller, truth: Labeller) -> dict[str, float]
     }
 
 
-def _until(out: Path, row: dict[str, Any], time: Time) -> tuple[float | None, bool]:
+def until(folder: Path, row: dict[str, Any], time: Time) -> tuple[float | None, bool]:
     """Until when a run was stable, trusted or right, and whether that is known to have ended."""
     stable, failed = row["stable_time_ps"], row["status"] == "failed"
     if time == "stable" or stable is None:
         return stable, failed
-    folder = out / "runs" / row["run_id"]
     if time == "right":
         found = read_json(folder / LABELS)
         if not found:
             return None, False
         passage = found["right_ps"]
     else:
-        record = read_record(folder)
+        try:
+            record = read_record(folder)
+        except (OSError, ValueError):  # missing or damaged
+            return None, False
         if not np.isfinite(record["share_above_1"]).any():
             return None, False
         passage = trusted_time_ps(record["time_ps"], record["max_grade"], record["share_above_1"])
@@ -123,12 +128,12 @@ def runs_by_time(folder: str | Path, time: Time = "stable") -> list[dict[str, An
         return rows
     found = []
     for row in rows:
-        until, ended = _until(Path(folder), row, time)
-        if row["status"] == "error" or until is None:
+        until_ps, ended = until(Path(folder) / "runs" / row["run_id"], row, time)
+        if row["status"] == "error" or until_ps is None:
             continue
         status = "failed" if ended else row["status"]
-        cause = row["cause"] if until == row["stable_time_ps"] else f"not {time}"
-        found.append({**row, "status": status, "cause": cause, "stable_time_ps": until})
+        cause = row["cause"] if until_ps == row["stable_time_ps"] else f"not {time}"
+        found.append({**row, "status": status, "cause": cause, "stable_time_ps": until_ps})
     if rows and not found:
         remedy = {
             "right": "it needs `labels:` in the campaign file; add it and start `stability run` "

@@ -23,6 +23,7 @@ from ..errors import UserError
 from ..files import read_json, write_json
 from ..md.record import read_extxyz
 from ..processes import CommandError, call
+from ..style import figure, grid, style
 from .improve_file import Plan
 
 HALT: Final = 3.0
@@ -187,6 +188,7 @@ class Improve:
         page = html.render(
             "improve.html",
             title=f"Improvement: {self.plan.out.name}",
+            headline=_headline(self.rows),
             rows=[[str(r["round"]), str(r["labels"]),
                    *(f"{r[t]:.3g}" if r[t] is not None else "" for t in TIMES)] for r in self.rows],
             picture=html.png_bytes(_figure(self.rows)),
@@ -202,17 +204,34 @@ def _labelled(path: Path) -> int:
     return sum({"energy", "forces"} <= set(found) for found in results)
 
 
-def _figure(rows: Sequence[dict[str, Any]]) -> Any:
-    from matplotlib.figure import Figure
+def _headline(rows: Sequence[dict[str, Any]]) -> str:
+    """First and last round in a sentence: of the right time, else of the trusted or stable one."""
+    first, last = rows[0], rows[-1]
+    known = [t for t in TIMES if first[t] is not None and last[t] is not None]
+    if not known:
+        return "No run has ended."
+    time = known[-1]
+    if len(rows) == 1:
+        return f"Without labels of its MD the model is {time} for {first[time]:.3g} ps."
+    return (
+        f"{last['labels']} labels took the mean {time} time from {first[time]:.3g} to "
+        f"{last[time]:.3g} ps."
+    )
 
-    fig = Figure(figsize=(5.5, 3.6), layout="constrained")
-    axes = fig.subplots()
-    for time, marker in zip(TIMES, "os^", strict=True):
-        known = [(r["labels"], r[time]) for r in rows if r[time] is not None]
-        if known:
-            axes.plot(*zip(*known, strict=True), marker=marker, label=time)
-    axes.set(xlabel="labels", ylabel="mean time of the runs (ps)", ylim=(0, None))
-    axes.legend(frameon=False)
+
+def _figure(rows: Sequence[dict[str, Any]]) -> Any:
+    with style():
+        fig, grid_of = figure(5.8, 3.4)
+        axes = grid_of[0, 0]
+        styles = zip(TIMES, ("#0072B2", "#D55E00", "#009E73"), "os^", strict=True)
+        for time, colour, marker in styles:
+            known = [(r["labels"], r[time]) for r in rows if r[time] is not None]
+            if known:
+                axes.plot(*zip(*known, strict=True), marker=marker, color=colour, label=time)
+        axes.set(xlabel="labels", ylabel="mean time of the runs (ps)", ylim=(0, None))
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.legend()
+        grid(axes)
     return fig
 
 

@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from ..campaign.labels import until
 from ..md.criteria import CRITERIA
 from ..md.dynamics import Displacement, Drift, energy_drift
 from ..md.spec import RunSpec
+from ..survival.arrays import run_arrays
+from ..survival.estimators import Rmst, rmst
 from ..survival.sensitivity import Point, order_sentence, run_series, sweep
 from ..survival.summary import SurvivalSummary, summarise
 from .loading import (
@@ -45,6 +48,7 @@ class Analysis:
         sweep_verdict: what the sweep means for the first comparison.
         unfinished: planned runs that have not ended.
         findings: warnings of the check before the runs, a sentence each.
+        times: mean trusted and right time by model, where the runs have them.
     """
 
     runs: list[Run]
@@ -59,6 +63,7 @@ class Analysis:
     sweep_verdict: str
     unfinished: int
     findings: list[str]
+    times: dict[str, dict[str, Rmst]]
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -137,7 +142,28 @@ def analyse(
         sweep_verdict=order_sentence(points, first.model_b, first.model_a) if first else "",
         unfinished=planned - len(runs),
         findings=_findings(plans),
+        times=mean_times(runs, summary.horizon_ps),
     )
+
+
+def mean_times(runs: Sequence[Run], horizon_ps: float) -> dict[str, dict[str, Rmst]]:
+    """Restricted means of the trusted and of the right time by model, where they are known."""
+    found: dict[str, dict[str, Rmst]] = {}
+    judged = [run for run in runs if run.row["status"] != "error"]
+    for time in ("trusted", "right"):
+        rows: dict[str, list[dict[str, Any]]] = {}
+        for run in judged:
+            until_ps, ended = until(run.folder, run.row, time)
+            if until_ps is not None:
+                end = {"status": "failed", "cause": f"not {time}"} if ended else {}
+                row = {**run.row, **end, "stable_time_ps": until_ps}
+                rows.setdefault(run.row["model"], []).append(row)
+        for model, mine in rows.items():
+            data = run_arrays(mine, ("structure",))
+            cluster = np.unique(data.columns["structure"], return_inverse=True)[1]
+            mean = rmst(data.time_ps, data.failed, horizon_ps, cluster=cluster)
+            found.setdefault(model, {})[time] = mean
+    return found
 
 
 def bounds_as_run(specs: Sequence[RunSpec]) -> dict[str, float | None]:

@@ -35,6 +35,10 @@ def to_dict(found: Analysis) -> dict[str, Any]:
             }
             for e in found.structure
         ],
+        "times": {
+            model: {time: mean.to_dict() for time, mean in times.items()}
+            for model, times in found.times.items()
+        },
         "structure_missing": found.structure_missing,
         "displacement": [
             {

@@ -46,7 +46,8 @@ def page_of(title: str, found: Analysis, pictures: Mapping[str, bytes]) -> str:
         },
         unfinished=found.unfinished,
         findings=found.findings,
-        cards=[{"model": m, "colour": looks[m.name]["color"], "ends": _ends(m)} for m in
+        cards=[{"model": m, "colour": looks[m.name]["color"], "ends": _ends(m),
+                "times": found.times.get(m.name, {})} for m in
                summary.models],
         structure_missing=found.structure_missing,
         few_frames=any(e.got.too_few for e in found.structure),

@@ -92,3 +92,14 @@ def test_a_wrong_label_source_is_a_mistake_of_the_campaign(tmp_path):
     with pytest.raises(UserError, match=r"no such file: .*emmt"):
         stability.load({"models": {"emt": EMT}, "structures": "a.xyz", "temperatures_K": 1,
                         "labels": "emmt", "out": str(tmp_path)})  # fmt: skip
+
+
+def test_the_report_shows_the_right_time_beside_the_stable_one(results, tmp_path):
+    folder, _ = results
+    page = stability.report(folder, out=tmp_path / "page")
+    times = read_json(page.parent / "summary.json")["times"]
+    assert set(times) == {"emt", "soft"} and set(times["soft"]) == {"right"}
+    rows = [r["stable_time_ps"] for r in runs_by_time(folder, "right") if r["model"] == "soft"]
+    assert times["soft"]["right"]["rmst_ps"] == pytest.approx(sum(rows) / len(rows))
+    assert times["emt"]["right"]["rmst_ps"] == pytest.approx(0.06)
+    assert "</b> right (" in page.read_text()

@@ -88,6 +88,7 @@ def test_rounds_go_on_until_all_are_done_and_labels_join_the_training_data(impro
     sizes = [len(ase.io.read(page.parent / f"round_{k}" / "train.xyz", ":")) for k in range(3)]
     assert sizes == [4, 7, 9]
     assert "all rounds are done" in said[-1] and "<h1>Improvement" in page.read_text()
+    assert "5 labels took the mean right time from 0.5 to 0.5 ps." in page.read_text()
     md = yaml.safe_load((path.parent / ".improve_out-round_1.yaml").read_text())
     assert md["criteria"] == {"extrapolation_grade": 30.0} and "labels" not in md
 
