@@ -1,9 +1,10 @@
 """When a run has failed: the table of criteria, one row each, and what follows from it.
 
-To add a criterion, add its option to :class:`Criteria` and its row to :data:`CRITERIA`; if LAMMPS
-is to stop for it, also a variable ``check_NAME`` to ``lammps/run.lmp`` and its name to
-``lammps/check.lmp``. Both LAMMPS engines judge inside LAMMPS, with the bounds that
-:func:`.judge.lammps_variables` gives; the ASE engine calls :func:`.judge.evaluate`.
+To add a criterion, add its option to :class:`Criteria` and ``campaign/plan.py`` (so that run ids
+stay) and its row to :data:`CRITERIA`; if LAMMPS is to stop for it, also ``check_NAME`` and its
+bound to ``lammps/run.lmp`` and both to ``lammps/check.lmp``; if its quantity is new, a field to
+:class:`.judge.State` and a column to ``md/record.py`` and ``lammps/record.lmp``. Both LAMMPS
+engines judge inside LAMMPS (:func:`.judge.lammps_variables`), ASE's by :func:`.judge.evaluate`.
 
 How far sound MD stays from the defaults: ``docs/stability.md``, "When a run has failed".
 """
