@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import ase.io
 import numpy as np
 from rich.table import Table
 
+from ..files import csv_text
 from .scoring import Reading, Scores
 
 
@@ -62,8 +62,9 @@ def write(scores: Sequence[Scores], out: Path) -> list[Path]:
         path = out / f"{one.name.replace('/', '_')}.xyz"
         ase.io.write(path, one.frames, format="extxyz")
         written.append(path)
-    _write_csv(out / "scores.csv", [row for s in scores for row in s.rows()])
-    _write_csv(out / "worst.csv", [row for s in scores for row in s.worst()])
+    for name, rows in (("scores", Scores.rows), ("worst", Scores.worst)):
+        text = csv_text([row for s in scores for row in rows(s)])
+        (out / f"{name}.csv").write_text(text, encoding="utf-8", newline="")
     figure(scores).savefig(out / "grade.png", dpi=150)
     return [*written, out / "scores.csv", out / "worst.csv", out / "grade.png"]
 
@@ -103,10 +104,3 @@ def figure(scores: Sequence[Scores]) -> Any:
         ax.axvline(1.0, color="0.4", ls="--", lw=1, label="edge of the training data")
         ax.legend(frameon=False, fontsize=8)
     return fig
-
-
-def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
