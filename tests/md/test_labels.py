@@ -92,7 +92,7 @@ def test_unknown_elements_and_labels_that_are_not_finite_fail(tmp_path):
         ("nowhere.yaml", "no such file"),
         ("nowhere.nequip.pt2", "no such file"),
         ("{ase: [", "not valid YAML"),
-        ("{vasp: {}}", "allowed: a file name, {path: FILE}"),
+        ("{vasp: {}}", "allowed: a file name, {path: FILE, grade: FILE}"),
     ],
 )
 def test_a_wrong_model_is_named(text, message, tmp_path):
