@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -11,7 +10,7 @@ import numpy as np
 from ase import Atoms
 
 from ..errors import UserError
-from ..files import read_json, write_json
+from ..files import csv_text, read_json, write_json
 from ..md.labels import Labeller
 from ..md.record import read_record, read_trajectory
 from ..md.spec import RunSpec
@@ -60,16 +59,13 @@ def label_runs(out: Path, labels: ModelSpec, say: Callable[[str], None] = lambda
         right = right_time_ps(*(np.array(column, dtype=float) for column in columns.values()))
         write_json(folder / LABELS, {"identity": identity, "right_ps": right, "frames": columns})
         done += 1
-    with (out / "times.csv").open("w", newline="") as file:
-        names = ["run_id", "status", *(f"{time}_time_ps" for time in TIMES)]
-        writer = csv.DictWriter(file, names, lineterminator="\n")
-        writer.writeheader()
-        for row in read_runs(out):
-            times = {
-                f"{time}_time_ps": until(out / "runs" / row["run_id"], row, time)[0]
-                for time in TIMES
-            }
-            writer.writerow({"run_id": row["run_id"], "status": row["status"], **times})
+    table = []
+    names = ["run_id", "status", *(f"{time}_time_ps" for time in TIMES)]
+    for row in read_runs(out):
+        folder = out / "runs" / row["run_id"]
+        times = {f"{time}_time_ps": until(folder, row, time)[0] for time in TIMES}
+        table.append({"run_id": row["run_id"], "status": row["status"], **times})
+    (out / "times.csv").write_text(csv_text(table, names), encoding="utf-8", newline="")
     return done
 
 
@@ -109,6 +105,23 @@ def until(folder: Path, row: dict[str, Any], time: Time) -> tuple[float | None, 
     return stable, failed
 
 
+def row_by_time(folder: Path, row: dict[str, Any], time: Time) -> dict[str, Any] | None:
+    """Row of a run that ends with that time; ``None`` if the run does not have it.
+
+    Args:
+        folder: of the run.
+        row: of the run table.
+        time: ``trusted`` or ``right``.
+    """
+    until_ps, ended = until(folder, row, time)
+    if row["status"] == "error" or until_ps is None:
+        return None
+    status = "failed" if ended else row["status"]
+    failed_then = row["status"] == "failed" and until_ps == row["stable_time_ps"]
+    cause = row["cause"] if failed_then or not ended else f"not {time}"
+    return {**row, "status": status, "cause": cause, "stable_time_ps": until_ps}
+
+
 def runs_by_time(folder: str | Path, time: Time = "stable") -> list[dict[str, Any]]:
     """Rows of :func:`~nequip_decorr.campaign.store.read_runs` in which a run ends with that time.
 
@@ -126,14 +139,9 @@ def runs_by_time(folder: str | Path, time: Time = "stable") -> list[dict[str, An
     rows = read_runs(folder)
     if time == "stable":
         return rows
-    found = []
-    for row in rows:
-        until_ps, ended = until(Path(folder) / "runs" / row["run_id"], row, time)
-        if row["status"] == "error" or until_ps is None:
-            continue
-        status = "failed" if ended else row["status"]
-        cause = row["cause"] if until_ps == row["stable_time_ps"] else f"not {time}"
-        found.append({**row, "status": status, "cause": cause, "stable_time_ps": until_ps})
+    folders = (Path(folder) / "runs" / row["run_id"] for row in rows)
+    ended = (row_by_time(*item, time) for item in zip(folders, rows, strict=True))
+    found = [row for row in ended if row is not None]
     if rows and not found:
         remedy = {
             "right": "it needs `labels:` in the campaign file; add it and start `stability run` "

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..campaign.labels import until
+from ..campaign.labels import Time, row_by_time
 from ..md.criteria import CRITERIA
 from ..md.dynamics import Displacement, Drift, energy_drift
 from ..md.spec import RunSpec
@@ -149,14 +149,11 @@ def analyse(
 def mean_times(runs: Sequence[Run], horizon_ps: float) -> dict[str, dict[str, Rmst]]:
     """Restricted means of the trusted and of the right time by model, where they are known."""
     found: dict[str, dict[str, Rmst]] = {}
-    judged = [run for run in runs if run.row["status"] != "error"]
-    for time in ("trusted", "right"):
+    times: tuple[Time, ...] = ("trusted", "right")
+    for time in times:
         rows: dict[str, list[dict[str, Any]]] = {}
-        for run in judged:
-            until_ps, ended = until(run.folder, run.row, time)
-            if until_ps is not None:
-                end = {"status": "failed", "cause": f"not {time}"} if ended else {}
-                row = {**run.row, **end, "stable_time_ps": until_ps}
+        for run in runs:
+            if (row := row_by_time(run.folder, run.row, time)) is not None:
                 rows.setdefault(run.row["model"], []).append(row)
         for model, mine in rows.items():
             data = run_arrays(mine, ("structure",))

@@ -7,10 +7,10 @@ import ase.io
 import pytest
 
 from nequip_decorr import stability
-from nequip_decorr.campaign.labels import LABELS, runs_by_time
+from nequip_decorr.campaign.labels import LABELS, row_by_time, runs_by_time
 from nequip_decorr.cli.main import main
 from nequip_decorr.errors import UserError
-from nequip_decorr.files import read_json
+from nequip_decorr.files import read_json, write_json
 
 EMT = {"ase": {"calculator": "ase.calculators.emt.EMT"}}
 SOFT = {
@@ -103,3 +103,12 @@ def test_the_report_shows_the_right_time_beside_the_stable_one(results, tmp_path
     assert times["soft"]["right"]["rmst_ps"] == pytest.approx(sum(rows) / len(rows))
     assert times["emt"]["right"]["rmst_ps"] == pytest.approx(0.06)
     assert "</b> right (" in page.read_text()
+
+
+def test_a_run_that_is_wrong_at_its_last_frame_has_a_cause(tmp_path):
+    write_json(tmp_path / LABELS, {"right_ps": 0.06})
+    row = {"status": "survived", "cause": None, "stable_time_ps": 0.06}
+    found = row_by_time(tmp_path, row, "right")
+    assert (found["status"], found["cause"]) == ("failed", "not right")
+    row = {"status": "failed", "cause": "contact", "stable_time_ps": 0.06}
+    assert row_by_time(tmp_path, row, "right")["cause"] == "contact"
