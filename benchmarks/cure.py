@@ -24,7 +24,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -218,7 +218,8 @@ class Unit:
         }  # fmt: skip
         if self.lmp and "reference" not in models:
             campaign |= {"engine": "lammps", "lammps_command": self.lmp}
-        found = stability.run(stability.load(campaign), workers=1)
+        with ThreadPoolExecutor(1) as here:  # a process would import everything again
+            found = stability.run(stability.load(campaign), executor=here)
         if found.stopped or any(row["status"] == "error" for row in found.rows):
             raise RuntimeError(f"{out}: {found.stopped or 'a run ended in error'}")
         (out / "done").touch()
