@@ -37,7 +37,7 @@ from ase import Atoms
 from correlation_and_accuracy import BLOCK_SIZE, train
 from filelock import FileLock
 from grade import compiled, fitted, labelled, trained
-from hardware import describe, read, write
+from hardware import describe, write
 
 from nequip_decorr import stability
 from nequip_decorr.campaign.labels import TIMES, until
@@ -380,7 +380,7 @@ def main(words: Sequence[str] | None = None) -> None:
     else:
         import cure_summary
 
-        getattr(cure_summary, given.what)(read, RESULTS)
+        getattr(cure_summary, given.what)()
 
 
 if __name__ == "__main__":
