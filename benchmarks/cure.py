@@ -23,7 +23,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,12 +102,21 @@ ARMS = {
     "ours + term": Arm("grade", after="term", config="decorrelated"),
     "ours + wall": Arm("grade", after="wall", wall=True),
 }
-FIRST, THEN, LAST = list(ARMS)[:4], list(ARMS)[4:8], list(ARMS)[8:]
+FIRST, THEN, LAST = list(ARMS)[:3], list(ARMS)[3:8], list(ARMS)[8:]
+PAIRS = (1, 2), (3, 4), (5, 6), (7, 8)
+EARLY, LATE = PAIRS[:2], PAIRS[2:]
 BLOCKS = [
-    (FIRST, (1, 2)), (FIRST, (3, 4)), (THEN, (1, 2)), (THEN, (3, 4)),
-    (FIRST, (5, 6)), (FIRST, (7, 8)), (LAST, (1, 2)), (LAST, (3, 4)),
-    (THEN, (5, 6)), (THEN, (7, 8)), (LAST, (5, 6)), (LAST, (7, 8)),
-]  # fmt: skip
+    (arms, seeds)
+    for half, arms in (
+        (EARLY, FIRST),
+        (EARLY, THEN),
+        (LATE, FIRST),
+        (EARLY, LAST),
+        (LATE, THEN),
+        (LATE, LAST),
+    )
+    for seeds in half
+]
 QUEUE = [(arm, seed) for arms, seeds in BLOCKS for arm in arms for seed in seeds]
 
 
@@ -165,8 +174,6 @@ class Unit:
                 "arm": self.arm, "seed": self.seed, "labels": len(self.labels()),
                 "steps": epochs * len(frames), **seconds,
                 **{f"force_mae_{k}_eV_per_A": e.force_mae_eV_per_A for k, e in errors.items()},
-                **{f"energy_mae_{k}_eV_per_atom": e.energy_mae_eV_per_atom
-                   for k, e in errors.items()},
                 "commit": _commit(),
             }  # fmt: skip
             write_json(self.folder / "model.json", about)
@@ -196,7 +203,9 @@ class Unit:
         with self.lock(half):
             model = {"model": str(checkpoint.with_name("graded.nequip.pt2"))}
             if half == "source":
-                self._campaign(model, half, out, criteria={"extrapolation_grade": _halt()})
+                self._campaign(
+                    model, half, out, criteria={"extrapolation_grade": HALT * Rules().beyond}
+                )
             else:
                 self._campaign(model, half, out, labels={"reference": "siox"})
         return out
@@ -248,30 +257,26 @@ class Unit:
         rival = self.other("ours" if earlier.arm == "random" else earlier.arm)
         number = len(self._new("grade", rival))
         rng = np.random.default_rng([self.seed, len(source), len(earlier.labels())])
-        pool = list(
-            {
-                "random": lambda: _sane(earlier.md("source"), earlier.model()),
-                "reference": self._reference,
-                "rattled": lambda: self._rattled(rng, number),
-            }[source]()
-        )
+        if source == "random":
+            pool = _sane(earlier.md("source"), earlier.model())
+        else:
+            pool = self._reference() if source == "reference" else self._rattled(rng, number)
         chosen = rng.choice(len(pool), min(number, len(pool)), replace=False)
         return [_plain(pool[k]) for k in chosen]
 
-    def _reference(self) -> Iterator[Atoms]:
+    def _reference(self) -> list[Atoms]:
         shared, out = self.other("baseline"), self.work / "reference"
         with FileLock(self.work / "reference.lock"):
             shared._campaign({"reference": {"reference": "siox"}}, "source", out)
-        for item in sources_of(out):
-            yield from item.frames
+        return [frame for item in sources_of(out) for frame in item.frames]
 
-    def _rattled(self, rng: np.random.Generator, number: int) -> Iterator[Atoms]:
+    def _rattled(self, rng: np.random.Generator, number: int) -> list[Atoms]:
         cells = [ase.io.read(p) for p in sorted((self.work / "data" / "md").glob("*.xyz"))]
-        for k in range(number):
-            atoms = cells[k % len(cells)].copy()
+        found = [cells[k % len(cells)].copy() for k in range(number)]
+        for atoms in found:
             atoms.set_cell(atoms.cell * rng.uniform(0.92, 1.06), scale_atoms=True)
             atoms.positions += rng.normal(0, rng.uniform(0.05, 0.3), atoms.positions.shape)
-            yield atoms
+        return found
 
     def run(self) -> None:
         """Everything of the unit, and its rows."""
@@ -287,10 +292,6 @@ class Unit:
         wall = time.perf_counter() - began
         about = {**read_json(self.folder / "model.json"), "wall_s": wall}
         write_json(self.folder / "unit.json", {"runs": runs, "bounds": bounds, "models": [about]})
-
-
-def _halt() -> float:
-    return HALT * Rules().beyond
 
 
 def _plain(frame: Atoms) -> Atoms:
