@@ -274,8 +274,8 @@ class Unit:
         cells = [ase.io.read(p) for p in sorted((self.work / "data" / "md").glob("*.xyz"))]
         found = [cells[k % len(cells)].copy() for k in range(number)]
         for atoms in found:
-            atoms.set_cell(atoms.cell * rng.uniform(0.92, 1.06), scale_atoms=True)
-            atoms.positions += rng.normal(0, rng.uniform(0.05, 0.3), atoms.positions.shape)
+            atoms.set_cell(atoms.cell * rng.uniform(0.95, 1.05), scale_atoms=True)
+            atoms.positions += rng.normal(0, rng.uniform(0.05, 0.15), atoms.positions.shape)
         return found
 
     def run(self) -> None:
