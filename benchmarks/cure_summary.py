@@ -203,7 +203,7 @@ def draw(runs: Rows, models: Rows, path: Path) -> None:
             title="Stable is not right", xlim=(0, None),
         )  # fmt: skip
         left.invert_yaxis()
-        left.legend(loc="best")
+        left.legend(loc="upper right")
         labels = means(models, "labels")
         for first, colour, marker in (("ours", "#0072B2", "o"), ("random", "#D55E00", "s")):
             curve = [a for a in ("baseline", first, f"{first}, 2 rounds") if a in arms]
