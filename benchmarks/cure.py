@@ -79,6 +79,7 @@ class Arm:
         config: ``stock`` or ``decorrelated``.
         wall: whether ShortRangeZBL is added.
         steps: of training.
+        energy_weight: coefficient of the energy in the loss; that of the forces is 1.
     """
 
     source: str = ""
@@ -86,6 +87,7 @@ class Arm:
     config: str = "stock"
     wall: bool = False
     steps: int = STEPS
+    energy_weight: float = 1.0
 
 
 ARMS = {
@@ -97,27 +99,20 @@ ARMS = {
     "wall": Arm(wall=True),
     "term": Arm(config="decorrelated"),
     "random, 2 rounds": Arm("random", after="random"),
+    "ours, 20 x energy": Arm("grade", energy_weight=20.0),
     "ours, 3 x steps": Arm("grade", steps=3 * STEPS),
     "rattled": Arm("rattled"),
     "ours + term": Arm("grade", after="term", config="decorrelated"),
     "ours + wall": Arm("grade", after="wall", wall=True),
 }
-FIRST, THEN, LAST = list(ARMS)[:3], list(ARMS)[3:8], list(ARMS)[8:]
-PAIRS = (1, 2), (3, 4), (5, 6), (7, 8)
-EARLY, LATE = PAIRS[:2], PAIRS[2:]
+NAMES = list(ARMS)
+FIRST, THEN, WHY, LAST = NAMES[:3], NAMES[3:8], NAMES[8:10], NAMES[10:]
 BLOCKS = [
-    (arms, seeds)
-    for half, arms in (
-        (EARLY, FIRST),
-        (EARLY, THEN),
-        (LATE, FIRST),
-        (EARLY, LAST),
-        (LATE, THEN),
-        (LATE, LAST),
-    )
-    for seeds in half
+    *(((1, 2), FIRST), ((1, 2), WHY), ((3, 4), FIRST), ((1, 2), THEN), ((3, 4), THEN)),
+    *(((5, 6), FIRST), ((7, 8), FIRST), ((3, 4), WHY), ((1, 2), LAST), ((3, 4), LAST)),
+    *(((5, 6), THEN + WHY + LAST), ((7, 8), THEN + WHY + LAST)),
 ]
-QUEUE = [(arm, seed) for arms, seeds in BLOCKS for arm in arms for seed in seeds]
+QUEUE = [(arm, seed) for seeds, arms in BLOCKS for arm in arms for seed in seeds]
 
 
 @dataclass(frozen=True)
@@ -187,6 +182,7 @@ class Unit:
         # As often in steps as the demo's config.
         config["trainer"] |= {"check_val_every_n_epoch": max(1, round(epochs / 30))}
         config["trainer"] |= {"enable_progress_bar": False}
+        config["training_module"]["loss"]["coeffs"]["total_energy"] = arm.energy_weight
         if arm.wall:
             config["data"]["stats_manager"]["_target_"] = "nequip_decorr.DistanceStatisticsManager"
             config["training_module"]["model"]["pair_potential"] = WALL
