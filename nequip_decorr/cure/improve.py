@@ -177,7 +177,7 @@ class Improve:
         row: dict[str, Any] = {"round": number, "labels": labels}
         for time in TIMES:
             try:
-                runs = runs_by_time(self.plan.out / f"round_{number}" / "md", time)  # type: ignore[arg-type]
+                runs = runs_by_time(self.plan.out / f"round_{number}" / "md", time)
                 row[time] = float(np.mean([r["stable_time_ps"] for r in runs]))
             except UserError:
                 row[time] = None

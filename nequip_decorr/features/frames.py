@@ -259,7 +259,8 @@ def edge_lengths(data: Mapping[str, Tensor]) -> Tensor:
 
     names = ("pos", EDGE_INDEX, "cell", "edge_cell_shift", "batch")
     graph = {name: data[name] for name in names if name in data}
-    return with_edge_vectors_(graph)[EDGE_LENGTH].detach().reshape(-1)
+    lengths: Tensor = with_edge_vectors_(graph)[EDGE_LENGTH]
+    return lengths.detach().reshape(-1)
 
 
 def _groups(frames: Iterable[Atoms]) -> Iterator[list[Atoms]]:
@@ -275,7 +276,7 @@ def _groups(frames: Iterable[Atoms]) -> Iterator[list[Atoms]]:
 
 def _bare(frame: Atoms) -> Atoms:
     """A structure without labels: frames of a batch need not have the same ones."""
-    bare = frame.copy()
+    bare: Atoms = frame.copy()
     for name in LABELS:
         bare.info.pop(name, None)
         bare.arrays.pop(name, None)
