@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,12 @@ from ase import Atoms
 from scipy.optimize import isotonic_regression
 from scipy.stats import rankdata, spearmanr
 
+from ..errors import UserError
 from ..features.frames import outputs
 from .grade import FIELD, ExtrapolationGrade, Progress
 
 
-@dataclass
+@dataclass(frozen=True)
 class Scores:
     """Grades of the atoms of one file.
 
@@ -30,12 +31,12 @@ class Scores:
     """
 
     name: str
-    frames: list[Atoms] = field(default_factory=list)
-    grade: np.ndarray = field(default_factory=lambda: np.empty(0))
-    symbols: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=str))
-    frame: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=int))
-    atom: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=int))
-    force_error_eV_per_A: np.ndarray = field(default_factory=lambda: np.empty(0))
+    frames: list[Atoms]
+    grade: np.ndarray
+    symbols: np.ndarray
+    frame: np.ndarray
+    atom: np.ndarray
+    force_error_eV_per_A: np.ndarray
 
     @property
     def labelled(self) -> np.ndarray:
@@ -103,7 +104,7 @@ def score(
         UserError: the grade was fitted to another model.
     """
     grade.check_model(model)
-    scores = Scores(name)
+    kept: list[Atoms] = []
     parts: list[tuple[np.ndarray, ...]] = []
     for number, frame in enumerate((progress or (lambda f, _: f))(frames, name)):
         for data, target in outputs(model, [frame], batch_size=1):
@@ -115,16 +116,14 @@ def score(
             graded = frame.copy()
             graded.calc = frame.calc
             graded.set_array(FIELD, gamma)
-            scores.frames.append(graded)
+            kept.append(graded)
         parts.append(
             (gamma, np.array(frame.symbols), np.full(len(frame), number),
              np.arange(len(frame)), error)
         )  # fmt: skip
-    if parts:
-        columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-        scores.grade, scores.symbols, scores.frame, scores.atom = columns[:4]
-        scores.force_error_eV_per_A = columns[4]
-    return scores
+    if not parts:
+        raise UserError(f"{name}: no structure to grade")
+    return Scores(name, kept, *map(np.concatenate, zip(*parts, strict=True)))
 
 
 def auroc(values: np.ndarray, positive: np.ndarray) -> float:
