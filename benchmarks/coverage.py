@@ -4,16 +4,17 @@ Each scenario draws campaigns of two models over start structures and seeds: Wei
 whose scale varies by structure (log-normal, shared by both models, or also each model's own), runs
 censored at 10 ps and, in some, cut short at random. The true means are integrals over structures.
 
-    python -m benchmarks.coverage --campaigns 2000 --out benchmarks/results/coverage.csv
+    python -m benchmarks.coverage --campaigns 2000
+    python -m benchmarks.coverage --campaigns 500 --paired
 
 For an interval ``covered`` counts campaigns whose interval holds the true value; for a test it
 counts rejections at 5 % where both models are alike. ``low`` and ``high`` are the 95 % Wilson
 interval of the rate. Bars: 92 to 98 % and 3 to 7 %.
 
-The last scenarios are of two training configurations that share training seeds, so that their
-trained models are long-lived or short-lived together, on cells that every campaign has (fixed) or
-that it draws. ``paired_log_ratio`` is the interval of ``study/paired.py``: mean and Student's t of
-the log stable times, a difference per training seed. ``rejects`` is the power of the tests.
+With ``--paired`` two training configurations share training seeds, so that their trained models are
+long-lived or short-lived together, on cells that every campaign has (fixed) or that it draws.
+``paired_log_ratio`` is the interval of ``study/paired.py``: mean and Student's t of the log stable
+times, a difference per training seed. ``rejects`` is the power of the tests.
 """
 
 from __future__ import annotations
@@ -96,13 +97,13 @@ SCENARIOS = (
     Scenario("3x3 alike", 3, 3),
     Scenario("2x3 B 2 times", 2, 3, ratio=2),
     Scenario("6x2: 5 trained models and alike", 6, 2, trained=5, trained_spread=0.4),
-    *(
-        Scenario(f"{cells} cells: {trained} paired trained models{end}", 6, 2, ratio=ratio,
-                 trained=trained, trained_spread=0.15, seed_spread=0.95, fixed=cells == "fixed")
-        for cells in ("fixed", "drawn")
-        for trained in (5, 8)
-        for end, ratio in ((" alike", 1.0), (": B 1.3 times", 1.3))
-    ),
+)
+PAIRED = tuple(
+    Scenario(f"{cells} cells: {trained} paired trained models{end}", 6, 2, ratio=ratio,
+             trained=trained, trained_spread=0.15, seed_spread=0.95, fixed=cells == "fixed")
+    for cells in ("fixed", "drawn")
+    for trained in (5, 8)
+    for end, ratio in ((" alike", 1.0), (": B 1.3 times", 1.3))
 )  # fmt: skip
 
 
@@ -230,17 +231,19 @@ def main() -> None:
     parser.add_argument("--campaigns", type=int, default=2000)
     parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results/coverage.csv")
+    parser.add_argument("--paired", action="store_true", help="the scenarios of shared seeds")
+    parser.add_argument("--out", type=Path, help="default: coverage.csv, or coverage_paired.csv")
     args = parser.parse_args()
+    name = "coverage_paired.csv" if args.paired else "coverage.csv"
     rows = []
-    for scenario in track(SCENARIOS, description="scenarios"):
+    for scenario in track(PAIRED if args.paired else SCENARIOS, description="scenarios"):
         hits = tally(scenario, args.campaigns, args.seed, args.resamples)
         for quantity, (hit, n) in hits.items():
             wilson = binomtest(hit, n).proportion_ci(method="wilson")
             shares = {"rate": hit / n, "low": wilson.low, "high": wilson.high}
             row = {"scenario": scenario.name, "quantity": quantity, "n": n, "covered": hit}
             rows.append(row | {name: f"{value:.4f}" for name, value in shares.items()})
-        write(args.out, rows, None)
+        write(args.out or Path(__file__).parent / "results" / name, rows, None)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from importlib import import_module
 from importlib.machinery import ModuleSpec
-from types import ModuleType
+
+TYPE_CHECKING = False  # every `import nequip` pays for what is imported here
+if TYPE_CHECKING:
+    from types import ModuleType
 
 _ROOT = __name__.partition(".")[0]
 # Not `stability.compare` and `stability.report`: these are functions now.
@@ -79,6 +81,8 @@ def within(package: str, name: str) -> object:
 
 def _warn(old: str, new: str, level: int) -> None:
     """Say the new place of a former name, at the line that uses it."""
+    import warnings
+
     text = f"{old} has moved to {new}; the old name goes in the next release"
     warnings.warn(text, DeprecationWarning, stacklevel=level)
 
