@@ -5,7 +5,7 @@ whose scale varies by structure (log-normal, shared by both models, or also each
 censored at 10 ps and, in some, cut short at random. The true means are integrals over structures.
 
     python -m benchmarks.coverage --campaigns 2000
-    python -m benchmarks.coverage --campaigns 500 --paired
+    python -m benchmarks.coverage --paired --campaigns 300 --resamples 200
 
 For an interval ``covered`` counts campaigns whose interval holds the true value; for a test it
 counts rejections at 5 % where both models are alike. ``low`` and ``high`` are the 95 % Wilson

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 from scipy.optimize import isotonic_regression
-from scipy.stats import rankdata, spearmanr
+from scipy.stats import mannwhitneyu
 
 from ..errors import UserError
 from ..features.frames import outputs
@@ -136,23 +136,7 @@ def auroc(values: np.ndarray, positive: np.ndarray) -> float:
     ones, zeros = int(positive.sum()), int((~positive).sum())
     if not ones or not zeros:
         return float("nan")
-    ranks = rankdata(values)
-    return float((ranks[positive].sum() - ones * (ones + 1) / 2) / (ones * zeros))
-
-
-def agreement(grade: np.ndarray, error: np.ndarray, thresholds: Mapping[str, float]) -> Any:
-    """How well a grade orders errors: Spearman's rank correlation, and AUROC per threshold.
-
-    Args:
-        grade: of labelled atoms, ``[n]``.
-        error: their force errors in eV/A, ``[n]``.
-        thresholds: errors in eV/A by name.
-    """
-    return {
-        "atoms": len(grade),
-        "spearman": float(spearmanr(grade, error).statistic),
-        **{f"auroc_{name}": auroc(grade, error > bound) for name, bound in thresholds.items()},
-    }
+    return float(mannwhitneyu(values[positive], values[~positive]).statistic / (ones * zeros))
 
 
 @dataclass(frozen=True)
