@@ -62,7 +62,7 @@ from nequip_decorr.models.potential import CompiledPotential, Evaluation
 from nequip_decorr.resources import configs_dir
 
 RESULTS = Path(__file__).parent / "results"
-LIMIT_S = 120.0
+
 ELEMENTS = ("Si", "O")
 SEED = 1
 VARIANTS = ("plain", "graded")
@@ -178,6 +178,13 @@ class Bench:
         for model, mode in compiled:
             found[f"train-{model}-{mode}"] = lambda m=model, k=mode: self.training(m, k)
         return found
+
+    @staticmethod
+    def needs(name: str) -> tuple[str, ...]:
+        """The parts whose files a part reads."""
+        if name == "models" or name.startswith("train-"):
+            return ()
+        return ("models",) if name == "compile" else ("models", "compile")
 
     def result(self, name: str) -> Path:
         """The file of a part's result."""
@@ -461,7 +468,7 @@ def ratio(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def run_part(bench: Bench, name: str) -> None:
     """Run one part in this process and write its result; its words go to a log."""
-    os.setsid()
+    os.setpgrp()
     log = os.open(bench.work / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -480,10 +487,10 @@ def attempt(bench: Bench, name: str) -> None:
     """Run one part in a process of its own, which has everything imported already."""
     process = multiprocessing.get_context("fork").Process(target=run_part, args=(bench, name))
     process.start()
-    process.join(LIMIT_S)
+    process.join(bench.options.limit)
     if process.exitcode is None:
         os.killpg(process.pid, signal.SIGKILL)
-        print(f"{name}: no result after {LIMIT_S:.0f} s", flush=True)
+        print(f"{name}: no result after {bench.options.limit:.0f} s", flush=True)
     elif process.exitcode != 0:
         said = (bench.work / f"{name}.log").read_text(errors="replace")
         print(f"{name}: failed\n{said[-3000:]}", flush=True)
@@ -523,6 +530,7 @@ def main() -> int:
                         help="default: plain=, the wheel's or NEQUIP_DECORR_LMP")  # fmt: skip
     parser.add_argument("--frames", type=Path, help="training batch (default: built-in SiOx)")
     parser.add_argument("--only", nargs="+", default=[], help="parts to run (default: all)")
+    parser.add_argument("--limit", type=float, default=120.0, help="of a part, s")
     parser.add_argument("--deadline", type=float, default=600.0, help="start no part after, s")
     parser.add_argument("--hardware", help="in words, for the record")
     parser.add_argument("--commit", help="of the code, where this is no clone")
@@ -541,6 +549,8 @@ def main() -> int:
         if not bench.result(name).exists():
             if time.perf_counter() - began > options.deadline:
                 print(f"{name}: not started, the deadline has passed", flush=True)
+            elif any(n in missing for n in bench.needs(name)):
+                print(f"{name}: not started, without {' and '.join(bench.needs(name))}", flush=True)
             else:
                 attempt(bench, name)
         if bench.result(name).exists():
