@@ -178,7 +178,7 @@ class Improve:
         row["force_mae_eV_per_A"] = self._errors(self.plan.out / f"round_{number}")
         for time in TIMES:
             try:
-                runs = runs_by_time(self.plan.out / f"round_{number}" / "md", time)  # type: ignore[arg-type]
+                runs = runs_by_time(self.plan.out / f"round_{number}" / "md", time)
                 row[time] = float(np.mean([r["stable_time_ps"] for r in runs]))
             except UserError:
                 row[time] = None
@@ -211,7 +211,7 @@ class Improve:
 
             model, found = load_model(folder / train.checkpoint), {}
             for name in train.test:
-                pairs = outputs(model, ase.io.read(self.plan.folder / name, ":"))
+                pairs = outputs(model, [*ase.io.iread(self.plan.folder / name, ":")])
                 off = [(got["forces"] - true["forces"]).abs().flatten() for got, true in pairs]
                 found[Path(name).stem] = float(torch.cat(off).mean())
             write_json(kept, found)
