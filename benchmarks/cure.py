@@ -17,7 +17,6 @@ Raw rows: ``results/cure_runs.csv`` (a run each), ``cure_models.csv`` (a trainin
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import shutil
 import subprocess
@@ -289,6 +288,17 @@ class Unit:
         about = {**read_json(self.folder / "model.json"), "wall_s": wall}
         write_json(self.folder / "unit.json", {"runs": runs, "bounds": bounds, "models": [about]})
 
+    def fit(self) -> dict[str, float]:
+        """Errors on the labelled frames themselves: whether the training has learnt them."""
+        kept, path = self.folder / "fit.json", self.folder / "labels.xyz"
+        if not kept.is_file() and (labels := self.labels()):
+            ase.io.write(path, labels, format="extxyz")
+            (found,) = evaluate_files(self.model(), {"own": path}, BLOCK_SIZE).values()
+            errors = found.energy_mae_eV_per_atom, found.force_mae_eV_per_A
+            names = "energy_mae_labels_eV_per_atom", "force_mae_labels_eV_per_A"
+            write_json(kept, dict(zip(names, errors, strict=True)))
+        return read_json(kept) or {}
+
 
 def _plain(frame: Atoms) -> Atoms:
     info = {k: frame.info[k] for k in ("run", "structure", "step") if k in frame.info}
@@ -347,8 +357,11 @@ def run(work: Path, lmp: str | None, workers: int) -> None:
 
 def rows(work: Path) -> None:
     """Raw rows of all finished units into the results."""
-    paths = [Unit(work, *item).folder / "unit.json" for item in QUEUE]
-    found = [json.loads(path.read_text()) for path in paths if path.is_file()]
+    units = [Unit(work, *item) for item in QUEUE]
+    units = [unit for unit in units if (unit.folder / "unit.json").is_file()]
+    found = [read_json(unit.folder / "unit.json") or {} for unit in units]
+    for unit, item in zip(units, found, strict=True):
+        item["models"][0] |= unit.fit()
     record = {**describe(), "horizon_ps": HORIZON_PS, "frames": FRAMES, "steps": STEPS}
     for name in ("runs", "models", "bounds"):
         table = [row for unit in found for row in unit[name]]
