@@ -1,7 +1,7 @@
 """Does LAMMPS with the upstream pair style do what the model does in Python? Three questions.
 
 - `step0`: energy, forces and virial of each structure at step 0, pair style and library engine
-  against the compiled model called from Python (what `nequip-decorr lammps-check` compares).
+  against the compiled model called from Python (what `nequip-decorr lammps check` compares).
 - `stable_time`: the same failing run by `in.nvt` with the pair style and by the library engine: how
   many steps until a criterion is met, and by which. A structure at 2000 K for each seed.
 - `ranks`: NVE on 1, 2 and 4 MPI ranks, potential and total energy of every step against one rank.

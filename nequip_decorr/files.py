@@ -52,8 +52,13 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_json(path: Path, data: Any, sync: bool = True) -> None:
-    """Write JSON in one piece; numbers that are not finite are written as ``null``."""
-    write_atomic(path, json.dumps(_finite(data), indent=1, allow_nan=False) + "\n", sync)
+    """Write JSON in one piece, as :func:`json_text` has it."""
+    write_atomic(path, json_text(data), sync)
+
+
+def json_text(data: Any) -> str:
+    """Return plain data as JSON; numbers that are not finite become ``null``."""
+    return json.dumps(_finite(data), indent=1, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> Any | None:

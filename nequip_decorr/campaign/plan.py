@@ -185,7 +185,7 @@ def _locality(model: ModelSpec, campaign: Campaign) -> list[Finding]:
     except RuntimeError as err:  # no GPU here, for instance
         text = f"{err}".strip().split("\n")[0]
         message = f"models.{model.name}: cannot test whether it is strictly local ({text})"
-        return [Finding(message, "warning", "run `nequip-decorr lammps-check` where it will run")]
+        return [Finding(message, "warning", "run `nequip-decorr lammps check` where it will run")]
     return []
 
 

@@ -3,41 +3,42 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from ..errors import UserError
-from .options import add_reading, reading_from
+from .options import add_command, add_reading, progress, reading_from
 
-COLLECT: Final = """\
+_COLLECT: Final = """\
 Choose the frames of MD that are worth a label: from the stored and last frames of all runs, those
-where the model leaves its training data, each unlike the others, never wreckage.
-
-  nequip-decorr stability collect campaign_stability --frames 20 --out to_label.xyz
-  nequip-decorr stability collect run.lammpstrj --model best.ckpt --out to_label.xyz
-
-Each chosen frame says run, step, time, largest grade and atoms beyond the edge. The grade is the
+where the model leaves its training data, each unlike the others, never wreckage. The grade is the
 one that `nequip-decorr extrapolation fit` put beside the checkpoint.
 """
-LABEL: Final = """\
-Label structures with energy, forces and stress of a potential or a teacher.
-
-  nequip-decorr label to_label.xyz --with reference:siox --out labelled.xyz
-  nequip-decorr label to_label.xyz --with teacher.nequip.pt2 --out labelled.xyz
-  nequip-decorr label to_label.xyz --with '{ase: {calculator: mace.calculators.MACECalculator,
-      arguments: {model_paths: big.model}}}' --out labelled.xyz
-
-The same command goes on where a stopped one left off, and tries again what failed.
-exit status: 0 all frames have labels, 1 some failed (the others are kept), 2 the command is wrong
+_COLLECT_FILES: Final = """\
+OUT   extended XYZ; `info` of each frame holds run, step, time, largest grade, worst_atom and
+      atoms_beyond_edge (counted from 0, as in ASE), and what it was chosen for
 """
-IMPROVE: Final = """\
-Rounds of training, MD, choice of frames and labels, until no frame is beyond the edge of the
+_LABEL: Final = """\
+Label structures with energy, forces and stress of a potential or a teacher. The same command goes
+on where a stopped one left off, and tries again what failed.
+"""
+_LABEL_EXAMPLES: Final = """\
+nequip-decorr label to_label.xyz --with reference:siox --out labelled.xyz
+nequip-decorr label to_label.xyz --with teacher.nequip.pt2 --out labelled.xyz
+nequip-decorr label to_label.xyz --with '{ase: {calculator: mace.calculators.MACECalculator,
+    arguments: {model_paths: big.model}}}' --out labelled.xyz
+"""
+_IMPROVE: Final = """\
+Do rounds of training, MD, choice of frames and labels, until no frame is beyond the edge of the
 training data, all rounds are done or all labels are spent. The same command goes on after any stop.
-
-  nequip-decorr improve improve.yaml
-
-exit status: 0 finished, 1 labels are missing still (start it again), 2 the file is wrong
+"""
+_IMPROVE_FILES: Final = """\
+index.html          the page: stable, trusted and right time against labels
+rounds.json         the same numbers
+round_N/train.xyz   training data of round N; training/, best.ckpt, best.grade.npz, model.nequip.pt2
+round_N/md/         its campaign: see `nequip-decorr stability run`
+round_N/to_label.xyz, labelled.xyz   the chosen frames, and the same with labels
+round_N/*.log       output of each step
 """
 
 
@@ -45,11 +46,12 @@ def add_collect(commands: Any) -> None:
     """Add ``collect`` to the commands of ``stability``."""
     from ..cure.rules import Rules
 
-    parser = commands.add_parser(
-        "collect",
-        help="choose the frames that are worth a label",
-        description=COLLECT,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = add_command(
+        *(commands, "collect", _collect, "choose the frames that are worth a label", _COLLECT),
+        "nequip-decorr stability collect campaign_stability --frames 20 --out to_label.xyz\n"
+        "nequip-decorr stability collect run.lammpstrj --model best.ckpt --out to_label.xyz",
+        writes=_COLLECT_FILES,
+        status="0 frames were chosen, 1 nothing to label",
     )
     parser.add_argument(
         "places", metavar="RESULTS", type=Path, nargs="+",
@@ -74,14 +76,14 @@ def add_collect(commands: Any) -> None:
             f"--{name}", type=kind, default=value, metavar="X", help=f"{text} (default: {value:g})"
         )
     add_reading(parser)
-    parser.set_defaults(run=_collect)
 
 
 def add_parsers(commands: Any) -> None:
     """Add ``label`` and ``improve``."""
-    raw = argparse.RawDescriptionHelpFormatter
-    label = commands.add_parser(
-        "label", help="label structures with a potential", description=LABEL, formatter_class=raw
+    label = add_command(
+        *(commands, "label", _label, "label structures with a potential", _LABEL, _LABEL_EXAMPLES),
+        writes="OUT   the frames that have labels, in the order of FRAMES",
+        status="0 all frames have labels, 1 some failed (the others are kept)",
     )
     label.add_argument("frames", metavar="FRAMES", type=Path, help="structures")
     label.add_argument(
@@ -90,13 +92,14 @@ def add_parsers(commands: Any) -> None:
     )  # fmt: skip
     label.add_argument("--out", type=Path, required=True, help="extended XYZ with the labels")
     add_reading(label)
-    label.set_defaults(run=_label)
-    improve = commands.add_parser(
-        "improve", help="train, run MD, label, again", description=IMPROVE, formatter_class=raw
+    improve = add_command(
+        *(commands, "improve", _improve, "train, run MD, label, again", _IMPROVE),
+        "nequip-decorr improve improve.yaml",
+        writes=_IMPROVE_FILES,
+        status="0 finished, 1 labels are missing still: start it again when they are there",
     )
     improve.add_argument("plan", metavar="FILE", type=Path, help="improve.yaml")
     improve.add_argument("--out", type=Path, help="folder, instead of the file's own")
-    improve.set_defaults(run=_improve)
 
 
 def _collect(args: argparse.Namespace) -> int:
@@ -111,7 +114,7 @@ def _collect(args: argparse.Namespace) -> int:
         args.grade,
         Rules(**{name: getattr(args, name) for name in names}),
         reading=reading_from(args),
-        progress=_progress,
+        progress=progress,
     )
     print(found)
     if not found.frames:
@@ -137,7 +140,7 @@ def _label(args: argparse.Namespace) -> int:
     _is_extxyz(args.out)
     labeller = Labeller(read_model(args.model, "--with"), print)
     frames = [atoms for _, atoms in iter_frames(args.frames, READ_ALL, reading_from(args))]
-    found = label_file(frames, labeller, args.out, _progress)
+    found = label_file(frames, labeller, args.out, progress)
     for index, reason in found.failed:
         info = frames[index].info
         which = ", ".join(f"{k} {info[k]}" for k in ("run", "step") if k in info)
@@ -164,9 +167,3 @@ def _improve(args: argparse.Namespace) -> int:
 def _is_extxyz(path: Path) -> None:
     if path.suffix not in (".xyz", ".extxyz"):
         raise UserError(f"--out: got {path}; allowed: a file ending in .xyz or .extxyz")
-
-
-def _progress(frames: Iterable[Any], description: str) -> Iterator[Any]:
-    from rich.progress import track
-
-    return iter(track(list(frames), description, transient=True))

@@ -5,47 +5,42 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from ..errors import UserError
+from .options import Answer, add_command, add_group, progress
 
-FIT: Final = """\
+_FIT: Final = """\
 Fit the extrapolation grade of a trained model: a number per atom that says how far its features
 are from those of the training data. gamma = 1 is the edge of the data. It needs no label and no
 further training, and any Allegro or NequIP checkpoint or package.
-
-  nequip-decorr extrapolation fit best.ckpt train.xyz
-
-writes best.grade.npz beside the checkpoint, where `score` and `compile` look for it.
 """
-SCORE: Final = """\
-Grade every atom of some structures. Prints a table per file and element and the worst atoms, and
-writes the structures with the grade of each atom (NAME.xyz), the numbers (scores.csv, worst.csv)
-and a figure (grade.png). Where the structures have force labels, it also shows the error to expect
-at each grade.
-
-  nequip-decorr extrapolation score best.ckpt test.xyz melt=hot/run1.xyz
+_SCORE: Final = """\
+Grade every atom of some structures, and print a table per file and element and the worst atoms.
+Where the structures have force labels, the figure shows the error to expect at each grade.
 """
-COMPILE: Final = """\
+_SCORE_FILES: Final = """\
+NAME.xyz     the structures, with the array extrapolation_grade
+scores.csv   a row per file and element: median, 99 %, largest, share above 1, force error
+worst.csv    the atoms with the largest grades; atom and frame are counted from 0
+grade.png    histogram of the grades; with labels, force error against grade
+"""
+_COMPILE: Final = """\
 Compile a model with nequip-compile, with the extrapolation grade as one more output per atom.
 Energies, forces and stress are those of the plain model. LAMMPS reads the grade with
 `compute ID all allegro/atom extrapolation_grade 1 0`.
-
-  nequip-decorr compile best.ckpt model.nequip.pt2 --target pair_allegro --device cpu
 """
 
 
 def add_parsers(commands: Any) -> None:
     """Add the commands."""
-    raw = argparse.RawDescriptionHelpFormatter
-    group = commands.add_parser(
-        "extrapolation", help="the grade that says where a model's training data end"
-    )
-    actions = group.add_subparsers(dest="action", metavar="ACTION", required=True)
-    fit = actions.add_parser(
-        "fit", help="fit the grade of a model", description=FIT, formatter_class=raw
+    actions = add_group(commands, "extrapolation", "grade atoms by their distance from the data")
+    fit = add_command(
+        *(actions, "fit", _fit, "fit the grade of a model", _FIT),
+        "nequip-decorr extrapolation fit best.ckpt train.xyz",
+        writes="MODEL.grade.npz   beside the checkpoint, where `score`, `compile` and others look",
     )
     fit.add_argument("model", metavar="MODEL", type=Path, help="checkpoint or package")
     fit.add_argument("data", metavar="TRAIN", nargs="+", type=Path, help="its training structures")
@@ -59,9 +54,11 @@ def add_parsers(commands: Any) -> None:
         help="share of unseen atoms below gamma = 1 (default: 0.999)",
     )  # fmt: skip
     fit.add_argument("--out", type=Path, help="file to write (default: MODEL.grade.npz)")
-    fit.set_defaults(run=_fit)
-    score = actions.add_parser(
-        "score", help="grade the atoms of structures", description=SCORE, formatter_class=raw
+    score = add_command(
+        *(actions, "score", _score, "grade the atoms of structures", _SCORE),
+        "nequip-decorr extrapolation score best.ckpt test.xyz melt=hot/run1.xyz",
+        writes=_SCORE_FILES,
+        json=True,
     )
     score.add_argument("model", metavar="MODEL", type=Path, help="checkpoint or package")
     score.add_argument("data", metavar="DATA", nargs="+", help="structures; NAME=FILE names a file")
@@ -69,9 +66,10 @@ def add_parsers(commands: Any) -> None:
     score.add_argument(
         "--out", type=Path, default=Path("grades"), help="folder to write (default: grades)"
     )
-    score.set_defaults(run=_score)
-    build = commands.add_parser(
-        "compile", help="compile a model with its grade", description=COMPILE, formatter_class=raw
+    build = add_command(
+        *(commands, "compile", _compile, "compile a model with its grade", _COMPILE),
+        "nequip-decorr compile best.ckpt model.nequip.pt2 --target pair_allegro --device cpu",
+        writes="OUT   the compiled model, for LAMMPS, ASE or Python",
     )
     build.add_argument("model", metavar="MODEL", type=Path, help="checkpoint or package")
     build.add_argument("out", metavar="OUT", type=Path, help="the .nequip.pt2 file to write")
@@ -85,7 +83,6 @@ def add_parsers(commands: Any) -> None:
         "--arguments", default="", metavar="TEXT",
         help="further arguments of nequip-compile, e.g. --arguments='--tf32'",
     )  # fmt: skip
-    build.set_defaults(run=_compile)
 
 
 def _add_grade(parser: argparse.ArgumentParser) -> None:
@@ -103,7 +100,7 @@ def _fit(arguments: argparse.Namespace) -> int:
     validation = _read(arguments.validation)
     model = load_model(arguments.model)
     grade = ExtrapolationGrade.fit(
-        model, training, validation, quantile=arguments.quantile, progress=_progress
+        model, training, validation, quantile=arguments.quantile, progress=progress
     )
     out = arguments.out or grade_file(arguments.model)
     grade.save(out)
@@ -118,7 +115,7 @@ def _fit(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _score(arguments: argparse.Namespace) -> int:
+def _score(arguments: argparse.Namespace) -> Answer:
     from rich.console import Console
 
     from ..extrapolation.beside import grade_of
@@ -131,13 +128,14 @@ def _score(arguments: argparse.Namespace) -> int:
     frames = {name: _read([path]) for name, path in files.items()}
     grade = grade_of(arguments.model, arguments.grade)
     model = load_model(arguments.model)
-    scores = [score(grade, model, name, f, _progress) for name, f in frames.items()]
+    scores = [score(grade, model, name, f, progress) for name, f in frames.items()]
     console = Console()
     for table in tables(scores):
         console.print(table)
     for path in write(scores, arguments.out):
         console.print(str(path), highlight=False, soft_wrap=True)
-    return 0
+    rows = [row for one in scores for row in one.rows()]
+    return Answer({"scores": rows, "worst": [row for one in scores for row in one.worst()]})
 
 
 def _compile(arguments: argparse.Namespace) -> int:
@@ -159,9 +157,3 @@ def _read(paths: Sequence[Path]) -> list[Any]:
     from ..structures import READ_ALL, iter_frames
 
     return [atoms for path in paths for _, atoms in iter_frames(path, READ_ALL)]
-
-
-def _progress(frames: Iterable[Any], description: str) -> Iterator[Any]:
-    from rich.progress import track
-
-    return iter(track(frames, description, transient=True))

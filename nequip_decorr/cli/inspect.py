@@ -5,26 +5,38 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ..errors import UserError
 from ..structures import shortest_names
 from .options import add_command, add_reading, reading_from
 
-DESCRIPTION: Final = """\
-How correlated are the features of a trained model, where, and on which structures? Reads a
-checkpoint or package, trained with or without this plugin, and any structures that ase reads, and
-writes a page (index.html), its pictures as PNG and its numbers as CSV, and prints a table.
-
-  nequip-decorr inspect best.ckpt test.xyz
-  nequip-decorr inspect stock/best.ckpt id=test.xyz melt=melt.xyz --compare ours/best.ckpt
+_DESCRIPTION: Final = """\
+Measure how correlated the features of a trained model are, in which layer and on which structures.
+MODEL is a checkpoint or package, trained with or without this plugin; DATA are structures in any
+format that ase reads. Prints a table, and writes a page with pictures and numbers.
+"""
+_EXAMPLES: Final = """\
+nequip-decorr inspect best.ckpt test.xyz
+nequip-decorr inspect stock/best.ckpt id=test.xyz melt=melt.xyz --compare ours/best.ckpt
+"""
+_FILES: Final = """\
+index.html               the page
+pictures/*.png           its pictures
+statistics.csv           a row per model, data set and block: correlation, effective rank, ...
+spectrum.csv             eigenvalues of the correlation matrices
+channels.csv             dead and duplicate channels
+grades.csv, worst_atoms.csv   extrapolation grades, if a fitted grade lies beside MODEL
 """
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the sub-command."""
-    summary = "are a model's features correlated, and where?"
-    parser = add_command(commands, "inspect", run, summary, description=DESCRIPTION)
+def add_parsers(commands: Any) -> None:
+    """Add the command."""
+    parser = add_command(
+        *(commands, "inspect", run, "measure the correlation of a model's features"),
+        *(_DESCRIPTION, _EXAMPLES),
+        writes=_FILES,
+    )
     add = parser.add_argument
     add("model", metavar="MODEL", help="checkpoint or package; NAME=FILE names it")
     text = "structures, labels not needed; the first file is the reference; NAME=FILE names it"

@@ -1,32 +1,56 @@
-"""``nequip-decorr lammps-input`` and ``nequip-decorr lammps-check``."""
+"""``nequip-decorr lammps input`` and ``nequip-decorr lammps check``."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
 import sys
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ..md.criteria import RENAMED, Criteria
 from ..md.lammps.settings import RunSettings
-from .options import add_reading, reading_from
+from .options import Answer, OldName, add_command, add_group, add_reading, reading_from
+
+_INPUT: Final = """\
+Write a LAMMPS folder that is ready to run, for a compiled model and a start structure. Type order
+and cutoff come from the model; an element that it does not know is an error here and not on the
+cluster.
+"""
+_INPUT_EXAMPLES: Final = """\
+nequip-decorr lammps input model.nequip.pt2 quartz.xyz --out run --temperature 1200 --steps 100000
+nequip-decorr lammps input model.nequip.pt2 quartz.xyz --out run --grade 3   stop beyond the data
+sh run/run.sh              run it
+sh run/run.sh restart      go on after a kill
+"""
+_INPUT_FILES: Final = """\
+in.ENSEMBLE, *.lmp, structure.data, the model   the input, its shared parts, the start structure
+run.sh, slurm.sh                                the command, and a job of a Slurm cluster
+thermo.csv, trajectory.lammpstrj, restart.*     written by the run: record, frames, restart files
+"""
+_CHECK: Final = """\
+Compare energy, forces, virial and extrapolation grade at step 0 between a compiled model called
+from Python, a LAMMPS and the library engine. Lists what the LAMMPS can do, and how to add what is
+missing.
+"""
+_CHECK_STATUS: Final = """\
+0 what was compared agrees, 1 something disagrees or the model is not strictly local,
+2 nothing could be compared, or not with the LAMMPS that --lmp or --plugin names
+"""
 
 
-def add_parsers(subparsers: Any) -> None:
-    """Add both commands to the program's subparsers."""
-    _add_input(subparsers)
-    _add_check(subparsers)
+def add_parsers(commands: Any) -> None:
+    """Add the group and its commands."""
+    group = add_group(commands, "lammps", "write and check LAMMPS runs of a compiled model")
+    _add_input(group)
+    _add_check(group)
 
 
-def _add_input(subparsers: Any) -> None:
-    parser = subparsers.add_parser(
-        "lammps-input",
-        help="write a ready LAMMPS folder for a compiled model and a structure",
-        description="Writes data file, input, run.sh and a Slurm example. Type order and cutoff "
-        "come from the model; an element that it does not know is an error here.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+def _add_input(group: Any) -> None:
+    parser = add_command(
+        *(group, "input", run_input, "write a ready LAMMPS folder", _INPUT, _INPUT_EXAMPLES),
+        writes=_INPUT_FILES,
     )
     parser.add_argument("model", help="compiled model (.nequip.pt2, .nequip.pth, .nequip.lmp.pt)")
     parser.add_argument("structure", help="start structure: FILE (its last frame) or FILE@INDEX")
@@ -40,7 +64,8 @@ def _add_input(subparsers: Any) -> None:
                 type=_type(item.type),
                 default=item.default,
                 choices=item.metadata.get("choices"),
-                help=item.metadata["help"],
+                metavar=None if "choices" in item.metadata else "X",
+                help=_with_default(item.metadata["help"], item.default),
             )
     run.add_argument(
         "--grade", nargs="?", const=True, type=_grade, metavar="BOUND",
@@ -49,25 +74,31 @@ def _add_input(subparsers: Any) -> None:
         "it is recorded if the model has one",
     )  # fmt: skip
     bounds = parser.add_argument_group("when a run stops as failed (`off` switches one off)")
-    old = {new: name for name, new in RENAMED.items()}
+    former = {new: name for name, new in RENAMED.items()}
     for item in fields(Criteria):
-        names = [item.name, old[item.name]] if item.name in old else [item.name]
-        text = item.metadata["help"] + (f" (old name: {names[1]})" if names[1:] else "")
         kind = _bound if "None" in str(item.type) else _type(item.type)
-        options = [f"--{name.replace('_', '-')}" for name in names]
-        bounds.add_argument(*options, dest=item.name, type=kind, default=item.default, help=text)
+        option = f"--{item.name.replace('_', '-')}"
+        present = option.lower()
+        bounds.add_argument(
+            present, dest=item.name, type=kind, default=item.default,
+            metavar="X", help=_with_default(item.metadata["help"], item.default),
+        )  # fmt: skip
+        old = [f"--{former[item.name].replace('_', '-')}"] if item.name in former else []
+        for name in [option, *old] if option != present else old:
+            parser.add_argument(
+                name, dest=item.name, type=kind, action=OldName, const=present,
+                default=argparse.SUPPRESS, help=argparse.SUPPRESS,
+            )  # fmt: skip
     add_reading(parser)
-    parser.set_defaults(run=run_input)
 
 
-def _add_check(subparsers: Any) -> None:
-    parser = subparsers.add_parser(
-        "lammps-check",
-        help="compare a compiled model in Python with a LAMMPS at step 0",
-        description="Energy, forces, virial and extrapolation grade at step 0, the abilities of "
-        "the LAMMPS, and how to add what is missing. Status 0: what was compared agrees. 1: "
-        "something disagrees. 2: "
-        "nothing could be compared, or not with the LAMMPS that --lmp or --plugin names.",
+def _add_check(group: Any) -> None:
+    parser = add_command(
+        *(group, "check", run_check, "compare a compiled model in Python and LAMMPS", _CHECK),
+        "nequip-decorr lammps check model.nequip.pt2 quartz.xyz --lmp /path/to/lmp\n"
+        "nequip-decorr lammps check model.nequip.pt2 quartz.xyz --json",
+        status=_CHECK_STATUS,
+        json=True,
     )
     parser.add_argument("model", help="compiled model")
     parser.add_argument("structure", help="structure to compare on: FILE or FILE@INDEX")
@@ -87,7 +118,10 @@ def _add_check(subparsers: Any) -> None:
         "--flags", default="", help="more flags for LAMMPS, e.g. '-k on g 1 -sf kk'"
     )
     add_reading(parser)
-    parser.set_defaults(run=run_check)
+
+
+def _with_default(text: str, default: Any) -> str:
+    return text if default is None else f"{text} (default: {default})"
 
 
 def _bound(text: str) -> float | None:
@@ -136,7 +170,7 @@ def run_input(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def run_check(arguments: argparse.Namespace) -> int:
+def run_check(arguments: argparse.Namespace) -> Answer:
     """Print the comparison; the status says whether it agrees."""
     from ..md.engines.lammps_command import lammps_command
     from ..md.lammps.build import command_words
@@ -152,4 +186,13 @@ def run_check(arguments: argparse.Namespace) -> int:
         arguments.model, arguments.structure, command, plugin, named, reading, arguments.checkpoint
     )
     render(report)
-    return report.status
+    data = {
+        "status": report.status,
+        "model": str(report.model.path),
+        "lammps": report.build.version,
+        "atoms": report.num_atoms,
+        "compared": [asdict(item) for item in report.agreements],
+        "faults": report.faults,
+        "warnings": report.warnings,
+    }
+    return Answer(data, report.status)

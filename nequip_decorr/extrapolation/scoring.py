@@ -40,7 +40,8 @@ class Scores:
     @property
     def labelled(self) -> np.ndarray:
         """Which atoms have a force label, ``[num_atoms]`` bool."""
-        return np.isfinite(self.force_error_eV_per_A)
+        finite: np.ndarray = np.isfinite(self.force_error_eV_per_A)
+        return finite
 
     def rows(self) -> list[dict[str, Any]]:
         """One row for all atoms and one per element: number, median, 99 %, largest, share > 1."""

@@ -53,7 +53,7 @@ class Labeller:
         """
         if found := unknown_elements(self.model, "frame", atoms):
             raise UserError(str(found[0]))
-        frame = atoms.copy()
+        frame: Atoms = atoms.copy()
         frame.calc = self._calculator_for(frame)
         results = {"energy": float(frame.get_potential_energy()), "forces": frame.get_forces()}
         try:

@@ -163,7 +163,9 @@ class CompiledPotential:
 
     def call(self, **inputs: np.ndarray) -> dict[str, torch.Tensor]:
         """Return the model's output for its own input fields."""
-        return self.model({name: self.tensor(array) for name, array in inputs.items()})
+        fields = {name: self.tensor(array) for name, array in inputs.items()}
+        output: dict[str, torch.Tensor] = self.model(fields)
+        return output
 
     def tensor(self, array: np.ndarray) -> torch.Tensor:
         """Return the array on the device of the model."""
@@ -209,7 +211,7 @@ class CompiledCalculator(Calculator):
     implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012
 
     def __init__(self, potential: CompiledPotential, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**kwargs)  # type: ignore[no-untyped-call]
         self.potential = potential
         if potential.has_grade:
             self.implemented_properties = [*self.implemented_properties, GRADE]
@@ -221,7 +223,7 @@ class CompiledCalculator(Calculator):
         system_changes: Any = all_changes,
     ) -> None:
         """Fill ``results``; the stress only for a periodic cell."""
-        super().calculate(atoms, properties, system_changes)
+        super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
         assert self.atoms is not None
         cell = complete_cell(self.atoms.cell)
         types = self.potential.types_of(self.atoms)

@@ -80,11 +80,11 @@ def test_labels_are_made_once(results, monkeypatch):
 
 def test_models_are_compared_by_their_right_time(results, capsys):
     folder, _ = results
-    assert main(["compare", str(folder), "--time", "right"]) == 0
+    assert main(["stability", "compare", str(folder), "--time", "right"]) == 0
     assert "right time" in capsys.readouterr().out
     found = stability.compare(folder, "soft", "emt", time="right")
     assert found.difference_ps.value > 0 and found.time == "right"
-    assert main(["compare", str(folder), "--time", "trusted"]) == 2
+    assert main(["stability", "compare", str(folder), "--time", "trusted"]) == 2
     assert "compiled with their extrapolation grade" in capsys.readouterr().err
 
 

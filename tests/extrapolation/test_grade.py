@@ -1,6 +1,7 @@
 """The grade of a model: fit, save, load, score, and the module that goes into compiled models."""
 
 import csv
+import json
 import re
 import shutil
 import subprocess
@@ -207,6 +208,12 @@ def test_from_a_checkpoint_to_scores_in_two_commands(checkpoint, tmp_path, capsy
     out = tmp_path / "grades"
     assert main(["extrapolation", "score", str(checkpoint), f"far={data}", "--out", str(out)]) == 0
     assert "atoms with the largest grades" in capsys.readouterr().out
+    words = ["extrapolation", "score", str(checkpoint), f"far={data}", "--out", str(out)]
+    assert main([*words, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["scores"][0]["file"] == "far" and answer["worst"][0]["atom"] == 2
+    written = {path.name for path in out.iterdir()}
+    assert written == {"far.xyz", "scores.csv", "worst.csv", "grade.png"}  # as its --help says
     graded = ase.io.read(out / "far.xyz", ":", format="extxyz")
     grade = ExtrapolationGrade.load(checkpoint.with_name(f"{checkpoint.stem}.grade.npz"))
     expected = list(grade.score(load_model(checkpoint), far))
@@ -232,7 +239,7 @@ def test_a_compiled_model_has_the_grade_and_the_plain_energies(checkpoint):
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-3000:]
 
-    out = cached("graded", make, *ROOMS, "nequip_decorr/cli") / "model.nequip.pt2"
+    out = cached("graded", make, *ROOMS, "nequip_decorr/cli/extrapolation.py") / "model.nequip.pt2"
     (data, target) = next(outputs(model, TRAINING[:1], batch_size=1))
     compiled = CompiledPotential(out).model
     names = ("pos", "edge_index", "atom_types", "cell", "edge_cell_shift")

@@ -266,7 +266,7 @@ def test_a_cell_thinner_than_the_cutoff() -> None:
 
 
 def test_commands_take_format_and_elements() -> None:
-    for words in (["lammps-input", "m", "s", "--out", "o"], ["lammps-check", "m", "s"]):
+    for words in (["lammps", "input", "m", "s", "--out", "o"], ["lammps", "check", "m", "s"]):
         options = parser().parse_args([*words, "--elements", "Si,O", "--format", "lammps-data"])
         assert reading_from(options) == Reading("lammps-data", ("Si", "O"))
         assert reading_from(parser().parse_args(words)) == Reading()

@@ -38,7 +38,7 @@ _ADVICE_NEQUIP: Final = _ADVICE["allegro"]
 NO_COMPUTE: Final = (
     "this LAMMPS has no compute {style}, which reads the extrapolation grade; patch LAMMPS with "
     f"a pair_nequip_allegro that has the folder compute/ ({PAIR_GUIDE}), or do not read the grade "
-    "(-var grade 0; lammps-input --grade off)"
+    "(-var grade 0; lammps input --grade off)"
 )
 
 

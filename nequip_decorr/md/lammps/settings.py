@@ -1,4 +1,4 @@
-"""Settings of a production run; each field is an option of ``lammps-input`` as well."""
+"""Settings of a production run; each field is an option of ``lammps input`` as well."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,10 +88,14 @@ def test_library_engine_agrees(
     assert "not in this LAMMPS" in allegro.note
     assert "github.com/mir-group/pair_nequip_allegro" in allegro.note
     assert report.agrees
-    assert main(["lammps-check", str(compiled_model), str(quartz_file)]) == 0
+    assert main(["lammps", "check", str(compiled_model), str(quartz_file)]) == 0
     printed = capsys.readouterr().out
     assert "pair_style allegro: no" in printed
     assert "agrees" in printed
+    assert main(["lammps", "check", str(compiled_model), str(quartz_file), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["status"] == 0
+    assert [way["agrees"] for way in answer["compared"]] == [False, True]
 
 
 def test_pair_style_agrees(pair_allegro: Lammps, compiled_model: Path, quartz_file: Path) -> None:
@@ -118,7 +123,7 @@ def test_a_disagreement_is_a_failure(
 
     monkeypatch.setattr(check, "evaluate_in_library", lambda *_: evaluation(energy=1.0))
     monkeypatch.setattr(check, "evaluate_in_python", lambda *_: evaluation())
-    assert main(["lammps-check", str(compiled_model), str(quartz_file)]) == 1
+    assert main(["lammps", "check", str(compiled_model), str(quartz_file)]) == 1
     assert "DISAGREES" in capsys.readouterr().out
 
 
@@ -142,7 +147,7 @@ def test_bad_input_is_not_a_disagreement(
         ([model, bad], "at the same place"),
         ([model, tmp_path / "none.xyz"], "no such file"),
     ):
-        assert main(["lammps-check", *map(str, arguments)]) == 2
+        assert main(["lammps", "check", *map(str, arguments)]) == 2
         assert said in capsys.readouterr().err
 
 
@@ -193,7 +198,7 @@ def test_message_passing_for_pair_allegro_disagrees(
 ) -> None:
     """The model, Python and LAMMPS all leave out the neighbours of ghosts; the check does not."""
     model = loaded(monkeypatch, tmp_path / "m.nequip.pt2", toy(layers=2))
-    assert main(["lammps-check", str(model), str(quartz_file)]) == 1
+    assert main(["lammps", "check", str(model), str(quartz_file)]) == 1
     printed = capsys.readouterr().out
     assert "is not strictly local" in printed
     assert "--target pair_nequip" in printed
@@ -253,7 +258,7 @@ def test_nothing_compared_is_not_agreement(
 ) -> None:
     from nequip_decorr.md.lammps import check
 
-    arguments = ["lammps-check", str(compiled_model), str(quartz_file)]
+    arguments = ["lammps", "check", str(compiled_model), str(quartz_file)]
     # The library agrees, but the question was about this executable.
     assert main([*arguments, "--lmp", wheel.command[0]]) == 2
     assert "Result: not checked. Compared: library engine" in capsys.readouterr().out

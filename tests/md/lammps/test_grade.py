@@ -180,7 +180,9 @@ def test_input_reads_the_grade_where_the_model_has_one(
 ) -> None:
     def write(model: Path, *options: str) -> tuple[int, str]:
         out = tmp_path / f"run{len(list(tmp_path.iterdir()))}"
-        status = main(["lammps-input", str(model), str(quartz_file), "--out", str(out), *options])
+        status = main(
+            ["lammps", "input", str(model), str(quartz_file), "--out", str(out), *options]
+        )
         path = out / "in.nvt"
         return status, path.read_text() if path.is_file() else ""
 
@@ -246,7 +248,7 @@ def test_a_lammps_without_the_compute_says_what_to_do(
     model = ModelSpec("model", "nequip", path=str(compiled_model))
     spec = make_spec(tmp_path, quartz_cell(), model)
     for error, words in (
-        ("Unrecognized compute style 'allegro/atom' (src/modify.cpp:1298)", "lammps-input --grade"),
+        ("Unrecognized compute style 'allegro/atom' (src/modify.cpp:1298)", "lammps input --grade"),
         ("missing extrapolation_grade (pair_nequip_allegro.cpp:425)", "extrapolation fit"),
     ):
         result = judge(spec, tmp_path, parse_log(f"ERROR: {error}\n"))

@@ -140,7 +140,7 @@ def test_run_script_runs(
     out = tmp_path / "run"
     arguments = [str(compiled_model), str(quartz_file), "--out", str(out)]
     arguments += ["--ensemble", ensemble, "--steps", "40", *end]
-    assert main(["lammps-input", *arguments]) == 0
+    assert main(["lammps", "input", *arguments]) == 0
     for script in ("run.sh", "slurm.sh"):
         subprocess.run(["sh", "-n", out / script], check=True)
     tersoff = f"* * {potential_file('SiO.tersoff')} Si O"
@@ -168,10 +168,10 @@ def test_command_line_says_what_is_wrong(
         (compiled_model, "o.xyz", "at the same place"),
         (tmp_path / "page.nequip.pt2", "c.xyz", "is an HTML page"),
     ):
-        arguments = ["lammps-input", str(model), str(tmp_path / structure), "--out", str(out)]
+        arguments = ["lammps", "input", str(model), str(tmp_path / structure), "--out", str(out)]
         assert main(arguments) == 2
         assert said in capsys.readouterr().err
-    assert main(["lammps-input", str(compiled_model), "x", "--out", "y", "--steps", "0"]) == 2
+    assert main(["lammps", "input", str(compiled_model), "x", "--out", "y", "--steps", "0"]) == 2
     assert "steps must be finite and at least 1" in capsys.readouterr().err
     assert not out.exists()
 
@@ -243,7 +243,7 @@ def test_blanks_and_quotes_in_every_name(
     lmp.chmod(0o755)
     out = place / "run 1"
     arguments = [str(model), str(structure), "--out", str(out), "--lmp", str(lmp)]
-    assert main(["lammps-input", *arguments, "--steps", "20"]) == 0
+    assert main(["lammps", "input", *arguments, "--steps", "20"]) == 0
     assert "my-best-model.nequip.pt2 Si O" in (out / "in.nvt").read_text()
     for name in ("restart.a", "restart.b"):
         (out / name).write_text("of an earlier start")

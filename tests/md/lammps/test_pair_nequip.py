@@ -96,7 +96,7 @@ def test_ready_folder_runs(
     plugin = ["--plugin", pair_nequip.plugin] if pair_nequip.plugin else []
     arguments = [str(nequip_model), str(quartz_file), "--out", str(out), "--pair", "nequip"]
     arguments += ["--steps", "20", "--timestep", "0.1", "--temperature-factor", "off", *plugin]
-    assert main(["lammps-input", *arguments]) == 0
+    assert main(["lammps", "input", *arguments]) == 0
     done = subprocess.run(
         ["sh", str(out / "run.sh")],
         env={**os.environ, "LMP": shlex.join(pair_nequip.command)},
