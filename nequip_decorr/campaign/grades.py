@@ -13,6 +13,7 @@ from ase import Atoms
 
 from ..errors import Finding, UserError
 from ..md.criteria import criterion
+from ..md.judge import failed
 from ..md.record import THERMO, RecordWriter, grade_columns, read_record, read_trajectory
 from ..md.spec import RunResult, RunSpec
 from ..models.compiling import SOURCES, is_compiled
@@ -102,16 +103,9 @@ def grade_frames(spec: RunSpec, folder: Path, result: RunResult) -> RunResult:
         return result
     step = min(beyond)
     found = criterion("extrapolation").violation(step, beyond[step], float(bound or 0.0))
-    return replace(
-        result,
-        status="failed",
-        last_step=step,
-        check_every=spec.trajectory_every,
-        cause=found.cause,
-        value=found.value,
-        threshold=found.threshold,
-        message=f"{found.message}, in a stored frame",
-    )
+    message = f"{found.message}, in a stored frame"
+    ended = failed(spec, replace(found, message=message))
+    return replace(ended, check_every=spec.trajectory_every, wall_s=result.wall_s)
 
 
 def _from_frames(model: ModelSpec) -> bool:

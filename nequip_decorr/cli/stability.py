@@ -202,7 +202,7 @@ def _report(args: argparse.Namespace) -> Answer:
     options = {name: getattr(args, name) for name in ("title", "reference", "horizon_ps")}
     page = report(args.folders, args.out, **options)
     print(f"report: {page}")
-    return Answer({"page": str(page), **read_json(page.parent / "summary.json")})
+    return Answer({"page": str(page), **(read_json(page.parent / "summary.json") or {})})
 
 
 def _example(args: argparse.Namespace) -> int:

@@ -211,7 +211,7 @@ class Improve:
 
             model, found = load_model(folder / train.checkpoint), {}
             for name in train.test:
-                pairs = outputs(model, ase.io.read(self.plan.folder / name, ":"))
+                pairs = outputs(model, [*ase.io.iread(self.plan.folder / name, ":")])
                 off = [(got["forces"] - true["forces"]).abs().flatten() for got, true in pairs]
                 found[Path(name).stem] = float(torch.cat(off).mean())
             write_json(kept, found)

@@ -12,7 +12,6 @@ from typing import Any, Final
 import ase.io
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from ..errors import UserError
@@ -59,7 +58,7 @@ class Labeller:
         try:
             if frame.pbc.all():
                 results["stress"] = frame.get_stress()
-        except (PropertyNotImplementedError, NotImplementedError):
+        except NotImplementedError:
             pass
         for name, value in results.items():
             if not np.isfinite(value).all():

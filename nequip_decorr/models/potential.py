@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from ase import Atoms
-from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+from ase.calculators.calculator import Calculator, all_changes
 from ase.geometry import complete_cell
 from ase.stress import full_3x3_to_voigt_6_stress
 from matscipy.neighbours import neighbour_list
@@ -199,7 +199,7 @@ class CalculatorPotential:
         energy, forces = float(atoms.get_potential_energy()), atoms.get_forces()
         try:
             virial = -atoms.get_stress(voigt=False) * atoms.get_volume()
-        except (PropertyNotImplementedError, NotImplementedError):
+        except NotImplementedError:
             virial = np.full((3, 3), np.nan)
         grade = self.calculator.results[GRADE] if self.has_grade else None
         return Evaluation(energy, forces, virial, grade)
