@@ -277,6 +277,10 @@ class Bench:
             reference = self.eager(model, atoms)
             for place, found in self.places(model, atoms):
                 row = {"model": model, "place": place, "atoms": len(atoms)}
+                rows.append(row)
+                if isinstance(found, str):
+                    row["error"] = found
+                    continue
                 row["energy_meV_per_atom"] = 1e3 * abs(
                     (found.energy_eV - reference.energy_eV) / len(atoms)
                 )
@@ -288,7 +292,6 @@ class Bench:
                     row["grade_relative"] = float(
                         np.abs((found.grade - reference.grade) / scale).max()
                     )
-                rows.append(row)
         return {"rows": rows, "largest_force_eV_per_A": float(
             np.abs(reference.forces_eV_per_A).max())}  # fmt: skip
 
@@ -301,8 +304,8 @@ class Bench:
         score = next(grade.score(loaded, [atoms]))
         return Evaluation(float(energy.reshape(-1)[0]), forces, np.full((3, 3), np.nan), score)
 
-    def places(self, model: str, atoms: Any) -> Iterator[tuple[str, Evaluation]]:
-        """The compiled models in Python, in the library engine and in LAMMPS."""
+    def places(self, model: str, atoms: Any) -> Iterator[tuple[str, Evaluation | str]]:
+        """The compiled models in Python, in the library engine and in LAMMPS, or their errors."""
         for variant in VARIANTS:
             potential = CompiledPotential(self.compiled(model, variant))
             types = potential.types_of(atoms)
@@ -311,16 +314,17 @@ class Bench:
                 potential.evaluate(atoms.positions, types, atoms.cell.array, atoms.pbc),
             )
             yield f"{variant}, library engine", evaluate_in_library(potential, atoms)
+            coeff = f'* * "{self.compiled(model, variant)}" {" ".join(ELEMENTS)}'
             for name in self.options.lammps:
+                found: Evaluation | str
                 try:
-                    command = self.lammps(name)
-                except Skipped:
-                    continue
-                coeff = f'* * "{self.compiled(model, variant)}" {" ".join(ELEMENTS)}'
-                yield f"{variant}, LAMMPS {name}", evaluate_in_lammps(
-                    atoms, ELEMENTS, command, "allegro", coeff, self.plugin(name),
-                    grade=variant == "graded",
-                )  # fmt: skip
+                    found = evaluate_in_lammps(
+                        atoms, ELEMENTS, self.lammps(name), "allegro", coeff, self.plugin(name),
+                        grade=variant == "graded",
+                    )  # fmt: skip
+                except (Skipped, UserError) as error:
+                    found = str(error)
+                yield f"{variant}, LAMMPS {name}", found
 
     # -- training --------------------------------------------------------------------------------
 
