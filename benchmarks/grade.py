@@ -35,12 +35,13 @@ from ase import Atoms
 from correlation_and_accuracy import train
 from hardware import describe, read, write
 from scipy.spatial import cKDTree
+from scipy.stats import spearmanr
 from scipy.stats import t as student
 
 from nequip_decorr import ExtrapolationGrade, stability
 from nequip_decorr.datasets.siox import Reference, make_siox, relaxed
 from nequip_decorr.demo import CONFIGS, TEMPERATURE_K, TEST_SETS
-from nequip_decorr.extrapolation.scoring import Reading, agreement
+from nequip_decorr.extrapolation.scoring import Reading, auroc
 from nequip_decorr.features.fields import ATOM_TYPE
 from nequip_decorr.features.frames import load_model, outputs
 from nequip_decorr.md.times import trusted_time_ps
@@ -142,6 +143,21 @@ def rows_of(
                     }
                 )  # fmt: skip
     return rows
+
+
+def agreement(grade: np.ndarray, error: np.ndarray, thresholds: Mapping[str, float]) -> Any:
+    """How well a grade orders errors: Spearman's rank correlation, and AUROC per threshold.
+
+    Args:
+        grade: of labelled atoms, ``[n]``.
+        error: their force errors in eV/A, ``[n]``.
+        thresholds: errors in eV/A by name.
+    """
+    return {
+        "atoms": len(grade),
+        "spearman": float(spearmanr(grade, error).statistic),
+        **{f"auroc_{name}": auroc(grade, error > bound) for name, bound in thresholds.items()},
+    }
 
 
 def readings(sets: Mapping[tuple[str, int], Mapping[str, Looked]]) -> list[dict[str, Any]]:

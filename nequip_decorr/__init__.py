@@ -7,12 +7,10 @@ NequIP imports this package whenever it is imported itself (entry point ``nequip
 import sys
 from importlib import import_module
 
-from . import _moved
+from . import _moved  # noqa: F401  finds former modules from here on
 from ._version import __version__
 
 TYPE_CHECKING = False  # as type checkers read it; importing `typing` costs more than all the rest
-
-_moved.install()
 
 # Hydra looks for plugins in `hydra_plugins`, which an editable install hides from it; so the group
 # is registered by hand, and only where a command line names it, since Hydra is slow to import.
@@ -35,34 +33,21 @@ _PUBLIC = {
     "inspect_model": "inspection.run",
 }
 
-__all__ = [
-    "CorrelationLogger",
-    "DecorrelationScheduler",
-    "DistanceStatisticsManager",
-    "ExtrapolationGrade",
-    "FeatureCorrelation",
-    "FeatureDecorrelation",
-    "FitExtrapolationGrade",
-    "Inspection",
-    "ShortRangeZBL",
-    "TapFeatures",
-    "__version__",
-    "inspect_features",
-    "inspect_model",
-]
+__all__ = [*_PUBLIC, "__version__"]
 
 if TYPE_CHECKING:
-    from .extrapolation.callback import FitExtrapolationGrade
-    from .extrapolation.grade import ExtrapolationGrade
-    from .features.taps import TapFeatures
-    from .inspection.result import Inspection
-    from .inspection.run import inspect_features, inspect_model
-    from .models.distances import DistanceStatisticsManager
-    from .models.zbl import ShortRangeZBL
-    from .training.callbacks import DecorrelationScheduler
-    from .training.logger import CorrelationLogger
-    from .training.monitor import FeatureCorrelation
-    from .training.term import FeatureDecorrelation
+    from .extrapolation.callback import FitExtrapolationGrade as FitExtrapolationGrade
+    from .extrapolation.grade import ExtrapolationGrade as ExtrapolationGrade
+    from .features.taps import TapFeatures as TapFeatures
+    from .inspection.result import Inspection as Inspection
+    from .inspection.run import inspect_features as inspect_features
+    from .inspection.run import inspect_model as inspect_model
+    from .models.distances import DistanceStatisticsManager as DistanceStatisticsManager
+    from .models.zbl import ShortRangeZBL as ShortRangeZBL
+    from .training.callbacks import DecorrelationScheduler as DecorrelationScheduler
+    from .training.logger import CorrelationLogger as CorrelationLogger
+    from .training.monitor import FeatureCorrelation as FeatureCorrelation
+    from .training.term import FeatureDecorrelation as FeatureDecorrelation
 
 
 def __getattr__(name: str) -> object:

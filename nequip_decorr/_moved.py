@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from importlib import import_module
 from importlib.machinery import ModuleSpec
-from types import ModuleType
+
+TYPE_CHECKING = False  # every `import nequip` pays for what is imported here
+if TYPE_CHECKING:
+    from types import ModuleType
 
 _ROOT = __name__.partition(".")[0]
 # Not `stability.compare` and `stability.report`: these are functions now.
@@ -40,33 +42,27 @@ MOVED = {
 WITHIN = {"datasets": "datasets.siox", "features": "features.fields"}
 
 
-class Finder:
-    """Finds a former module after all other finders have found nothing."""
+class Former:
+    """Finds a former module after all other finders have found nothing, and loads the new one."""
 
     @staticmethod
     def find_spec(name: str, path: object = None, target: object = None) -> ModuleSpec | None:
         """Spec of an alias for a former module, ``None`` for any other name."""
         root, _, old = name.partition(".")
-        if root != _ROOT or old not in MOVED:
-            return None
-        return ModuleSpec(name, Loader(), origin=f"{_ROOT}.{MOVED[old]}")  # type: ignore[arg-type]
+        new = MOVED.get(old) if root == _ROOT else None
+        return ModuleSpec(name, Former, origin=f"{_ROOT}.{new}") if new else None  # type: ignore[arg-type]
 
-
-class Loader:
-    """Makes a module that takes each name from the new place."""
-
-    def create_module(self, spec: ModuleSpec) -> None:
+    @staticmethod
+    def create_module(spec: ModuleSpec) -> None:
         """Leave it to Python."""
 
-    def exec_module(self, module: ModuleType) -> None:
-        """Warn, and forward attributes."""
-        spec = module.__spec__
-        assert spec is not None and spec.origin is not None
-        warn(spec.name, spec.origin, 3)
-        new = import_module(spec.origin)
-        module.__doc__ = new.__doc__
+    @staticmethod
+    def exec_module(module: ModuleType) -> None:
+        """Make a module that takes each name from the new place."""
+        new = import_module(str(module.__spec__.origin))  # type: ignore[union-attr]
+        _warn(module.__name__, new.__name__, 3)
+        vars(module).update(__doc__=new.__doc__, __dir__=lambda: dir(new))
         module.__getattr__ = lambda name: getattr(new, name)  # type: ignore[method-assign]
-        module.__dir__ = lambda: dir(new)  # type: ignore[method-assign]
 
 
 def within(package: str, name: str) -> object:
@@ -79,17 +75,16 @@ def within(package: str, name: str) -> object:
     # The import machinery asks for submodules and dunder names on the way.
     if name.startswith("__") or not hasattr(module := import_module(new), name):
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
-    warn(f"{package}.{name}", f"{new}.{name}", 4)
+    _warn(f"{package}.{name}", f"{new}.{name}", 4)
     return getattr(module, name)
 
 
-def warn(old: str, new: str, level: int) -> None:
+def _warn(old: str, new: str, level: int) -> None:
     """Say the new place of a former name, at the line that uses it."""
+    import warnings
+
     text = f"{old} has moved to {new}; the old name goes in the next release"
     warnings.warn(text, DeprecationWarning, stacklevel=level)
 
 
-def install() -> None:
-    """Let Python find former modules."""
-    if Finder not in sys.meta_path:
-        sys.meta_path.append(Finder)
+sys.meta_path.append(Former)

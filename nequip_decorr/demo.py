@@ -261,7 +261,8 @@ class Demo:
 
 
 def _config(name: str) -> dict[str, Any]:
-    return yaml.safe_load((configs_dir() / f"{CONFIGS[name]}.yaml").read_text())
+    config: dict[str, Any] = yaml.safe_load((configs_dir() / f"{CONFIGS[name]}.yaml").read_text())
+    return config
 
 
 def _kept(done: Path) -> str:

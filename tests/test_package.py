@@ -31,7 +31,7 @@ def test_import_loads_nothing_heavy():
 
 
 def test_import_costs_less_than_that_of_argparse():
-    """A ratio, so that a busy machine does not matter; `argparse` takes about 5 ms."""
+    """A ratio, so that a busy machine does not matter; `argparse` takes about 5 ms, we below 1."""
     code = (
         "import sys, time\n"
         "import importlib, collections\n"
@@ -48,7 +48,7 @@ def test_import_costs_less_than_that_of_argparse():
         float(subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout)
         for _ in range(5)
     ]
-    assert min(ratios) < 0.5
+    assert min(ratios) < 0.2
 
 
 def test_registered_as_a_nequip_extension():

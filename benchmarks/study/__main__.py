@@ -21,9 +21,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from ..hardware import read as read_table
 from . import hfo2
 from .analysis import Tables, select
-from .collect import RESULTS, collect, log_stage, read_table
+from .collect import RESULTS, collect, log_stage
 from .data import collected_from
 from .declared import CHOSEN_REGIME, DECLARED, HERE, HFO2, SIOX, STOCK, Study, read_study
 from .stages import jobs, run_jobs

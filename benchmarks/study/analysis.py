@@ -103,7 +103,10 @@ def against(tables: Tables, half: str, baseline: str, condition: str) -> Compari
     if not shared:
         return None
     rows = [r for r in tables.half(half) if r["train_seed"] in shared]
-    return compare(rows, baseline, condition, cluster=CLUSTERS, horizon_ps=horizon(rows))
+    limit = horizon(rows)  # and the test of the protocol; `paired.py` has the other
+    return compare(
+        rows, baseline, condition, cluster=CLUSTERS, horizon_ps=limit, paired_seeds=False
+    )
 
 
 def horizon(runs: Sequence[Row]) -> float:
@@ -331,7 +334,9 @@ def _stratified(parts: Sequence[np.ndarray], weights: Sequence[np.ndarray]) -> n
         x, y = (_ranks(part[:, k], weight) for k in (0, 1))
         sums += [(weight * product).sum(1) for product in (x * y, x * x, y * y)]
     norm = np.sqrt(sums[1] * sums[2])
-    return np.divide(sums[0], norm, out=np.full(len(norm), np.nan), where=norm > 1e-9)
+    correlation = np.full(len(norm), np.nan)
+    np.divide(sums[0], norm, out=correlation, where=norm > 1e-9)
+    return correlation
 
 
 def _ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -339,8 +344,9 @@ def _ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     group = np.unique(values, return_inverse=True)[1].ravel()
     counts = weights @ np.eye(group.max() + 1)[group]
     last, total = np.cumsum(counts, axis=1), np.maximum(counts.sum(1, keepdims=True), 1)
-    ranks = ((last - (counts - 1) / 2) / total)[:, group]
-    return ranks - (weights * ranks).sum(1, keepdims=True) / total
+    ranks = np.take((last - (counts - 1) / 2) / total, group, axis=1)
+    ranks -= (weights * ranks).sum(1, keepdims=True) / total
+    return ranks
 
 
 def select(

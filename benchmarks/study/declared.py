@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import yaml
 
+T = TypeVar("T")
 HERE: Final = Path(__file__).parent
 DECLARED: Final = HERE / "conditions.yaml"
 STOCK: Final = "stock"
@@ -144,7 +145,7 @@ class Study:
         return _named("regime", name, self.regimes)
 
 
-def _named(kind: str, name: str, declared: dict[str, Any]) -> Any:
+def _named(kind: str, name: str, declared: dict[str, T]) -> T:
     if name not in declared:
         raise ValueError(f"no {kind} {name!r}; declared: {', '.join(declared)}")
     return declared[name]

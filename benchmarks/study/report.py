@@ -9,10 +9,11 @@ from typing import Final
 
 from rich.console import Console
 
+from ..hardware import read as read_table
 from . import figures, summary, text
 from .analysis import BARRIER, Tables, across_and_within, lowest_barriers, select
 from .claims import claims
-from .collect import HALVES, RESULTS, read_table
+from .collect import HALVES, RESULTS
 from .declared import CHOSEN_REGIME, HERE, STOCK, read_study
 from .model import REFERENCE
 from .words import section

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +13,8 @@ from ase import Atoms
 
 from ..errors import Finding, UserError
 from ..md.criteria import criterion
-from ..md.record import RecordWriter, grade_columns, read_record, read_trajectory
+from ..md.judge import failed
+from ..md.record import THERMO, RecordWriter, grade_columns, read_record, read_trajectory
 from ..md.spec import RunResult, RunSpec
 from ..models.compiling import SOURCES, is_compiled
 from ..models.metadata import read_info
@@ -91,24 +93,19 @@ def grade_frames(spec: RunSpec, folder: Path, result: RunResult) -> RunResult:
         if row < len(record["step"]) and not record["max_grade"][row] > values["max_grade"]:
             for name, value in values.items():
                 record[name][row] = value
-    writer = RecordWriter(folder)
-    for row in range(len(record["step"])):
-        writer.write({name: column[row] for name, column in record.items()})
-    writer.close()
+    with tempfile.TemporaryDirectory(dir=folder) as aside:
+        writer = RecordWriter(Path(aside))
+        for row in range(len(record["step"])):
+            writer.write({name: column[row] for name, column in record.items()})
+        writer.close()
+        (Path(aside) / THERMO).replace(folder / THERMO)
     if not beyond or result.status == "error":
         return result
     step = min(beyond)
     found = criterion("extrapolation").violation(step, beyond[step], float(bound or 0.0))
-    return replace(
-        result,
-        status="failed",
-        last_step=step,
-        check_every=spec.trajectory_every,
-        cause=found.cause,
-        value=found.value,
-        threshold=found.threshold,
-        message=f"{found.message}, in a stored frame",
-    )
+    message = f"{found.message}, in a stored frame"
+    ended = failed(spec, replace(found, message=message))
+    return replace(ended, check_every=spec.trajectory_every, wall_s=result.wall_s)
 
 
 def _from_frames(model: ModelSpec) -> bool:

@@ -31,7 +31,8 @@ class _Loader(yaml.SafeLoader):
             seen.add(key.value)
             if key.tag.startswith("tag:yaml.org,2002:"):
                 key.tag = "tag:yaml.org,2002:str"
-        return super().construct_mapping(node, deep)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
 
 
 _PLAIN_WORDS = re.compile(

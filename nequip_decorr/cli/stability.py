@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 from collections import Counter
@@ -197,12 +196,13 @@ def _run_table(rows: list[dict[str, Any]]) -> Any:
 
 
 def _report(args: argparse.Namespace) -> Answer:
+    from ..files import read_json
     from ..stability import report
 
     options = {name: getattr(args, name) for name in ("title", "reference", "horizon_ps")}
     page = report(args.folders, args.out, **options)
     print(f"report: {page}")
-    return Answer({"page": str(page), **json.loads((page.parent / "summary.json").read_text())})
+    return Answer({"page": str(page), **(read_json(page.parent / "summary.json") or {})})
 
 
 def _example(args: argparse.Namespace) -> int:

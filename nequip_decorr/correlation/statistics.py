@@ -21,11 +21,9 @@ def live_channels(m: Moments, eps: float = 1e-6) -> Tensor:
     """
     variance = m.comoment.detach().diagonal(dim1=-2, dim2=-1) / m.count.clamp(min=1)[..., None]
     mean_square = variance + m.mean.detach().square()
-    return (
-        (variance > eps**2 * mean_square)
-        & (variance > torch.finfo(torch.float64).tiny ** 0.5)
-        & (m.count[..., None] > 1)
-    )
+    signal = torch.gt(variance, eps**2 * mean_square)
+    normal = torch.gt(variance, torch.finfo(torch.float64).tiny ** 0.5)
+    return signal & normal & torch.gt(m.count[..., None], 1)
 
 
 def correlation_matrix(m: Moments) -> tuple[Tensor, Tensor]:
@@ -79,7 +77,8 @@ def frobenius(m: Moments) -> Tensor:
     eye = torch.eye(num_channels, dtype=norm.dtype, device=norm.device)
     target = eye / num_channels**0.5
     distance = torch.where(alive, m.comoment / torch.where(alive, norm, 1.0) - target, 0.0)
-    return torch.linalg.matrix_norm(distance)
+    value: Tensor = torch.linalg.matrix_norm(distance)
+    return value
 
 
 def log_det(m: Moments, shrinkage: float = DEFAULT_SHRINKAGE) -> Tensor:
@@ -92,7 +91,7 @@ def log_det(m: Moments, shrinkage: float = DEFAULT_SHRINKAGE) -> Tensor:
     """
     matrix, _ = correlation_matrix(m)
     eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
-    factor = torch.linalg.cholesky((1 - shrinkage) * matrix + shrinkage * eye)
+    factor: Tensor = torch.linalg.cholesky((1 - shrinkage) * matrix + shrinkage * eye)
     log_diagonal = factor.diagonal(dim1=-2, dim2=-1).log()
     return -2 * log_diagonal.mean(-1)
 
@@ -108,7 +107,8 @@ def spectrum(m: Moments) -> Tensor:
     """Eigenvalues of the correlation matrix, ``[..., C]``, falling; a dead channel gives 0."""
     matrix, live = correlation_matrix(m)
     both = live.unsqueeze(-1) & live.unsqueeze(-2)
-    return torch.linalg.eigvalsh(torch.where(both, matrix, 0.0)).clamp(min=0).flip(-1)
+    values: Tensor = torch.linalg.eigvalsh(torch.where(both, matrix, 0.0))
+    return values.clamp(min=0).flip(-1)
 
 
 def effective_rank(m: Moments) -> Tensor:

@@ -220,7 +220,7 @@ def _pool(
 
 
 def _positions(atoms: Atoms) -> bytes:
-    return atoms.numbers.tobytes() + np.round(atoms.positions, 4).tobytes()
+    return b"".join((atoms.numbers.tobytes(), np.round(atoms.positions, 4).tobytes()))
 
 
 def _broken(atoms: Atoms, rules: Rules) -> bool:

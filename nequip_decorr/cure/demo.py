@@ -8,9 +8,9 @@ from typing import Any
 import yaml
 
 from ..files import read_json, write_json
-from ..processes import call
+from ..processes import call, script
 from ..resources import configs_dir
-from .improve import Improve, _script
+from .improve import Improve
 from .improve_file import load_plan
 
 
@@ -24,7 +24,7 @@ def improve_demo(
     if not read_json(data / "done.json"):
         command = ["nequip-decorr", "data", "siox", str(data), "--size", "demo"]
         print("$", *command)
-        call(_script(command), out / "data.log")
+        call([script(command[0]), *command[1:]], out / "data.log")
         write_json(data / "done.json", True)
     cells = sorted((data / "md").glob("*.xyz"))
     md: dict[str, Any] = {
@@ -40,6 +40,7 @@ def improve_demo(
         "train": {
             "config": str(configs_dir() / "siox_allegro.yaml"),
             "data": ["data/train.xyz"],
+            "test": [f"data/{path.name}" for path in sorted(data.glob("test_*.xyz"))],
             "overrides": [
                 f"data_dir={data}",
                 f"seed={seed}",

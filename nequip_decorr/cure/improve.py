@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shlex
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -22,9 +21,9 @@ from ..campaign.labels import TIMES, runs_by_time
 from ..errors import UserError
 from ..files import read_json, write_json
 from ..md.record import read_extxyz
-from ..processes import CommandError, call
+from ..processes import CommandError, call, script
 from ..style import figure, grid, style
-from .improve_file import Plan
+from .improve_file import Plan, absolute
 
 HALT: Final = 3.0
 """MD stops at so many times the grade from which a frame is wreckage."""
@@ -94,7 +93,7 @@ class Improve:
         done = folder / f"{name}.done"
         self.say(f"$ {shlex.join(command)}" + ("   (done before)" if done.is_file() else ""))
         if not done.is_file():
-            self._run(_script(command), folder / f"{name}.log")
+            self._run([script(command[0]), *command[1:]], folder / f"{name}.log")
             done.touch()
 
     def _train(self, folder: Path, number: int) -> None:
@@ -125,12 +124,12 @@ class Improve:
     def _simulate(self, folder: Path) -> None:
         file = self.plan.file
         md = {"ring_frames": 20, **file.md, "models": {"model": str(folder / "model.nequip.pt2")}}
+        md["structures"] = absolute(file.md["structures"], self.plan.folder)
         criteria = {"extrapolation_grade": HALT * file.beyond, **(md.get("criteria") or {})}
         md |= {"criteria": criteria, "out": str(folder / "md")}
         if not self.plan.command:
-            md["labels"] = file.labels
-        # Beside improve.yaml, for its paths are relative to that.
-        path = self.plan.folder / f".{self.plan.out.name}-{folder.name}.yaml"
+            md["labels"] = absolute(file.labels, self.plan.folder)
+        path = folder / "md.yaml"
         path.write_text(yaml.safe_dump(md, sort_keys=False))
         self._step(folder, "md", ["nequip-decorr", "stability", "run", str(path)])
 
@@ -155,13 +154,14 @@ class Improve:
             words = shlex.split(self.plan.command)
             command = [w.format(frames=frames, labelled=labelled) for w in words]
         else:
-            entry = yaml.safe_dump(self.plan.file.labels, default_flow_style=True).strip()
+            labels = absolute(self.plan.file.labels, self.plan.folder)
+            entry = yaml.safe_dump(labels, default_flow_style=True).strip()
             command = ["nequip-decorr", "label", str(frames), "--with", entry.removesuffix("\n...")]
             command += ["--out", str(labelled)]
         for _ in range(2):
             self.say(f"$ {shlex.join(command)}")
             try:
-                self._run(_script(command), folder / "label.log")
+                self._run([script(command[0]), *command[1:]], folder / "label.log")
             except CommandError as err:
                 self.say(str(err))
             if (have := _labelled(labelled)) >= wanted:
@@ -175,9 +175,10 @@ class Improve:
 
     def _page(self, number: int, labels: int) -> None:
         row: dict[str, Any] = {"round": number, "labels": labels}
+        row["force_mae_eV_per_A"] = self._errors(self.plan.out / f"round_{number}")
         for time in TIMES:
             try:
-                runs = runs_by_time(self.plan.out / f"round_{number}" / "md", time)  # type: ignore[arg-type]
+                runs = runs_by_time(self.plan.out / f"round_{number}" / "md", time)
                 row[time] = float(np.mean([r["stable_time_ps"] for r in runs]))
             except UserError:
                 row[time] = None
@@ -185,15 +186,36 @@ class Improve:
         shown = {t: f"{row[t]:.3g} ps" if row[t] is not None else "unknown" for t in TIMES}
         self.say(", ".join(f"{time}: {text}" for time, text in shown.items()))
         write_json(self.plan.out / "rounds.json", self.rows)
+        errors = list(self.rows[0]["force_mae_eV_per_A"])
         page = html.render(
             "improve.html",
             title=f"Improvement: {self.plan.out.name}",
             headline=_headline(self.rows),
+            head=["round", "labels", *TIMES],
             rows=[[str(r["round"]), str(r["labels"]),
                    *(f"{r[t]:.3g}" if r[t] is not None else "" for t in TIMES)] for r in self.rows],
+            error_head=["round", *errors],
+            error_rows=[[str(r["round"]), *(f"{r['force_mae_eV_per_A'][k]:.3g}" for k in errors)]
+                        for r in self.rows if errors],
             picture=html.png_bytes(_figure(self.rows)),
         )  # fmt: skip
         (self.plan.out / "index.html").write_text(page, encoding="utf-8")
+
+    def _errors(self, folder: Path) -> dict[str, float]:
+        """Force error of a round's model on each test file."""
+        train, kept = self.plan.file.train, folder / "errors.json"
+        if train.test and not kept.is_file():
+            import torch
+
+            from ..features.frames import load_model, outputs
+
+            model, found = load_model(folder / train.checkpoint), {}
+            for name in train.test:
+                pairs = outputs(model, [*ase.io.iread(self.plan.folder / name, ":")])
+                off = [(got["forces"] - true["forces"]).abs().flatten() for got, true in pairs]
+                found[Path(name).stem] = float(torch.cat(off).mean())
+            write_json(kept, found)
+        return read_json(kept) or {}
 
 
 def _labelled(path: Path) -> int:
@@ -233,9 +255,3 @@ def _figure(rows: Sequence[dict[str, Any]]) -> Any:
         axes.legend()
         grid(axes)
     return fig
-
-
-def _script(command: Sequence[str]) -> list[str]:
-    """A command of this environment, whether or not it is on the path."""
-    beside = Path(sys.executable).parent / command[0]
-    return [str(beside) if beside.is_file() else command[0], *command[1:]]

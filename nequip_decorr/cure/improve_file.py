@@ -27,6 +27,7 @@ _Words = Annotated[tuple[str, ...], one_or_more("a text")]
 class _Train(Strict):
     config: Annotated[str, of_kind(str, "a training config of NequIP (YAML)")] = ""
     data: _Words = ()
+    test: _Words = ()
     overrides: _Words = ()
     checkpoint: Annotated[str, of_kind(str, "a file name")] = "best.ckpt"
 
@@ -77,7 +78,7 @@ def load_plan(path: Path, out: Path | None = None) -> Plan:
     for key in ("train", "md", "labels"):
         if not (data or {}).get(key):
             mistakes.add(key, None, "it is needed")
-    for name in filter(None, (file.train.config, *file.train.data)):
+    for name in filter(None, (file.train.config, *file.train.data, *file.train.test)):
         if not (folder / name).is_file():
             mistakes.say(f"train: no such file: {folder / name}")
     if data and data.get("train") and not (file.train.config and file.train.data):
@@ -94,6 +95,18 @@ def load_plan(path: Path, out: Path | None = None) -> Plan:
     mistakes.raise_if_any(str(path))
     chosen = out.absolute() if out else folder / (file.out or f"{path.stem}_out")
     return Plan(file, folder, chosen, command)
+
+
+def absolute(value: Any, folder: Path) -> Any:
+    """Replace each text that names files in ``folder`` by its absolute path."""
+    if isinstance(value, dict):
+        return {key: absolute(item, folder) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [absolute(item, folder) for item in value]
+    if not isinstance(value, str) or not value or Path(value).is_absolute():
+        return value
+    named = (folder / value).is_file() or any(folder.glob(value.rpartition("@")[0] or value))
+    return str(folder / value) if named else value
 
 
 def _check_md(md: dict[Any, Any], folder: Path, mistakes: Mistakes) -> None:

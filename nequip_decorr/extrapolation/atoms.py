@@ -28,11 +28,18 @@ class AtomFeatures:
     on_edges: bool
     channels: tuple[int, ...] | None = None
 
-    def __call__(self, data: Mapping[str, Tensor]) -> Tensor:
-        """Features of each atom, ``[num_atoms, D]``, without gradient."""
+    def __call__(self, data: Mapping[str, Tensor], index: Tensor | None = None) -> Tensor:
+        """Features of each atom, ``[num_atoms, D]``, without gradient.
+
+        Args:
+            data: the model's output.
+            index: ``channels`` as a tensor on the device of the data, made if not given.
+        """
         rows = torch.cat([data[field].detach() for field in self.fields], -1)
         if self.channels is not None:
-            rows = rows[:, list(self.channels)]
+            if index is None:
+                index = torch.tensor(self.channels, device=rows.device)
+            rows = rows.index_select(1, index)
         if not self.on_edges:
             return rows
         centre = data[EDGE_INDEX][0]

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from ..errors import UserError
 from ..features.frames import load_model
 from .beside import grade_file
-from .grade import DEFAULT_QUANTILE, ExtrapolationGrade
+from .grade import DEFAULT_QUANTILE, ExtrapolationGrade, check_quantile
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +42,7 @@ class FitExtrapolationGrade(Callback):
     """
 
     def __init__(self, quantile: float = DEFAULT_QUANTILE) -> None:
-        if not 0.5 <= quantile < 1:
-            raise UserError(f"`quantile` must be at least 0.5 and below 1, got {quantile}")
-        self.quantile = quantile
+        self.quantile = check_quantile(quantile)
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Check that there will be a checkpoint."""

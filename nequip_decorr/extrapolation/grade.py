@@ -100,8 +100,7 @@ class ExtrapolationGrade:
         Raises:
             UserError: a wrong quantile, no such field, or too few atoms.
         """
-        if not 0.5 <= quantile < 1:
-            raise UserError(f"`quantile` must be at least 0.5 and below 1, got {quantile}")
+        check_quantile(quantile)
         show = progress or (lambda frames, _: frames)
         training = list(training)
         validation = list(validation or [])
@@ -144,6 +143,7 @@ class ExtrapolationGrade:
         finite = distances[np.isfinite(distances)]
         if not len(finite):
             raise UserError(f"{how}: no atom of an element that the training data have")
+        counts = merge_moments(parts.values()).count
         about = {
             "version": __version__,
             "quantile": quantile,
@@ -151,13 +151,7 @@ class ExtrapolationGrade:
             "calibration_atoms": len(finite),
             "estimate": "sample" if _can_tell(len(finite), quantile) else "tail",
             "training_frames": len(training),
-            "training_atoms": dict(
-                zip(
-                    model.type_names,
-                    merge_moments(parts.values()).count.long().tolist(),
-                    strict=True,
-                )
-            ),
+            "training_atoms": dict(zip(model.type_names, counts.long().tolist(), strict=True)),
             "data_sha256": _hash_of_frames(training),
             "model_sha256": hash_of_model(model),
             "ridge": ridge,
@@ -228,6 +222,13 @@ class ExtrapolationGrade:
             raise UserError(f"no extrapolation grade at {path}") from None
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise UserError(f"{path} is no extrapolation grade: {error}") from error
+
+
+def check_quantile(quantile: float) -> float:
+    """Return the quantile, or say that it is not allowed."""
+    if not 0.5 <= quantile < 1:
+        raise UserError(f"`quantile` must be at least 0.5 and below 1, got {quantile}")
+    return quantile
 
 
 def upper_quantile(values: np.ndarray, quantile: float) -> float:

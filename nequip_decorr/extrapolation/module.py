@@ -34,13 +34,15 @@ class GradeModule(GraphModuleMixin, torch.nn.Module):
         self._names = tuple(grade.gaussians.tensors())
         for name, tensor in grade.gaussians.tensors().items():
             self.register_buffer(name, tensor)
+        channels = grade.features.channels
+        self.register_buffer("channels", None if channels is None else torch.tensor(channels))
 
     def forward(self, data: AtomicDataDict.Type) -> AtomicDataDict.Type:
         """Grade the atoms; energies and their gradients are untouched."""
         # The buffers, which follow the model to its device.
         gaussians = Gaussians(**{name: getattr(self, name) for name in self._names})
         distance = gaussians.distance(
-            self._grade.features(data), data[AtomicDataDict.ATOM_TYPE_KEY]
+            self._grade.features(data, self.channels), data[AtomicDataDict.ATOM_TYPE_KEY]
         )
         data[FIELD] = (distance / self._grade.threshold).unsqueeze(-1)
         return data

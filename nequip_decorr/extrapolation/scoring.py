@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 from scipy.optimize import isotonic_regression
-from scipy.stats import rankdata, spearmanr
+from scipy.stats import mannwhitneyu
 
+from ..errors import UserError
 from ..features.frames import outputs
 from .grade import FIELD, ExtrapolationGrade, Progress
 
 
-@dataclass
+@dataclass(frozen=True)
 class Scores:
     """Grades of the atoms of one file.
 
@@ -30,17 +31,18 @@ class Scores:
     """
 
     name: str
-    frames: list[Atoms] = field(default_factory=list)
-    grade: np.ndarray = field(default_factory=lambda: np.empty(0))
-    symbols: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=str))
-    frame: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=int))
-    atom: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=int))
-    force_error_eV_per_A: np.ndarray = field(default_factory=lambda: np.empty(0))
+    frames: list[Atoms]
+    grade: np.ndarray
+    symbols: np.ndarray
+    frame: np.ndarray
+    atom: np.ndarray
+    force_error_eV_per_A: np.ndarray
 
     @property
     def labelled(self) -> np.ndarray:
         """Which atoms have a force label, ``[num_atoms]`` bool."""
-        return np.isfinite(self.force_error_eV_per_A)
+        finite: np.ndarray = np.isfinite(self.force_error_eV_per_A)
+        return finite
 
     def rows(self) -> list[dict[str, Any]]:
         """One row for all atoms and one per element: number, median, 99 %, largest, share > 1."""
@@ -102,7 +104,7 @@ def score(
         UserError: the grade was fitted to another model.
     """
     grade.check_model(model)
-    scores = Scores(name)
+    kept: list[Atoms] = []
     parts: list[tuple[np.ndarray, ...]] = []
     for number, frame in enumerate((progress or (lambda f, _: f))(frames, name)):
         for data, target in outputs(model, [frame], batch_size=1):
@@ -114,16 +116,14 @@ def score(
             graded = frame.copy()
             graded.calc = frame.calc
             graded.set_array(FIELD, gamma)
-            scores.frames.append(graded)
+            kept.append(graded)
         parts.append(
             (gamma, np.array(frame.symbols), np.full(len(frame), number),
              np.arange(len(frame)), error)
         )  # fmt: skip
-    if parts:
-        columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-        scores.grade, scores.symbols, scores.frame, scores.atom = columns[:4]
-        scores.force_error_eV_per_A = columns[4]
-    return scores
+    if not parts:
+        raise UserError(f"{name}: no structure to grade")
+    return Scores(name, kept, *map(np.concatenate, zip(*parts, strict=True)))
 
 
 def auroc(values: np.ndarray, positive: np.ndarray) -> float:
@@ -136,23 +136,7 @@ def auroc(values: np.ndarray, positive: np.ndarray) -> float:
     ones, zeros = int(positive.sum()), int((~positive).sum())
     if not ones or not zeros:
         return float("nan")
-    ranks = rankdata(values)
-    return float((ranks[positive].sum() - ones * (ones + 1) / 2) / (ones * zeros))
-
-
-def agreement(grade: np.ndarray, error: np.ndarray, thresholds: Mapping[str, float]) -> Any:
-    """How well a grade orders errors: Spearman's rank correlation, and AUROC per threshold.
-
-    Args:
-        grade: of labelled atoms, ``[n]``.
-        error: their force errors in eV/A, ``[n]``.
-        thresholds: errors in eV/A by name.
-    """
-    return {
-        "atoms": len(grade),
-        "spearman": float(spearmanr(grade, error).statistic),
-        **{f"auroc_{name}": auroc(grade, error > bound) for name, bound in thresholds.items()},
-    }
+    return float(mannwhitneyu(values[positive], values[~positive]).statistic / (ones * zeros))
 
 
 @dataclass(frozen=True)

@@ -171,10 +171,11 @@ def _weights(path: Path) -> str:
 def outputs(
     model: Any, frames: Sequence[Atoms], batch_size: int = 4
 ) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
-    """Yield output and input dictionaries of batches of ``frames``.
+    """Yield output and input dictionaries of batches of ``frames``, all on the CPU.
 
     Args:
-        model: as :func:`load_model` gives it.
+        model: as :func:`load_model` gives it; evaluated where its parameters are, which for a
+            checkpoint from a GPU is a GPU.
         frames: structures; labels are passed through where there are any.
         batch_size: frames per batch.
 
@@ -199,6 +200,7 @@ def outputs(
         {name: name for name in type_names},
     )
     inputs = set(getattr(model, "model_input_fields", ()))
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
     for start in range(0, len(frames), batch_size):
         batch = []
         for frame in frames[start : start + batch_size]:
@@ -211,7 +213,7 @@ def outputs(
         target = AtomicDataDict.batched_from_list(batch)
         try:
             with torch.enable_grad():
-                predicted = model(dict(target))
+                predicted = model(AtomicDataDict.to_(dict(target), device))
         except KeyError as err:
             if err.args[0] not in inputs:
                 raise
@@ -219,7 +221,7 @@ def outputs(
                 f"the model needs `{err.args[0]}` of each frame beside positions, cell and "
                 "elements, and the frames do not have it; add it to the structures under that name"
             ) from err
-        yield {k: v.detach() for k, v in predicted.items()}, target
+        yield {k: v.detach().cpu() for k, v in predicted.items()}, target
 
 
 def feature_batches(
@@ -259,7 +261,8 @@ def edge_lengths(data: Mapping[str, Tensor]) -> Tensor:
 
     names = ("pos", EDGE_INDEX, "cell", "edge_cell_shift", "batch")
     graph = {name: data[name] for name in names if name in data}
-    return with_edge_vectors_(graph)[EDGE_LENGTH].detach().reshape(-1)
+    lengths: Tensor = with_edge_vectors_(graph)[EDGE_LENGTH]
+    return lengths.detach().reshape(-1)
 
 
 def _groups(frames: Iterable[Atoms]) -> Iterator[list[Atoms]]:
@@ -275,7 +278,7 @@ def _groups(frames: Iterable[Atoms]) -> Iterator[list[Atoms]]:
 
 def _bare(frame: Atoms) -> Atoms:
     """A structure without labels: frames of a batch need not have the same ones."""
-    bare = frame.copy()
+    bare: Atoms = frame.copy()
     for name in LABELS:
         bare.info.pop(name, None)
         bare.arrays.pop(name, None)

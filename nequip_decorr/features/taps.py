@@ -170,7 +170,7 @@ def TapFeatures(builder: str, taps: Sequence[str], **model: Any) -> torch.nn.Mod
 
     if isinstance(taps, str) or not taps or set(taps) - set(TAPS):
         raise ValueError(f"`taps` must be a list of some of {sorted(TAPS)}, got {taps!r}")
-    built = get_method(builder)(**model)
+    built: torch.nn.Module = get_method(builder)(**model)
     if get_workflow_state() not in ("package", "compile"):
         graphs = built.values() if isinstance(built, torch.nn.ModuleDict) else [built]
         for graph in graphs:

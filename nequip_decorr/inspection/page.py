@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from .. import __version__
 from ..extrapolation.report import parts
@@ -12,13 +12,6 @@ from ..html import png_bytes, render
 from .entry import Entries, block_label
 from .statistics import Explained
 from .tables import channel_rows, percent, summary
-
-READ_HEAT_MAP: Final = (
-    "Each square is a pair of channels: red moves together, blue moves oppositely, white has no "
-    "linear relation. Channels are ordered by clustering, so a red or blue patch on the diagonal "
-    "is a group of channels that say nearly the same. The order is each model's own, found on the "
-    "first data set, and kept for the others: a channel of one model has no counterpart in another."
-)
 
 
 def page(found: Entries, figures: Mapping[str, Any]) -> str:
@@ -42,7 +35,6 @@ def page(found: Entries, figures: Mapping[str, Any]) -> str:
         summary=summary(found),
         pictures={"length": None, "shares": None, "kinds": None, **pictures},
         datasets=found.datasets,
-        read_heat_map=READ_HEAT_MAP,
         channels=_channels(found),
         distance=_distance(found),
         splits=splits,
@@ -64,7 +56,6 @@ def fragment(found: Entries, figures: Mapping[str, Any]) -> str:
         headline=headline(found),
         summary=summary(found),
         pictures=_pictures({name: figures[name] for name in ("overview", "heat_map_0")}),
-        read_heat_map=READ_HEAT_MAP,
     )
 
 

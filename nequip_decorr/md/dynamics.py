@@ -108,10 +108,11 @@ def unwrapped(frames: Sequence[Atoms]) -> np.ndarray:
     steps -= np.round(steps) * frames[0].pbc
     scaled[1:] = scaled[0] + np.cumsum(steps, axis=0)
     cells = np.array([frame.cell.array for frame in frames])
-    positions = np.einsum("fai,fij->faj", scaled, cells)
+    positions: np.ndarray = np.einsum("fai,fij->faj", scaled, cells)
     masses = frames[0].get_masses()
     centre = np.einsum("a,faj->fj", masses, positions) / masses.sum()
-    return positions - centre[:, None] + centre[0]
+    positions -= centre[:, None] - centre[0]
+    return positions
 
 
 def mean_square_displacement(positions: np.ndarray) -> np.ndarray:
@@ -134,7 +135,8 @@ def mean_square_displacement(positions: np.ndarray) -> np.ndarray:
     # Sum over origins of |r(t)|^2 + |r(t + lag)|^2, each from cumulative sums.
     total = first[::-1] + (first[-1] - np.vstack([np.zeros_like(first[:1]), first[:-1]]))
     origins = np.arange(n, 0, -1)[:, None]
-    return np.maximum(((total - 2 * correlation) / origins).mean(axis=1), 0.0)
+    found: np.ndarray = ((total - 2 * correlation) / origins).mean(axis=1)
+    return found.clip(min=0.0)
 
 
 def displacements(frames: Sequence[Atoms], frame_ps: float) -> list[Displacement]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from .contact import CONTACT_CAP, Contact
 from .criteria import CRITERIA, Criteria, Violation, criterion
+from .spec import RunResult, RunSpec
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,12 @@ def from_halt(
             limit = bound.limit(math.inf if setting is None else setting, criteria, target_K)
             return c.violation(step, bound.reading(printed, limit), float(limit))
     raise ValueError(f"fix halt `{halt}` is none of the templates'")
+
+
+def failed(spec: RunSpec, violation: Violation) -> RunResult:
+    """The result of a run that met a criterion."""
+    found = {name: getattr(violation, name) for name in ("cause", "value", "threshold", "message")}
+    return RunResult("failed", violation.step, spec.criteria.check_every, **found)
 
 
 def lammps_variables(

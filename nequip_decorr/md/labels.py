@@ -12,7 +12,6 @@ from typing import Any, Final
 import ase.io
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from ..errors import UserError
@@ -53,13 +52,13 @@ class Labeller:
         """
         if found := unknown_elements(self.model, "frame", atoms):
             raise UserError(str(found[0]))
-        frame = atoms.copy()
+        frame: Atoms = atoms.copy()
         frame.calc = self._calculator_for(frame)
         results = {"energy": float(frame.get_potential_energy()), "forces": frame.get_forces()}
         try:
             if frame.pbc.all():
                 results["stress"] = frame.get_stress()
-        except (PropertyNotImplementedError, NotImplementedError):
+        except NotImplementedError:
             pass
         for name, value in results.items():
             if not np.isfinite(value).all():

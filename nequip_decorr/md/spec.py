@@ -45,7 +45,7 @@ class RunSpec:
     pressure_GPa: float = 0.0
     temperature_end_K: float | None = None
     pressure_end_GPa: float | None = None
-    engine: Literal["lammps", "lammps-library", "ase"] = "lammps-library"
+    engine: str = "lammps-library"
     lammps_command: tuple[str, ...] | None = None
     criteria: Criteria = field(default_factory=Criteria)
     record_every: int = 10

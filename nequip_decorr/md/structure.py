@@ -165,7 +165,7 @@ def stable_window(
     nearest = np.abs(times[:, None] - grid).argmin(axis=0)
     close = np.abs(times[nearest] - grid) <= every_ps / 2 * (1 + 1e-9)
     chosen = np.unique(nearest[close])
-    return chosen[times[chosen] < stable_time_ps]
+    return np.extract(times[chosen] < stable_time_ps, chosen)
 
 
 def is_box(atoms: Atoms) -> bool:
@@ -225,9 +225,9 @@ def _images(frame: Atoms, images: Images) -> Atoms:
     """The frame to search for neighbours in: itself, or Auto-FOX's box of its replica."""
     if images == "cell":
         return frame
-    replica = frame.copy()
+    replica: Atoms = frame.copy()
     replica.wrap()
-    replica = replica.repeat(2)
+    replica *= (2, 2, 2)
     replica.wrap()
     replica.set_cell(np.diag(replica.cell.lengths()))
     return replica

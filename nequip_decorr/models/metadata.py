@@ -46,8 +46,6 @@ class ModelInfo:
         outputs: output fields of a compiled model; empty where it does not list them.
         needs: fields of a frame that the model reads beside positions, cell and types, such as
             ``charge``.
-        strictly_local: whether the energy of an atom depends on its own neighbours alone, which
-            ``pair_style allegro`` requires; ``None`` where the file does not tell.
     """
 
     path: Path
@@ -60,7 +58,6 @@ class ModelInfo:
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
-    strictly_local: bool | None = None
 
     @property
     def has_grade(self) -> bool:
@@ -148,16 +145,6 @@ def read_metadata(path: str | Path) -> ModelInfo:
     return read_info(path)
 
 
-def compiled_metadata(path: str | Path) -> dict[str, str]:
-    """The text that ``nequip-compile`` left in a compiled model, by key.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        UserError: not a compiled model.
-    """
-    return require(path, ("compiled",)).notes
-
-
 def type_names(model: ModelSpec) -> tuple[str, ...] | None:
     """Names of the atom types that a model knows; ``None`` where only loading it would tell.
 
@@ -227,19 +214,7 @@ def _trained(file: ModelFile) -> ModelInfo:
         r_max_A=float(radius) if isinstance(radius, (int, float)) else None,
         dtype=str(first.get("model_dtype", "")),
         needs=tuple(dict.fromkeys(needs)),
-        strictly_local=_strictly_local(nodes),
     )
-
-
-def _strictly_local(nodes: list[dict[str, Any]]) -> bool | None:
-    """Whether the builders of a configuration are those of a strictly local model."""
-    for node in nodes:
-        target = str(node.get("_target_", ""))
-        if target.startswith("allegro.model."):
-            return True
-        if target.startswith("nequip.model.NequIPGNN"):
-            return node.get("num_layers") == 1
-    return None
 
 
 def _mappings(node: Any) -> Iterator[dict[str, Any]]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from ase import Atoms
-from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+from ase.calculators.calculator import Calculator, all_changes
 from ase.geometry import complete_cell
 from ase.stress import full_3x3_to_voigt_6_stress
 from matscipy.neighbours import neighbour_list
@@ -163,7 +163,9 @@ class CompiledPotential:
 
     def call(self, **inputs: np.ndarray) -> dict[str, torch.Tensor]:
         """Return the model's output for its own input fields."""
-        return self.model({name: self.tensor(array) for name, array in inputs.items()})
+        fields = {name: self.tensor(array) for name, array in inputs.items()}
+        output: dict[str, torch.Tensor] = self.model(fields)
+        return output
 
     def tensor(self, array: np.ndarray) -> torch.Tensor:
         """Return the array on the device of the model."""
@@ -197,7 +199,7 @@ class CalculatorPotential:
         energy, forces = float(atoms.get_potential_energy()), atoms.get_forces()
         try:
             virial = -atoms.get_stress(voigt=False) * atoms.get_volume()
-        except (PropertyNotImplementedError, NotImplementedError):
+        except NotImplementedError:
             virial = np.full((3, 3), np.nan)
         grade = self.calculator.results[GRADE] if self.has_grade else None
         return Evaluation(energy, forces, virial, grade)
@@ -209,7 +211,7 @@ class CompiledCalculator(Calculator):
     implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012
 
     def __init__(self, potential: CompiledPotential, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**kwargs)  # type: ignore[no-untyped-call]
         self.potential = potential
         if potential.has_grade:
             self.implemented_properties = [*self.implemented_properties, GRADE]
@@ -221,7 +223,7 @@ class CompiledCalculator(Calculator):
         system_changes: Any = all_changes,
     ) -> None:
         """Fill ``results``; the stress only for a periodic cell."""
-        super().calculate(atoms, properties, system_changes)
+        super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
         assert self.atoms is not None
         cell = complete_cell(self.atoms.cell)
         types = self.potential.types_of(self.atoms)

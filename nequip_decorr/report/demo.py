@@ -64,12 +64,11 @@ def write_report(out: Path, console: Console) -> None:
 def accuracy_rows(evaluation: dict[str, Any]) -> list[list[str]]:
     """Errors and correlation, a row per quantity, a column per model."""
     rows = []
-    for kind, label in SETS.items():
-        values = [1e3 * evaluation[m][kind]["force_mae_eV_per_A"] for m in MODELS]
-        rows.append([f"force MAE, {label}, meV/A", *(f"{v:.1f}" for v in values), ""])
-    for kind, label in SETS.items():
-        values = [1e3 * evaluation[m][kind]["energy_mae_eV_per_atom"] for m in MODELS]
-        rows.append([f"energy MAE, {label}, meV/atom", *(f"{v:.1f}" for v in values), ""])
+    for key, unit in (("force_mae_eV_per_A", "meV/A"), ("energy_mae_eV_per_atom", "meV/atom")):
+        for kind, label in SETS.items():
+            values = [1e3 * evaluation[m][kind][key] for m in MODELS]
+            name = f"{key.partition('_')[0]} MAE, {label}, {unit}"
+            rows.append([name, *(f"{v:.1f}" for v in values), ""])
     for block in evaluation["stock"]["test_id"]["correlation"]:
         values = [evaluation[m]["test_id"]["correlation"][block] for m in MODELS]
         name = f"mean |correlation|, {BLOCKS.get(block, block)}"

@@ -11,6 +11,7 @@ from ..files import csv_text
 from ..md.spec import RunSpec
 from ..survival.arrays import plain
 from .analysis import Analysis
+from .loading import Key
 
 
 def to_dict(found: Analysis) -> dict[str, Any]:
@@ -22,9 +23,7 @@ def to_dict(found: Analysis) -> dict[str, Any]:
         "survival": found.summary.to_dict(),
         "structure": [
             {
-                "model": e.key[0],
-                "structure": e.key[1],
-                "temperature_K": e.key[2],
+                **_condition(e.key),
                 "kind": e.got.kind,
                 "mean_absolute_difference": e.errors,
                 "frames": e.got.frames,
@@ -42,9 +41,7 @@ def to_dict(found: Analysis) -> dict[str, Any]:
         "structure_missing": found.structure_missing,
         "displacement": [
             {
-                "model": key[0],
-                "structure": key[1],
-                "temperature_K": key[2],
+                **_condition(key),
                 "element": part.element,
                 "last_lag_ps": float(part.lag_ps[-1]),
                 "last_msd_A2": float(part.msd_A2[-1]),
@@ -68,6 +65,10 @@ def to_dict(found: Analysis) -> dict[str, Any]:
     }
     result: dict[str, Any] = plain(data)
     return result
+
+
+def _condition(key: Key) -> dict[str, Any]:
+    return dict(zip(("model", "structure", "temperature_K"), key, strict=True))
 
 
 _SETTINGS: Final = (

@@ -69,7 +69,8 @@ def jackknife_variance(influence: Array, codes: Sequence[Array]) -> Array:
         clusters = int(code.max()) + 1
         sums = np.zeros((clusters, *influence.shape[1:]))
         np.add.at(sums, code, influence)
-        return (sums**2).sum(0) * clusters / max(clusters - 1, 1)
+        total: Array = np.sum(sums**2, axis=0)
+        return total * (clusters / max(clusters - 1, 1))
 
     independent = one_way(np.arange(len(influence)))
     clustered = combine_crossed(codes, one_way)

@@ -78,7 +78,8 @@ class SurvivalCurve(Result):
 
     def censored_ps(self) -> Array:
         """Times at which runs were cut short."""
-        return self.time_ps[self.at_risk - self.events - np.append(self.at_risk[1:], 0) > 0]
+        lost = self.at_risk - self.events - np.append(self.at_risk[1:], 0)
+        return np.extract(lost > 0, self.time_ps)
 
     def median_ps(self) -> Estimate:
         """Median stable time; infinite where the curve, or its band, stays above one half.

@@ -111,8 +111,7 @@ def cumulative_incidence(
 
 def _delta_variance(f: Array, before: Array, own: Array, d: Array, n: Array) -> Array:
     gap = np.tril(f[:, None] - f)
-    return (
-        gap**2 @ (d / (n * np.where(n > d, n - d, np.inf)))
-        + np.cumsum(before**2 * own * (n - own) / n**3)
-        - 2 * gap @ (before * own / n**2)
-    )
+    variance = np.cumsum(before**2 * own * (n - own) / n**3)
+    variance += gap**2 @ (d / (n * np.where(n > d, n - d, np.inf)))
+    variance -= 2 * gap @ (before * own / n**2)
+    return variance

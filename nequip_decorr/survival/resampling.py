@@ -36,7 +36,8 @@ def weighted_rmst(
     np.add.at(counts[1], cluster, failing)
     at_risk, failing = weights @ counts[0], weights @ counts[1]
     survival = np.cumprod(np.clip(1 - failing / at_risk, 0, 1), axis=1)
-    return tau[0] + survival @ np.diff(tau, append=horizon_ps)
+    mean: Array = tau[0] + survival @ np.diff(tau, append=horizon_ps)
+    return mean
 
 
 @dataclass(frozen=True)

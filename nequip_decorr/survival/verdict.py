@@ -93,9 +93,10 @@ class Comparison(Result):
     @property
     def support(self) -> str:
         """The numbers that the claim rests on, without a full stop."""
-        paired = self.permutation.unit == "pair"
-        test = "paired permutation" if paired else "permutation of trained models"
-        p = f"{test} p = {_number(self.permutation.p_value)}"
+        unit, units = self.permutation.unit, self.permutation.n_units
+        what = "" if unit == "pair" else " of trained models"
+        paired = "paired " if unit == "pair" or units == self.clusters[unit] else ""
+        p = f"{paired}permutation{what} p = {_number(self.permutation.p_value)}"
         size = f"{_units(self.n_pairs, 'pair')} over {self._groups()}"
         if self.verdict != "inconclusive":
             ratio = self._ratio_of_order()

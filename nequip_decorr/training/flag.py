@@ -184,7 +184,8 @@ def _list_of_terms(loss: DictConfig) -> ListConfig:
     """Where the loss lists its further terms; made if it has none."""
     target = str(loss.get("_target_"))
     if target.rsplit(".", 1)[-1] == "MetricsManager":
-        return loss.metrics
+        metrics: ListConfig = loss.metrics
+        return metrics
     try:
         takes = inspect.signature(get_method(target)).parameters
     except Exception as error:
@@ -196,7 +197,8 @@ def _list_of_terms(loss: DictConfig) -> ListConfig:
         )
     if loss.get("extra_metrics") is None:
         loss.extra_metrics = []
-    return loss.extra_metrics
+    terms: ListConfig = loss.extra_metrics
+    return terms
 
 
 def _features_of(model: DictConfig, settings: DictConfig) -> dict[str, Any]:
@@ -262,6 +264,8 @@ def _hyper_parameters(path: str, key: str = f"{MODEL}.checkpoint_path") -> dict[
     import torch
 
     try:
-        return torch.load(path, map_location="cpu", weights_only=False)["hyper_parameters"]
+        checkpoint = torch.load(path, map_location="cpu", weights_only=False)
+        parameters: dict[str, Any] = checkpoint["hyper_parameters"]
     except Exception as error:
         raise UserError(f"can't read the checkpoint `{key}`: {path}: {error!r}") from error
+    return parameters

@@ -92,4 +92,5 @@ def _timer(trainer: Any) -> Any:
 
 def _epoch_steps(trainer: Any) -> int:
     """Optimiser steps in an epoch, gradient accumulation included."""
-    return math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+    batches: float = trainer.num_training_batches / trainer.accumulate_grad_batches
+    return math.ceil(batches)

@@ -25,7 +25,7 @@ from nequip_decorr.md.criteria import Criteria
 from nequip_decorr.md.engines import available_engines
 from nequip_decorr.md.spec import ModelSpec, RunSpec
 from nequip_decorr.models.compiling import content_hash
-from nequip_decorr.models.metadata import compiled_metadata, type_names
+from nequip_decorr.models.metadata import read_info, type_names
 from nequip_decorr.resources import configs_dir
 
 EMT = {"ase": {"calculator": "ase.calculators.emt.EMT"}}
@@ -414,7 +414,7 @@ def test_run_names_are_safe_for_a_file_system(folder: Path) -> None:
 
 def test_type_names_without_running_a_models_code(tmp_path: Path) -> None:
     compiled = fake_compiled(tmp_path / "m.nequip.pt2", "Si O")
-    assert compiled_metadata(compiled)["r_max"] == "4.0"
+    assert read_info(compiled).r_max_A == 4.0
     assert type_names(ModelSpec("m", "nequip", path=str(compiled))) == ("Si", "O")
     with zipfile.ZipFile(tmp_path / "m.nequip.zip", "w") as archive:
         note = yaml.safe_dump({"package_version_id": 2, "atom_types": {0: "Hf", 1: "O"}})

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import ase.io
 import pytest
+import torch
 import yaml
 
 from nequip_decorr.campaign.validate import CampaignError
 from nequip_decorr.cure.improve import Improve, WaitingError
-from nequip_decorr.cure.improve_file import load_plan
+from nequip_decorr.cure.improve_file import absolute, load_plan
 from nequip_decorr.errors import UserError
 from nequip_decorr.processes import CommandError
 from tests.helpers.training import frames
@@ -89,7 +90,8 @@ def test_rounds_go_on_until_all_are_done_and_labels_join_the_training_data(impro
     assert sizes == [4, 7, 9]
     assert "all rounds are done" in said[-1] and "<h1>Improvement" in page.read_text()
     assert "5 labels took the mean right time from 0.5 to 0.5 ps." in page.read_text()
-    md = yaml.safe_load((path.parent / ".improve_out-round_1.yaml").read_text())
+    md = yaml.safe_load((page.parent / "round_1" / "md.yaml").read_text())
+    assert md["structures"] == str(path.parent / "cell.xyz")
     assert md["criteria"] == {"extrapolation_grade": 30.0} and "labels" not in md
 
 
@@ -130,6 +132,36 @@ def test_labels_that_fail_or_are_too_few_are_tried_again_and_may_come_later(impr
     fake = Fake(to_label=(2,))
     improve(fake).run()
     assert fake.seen[0] == "round_1/train"
+
+
+def test_the_page_shows_force_errors_of_the_test_files(improve, path, monkeypatch):
+    write(
+        path.parent, {"train": {"config": "config.yaml", "data": "train.xyz", "test": "cell.xyz"}}
+    )
+    monkeypatch.setattr("nequip_decorr.features.frames.load_model", lambda _: None)
+    offs = iter((1.5, 1.25, 1.125))
+
+    def outputs(*_):
+        yield {"forces": torch.full((2, 3), next(offs))}, {"forces": torch.ones(2, 3)}
+
+    monkeypatch.setattr("nequip_decorr.features.frames.outputs", outputs)
+    text = improve(Fake()).run().read_text()
+    assert "Force error on the test files" in text
+    assert all(f">{value}<" in text for value in ("0.5", "0.25", "0.125"))
+
+
+def test_paths_beside_the_file_become_absolute(tmp_path):
+    ase.io.write(tmp_path / "cell.xyz", frames(2))
+    given = {
+        "a": "cell.xyz",
+        "b": {"file": "cell.xyz@1", "repeat": [1, 1, 2]},
+        "c": ["*.xyz", "no"],
+    }
+    cell = str(tmp_path / "cell.xyz")
+    assert absolute(given, tmp_path) == {
+        "a": cell, "b": {"file": f"{cell}@1", "repeat": [1, 1, 2]},
+        "c": [str(tmp_path / "*.xyz"), "no"],
+    }  # fmt: skip
 
 
 def test_a_folder_of_other_settings_is_not_mixed(improve, path):

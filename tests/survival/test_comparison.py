@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import lifelines.statistics
 import numpy as np
@@ -44,15 +41,9 @@ def random_campaign(seed: int, ratio: float = 3.0, structures: int = 8, replicas
 
 @pytest.fixture(scope="module")
 def coverage():
-    path = Path(__file__).parents[2] / "benchmarks" / "coverage.py"
-    spec = importlib.util.spec_from_file_location("coverage_benchmark", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(path.parent)  # as for a program in that folder
-        spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    from benchmarks import coverage
+
+    return coverage
 
 
 def test_a_clear_difference_is_shown_in_numbers_and_words():
@@ -294,6 +285,27 @@ def test_trained_models_are_exchanged_whole():
     assert c.permutation.p_value == pytest.approx(2 / 70)
     assert "permutation of trained models p = 0.029" in c.conclusion
     assert "24 pairs over 3 structures and 4 train seeds" in c.conclusion
+
+
+def test_trained_models_of_one_seed_are_exchanged_with_each_other():
+    """A training seed moves both models far more than the difference between them."""
+    luck = np.geomspace(0.3, 6, 7)
+    rows = [
+        row | {"train_seed": t}
+        for t, scale in enumerate(luck)
+        for row in campaign([scale] * 3, [1.3 * scale] * 3)
+    ]
+    c = compare(rows, "A", "B", cluster="train_seed")
+    assert (c.permutation.unit, c.permutation.n_units, c.clusters) == (
+        "train_seed", 7, {"train_seed": 7},
+    )  # fmt: skip
+    assert c.permutation.p_value == c.permutation.smallest_p == 2**-6
+    assert c.verdict == "b_better"
+    assert "; paired permutation of trained models p = 0.016, 21 pairs over 7 train" in c.conclusion
+    apart = compare(rows, "A", "B", cluster="train_seed", paired_seeds=False)
+    assert (apart.permutation.n_units, apart.verdict) == (14, "inconclusive")
+    assert apart.permutation.p_value > 0.3
+    assert ": permutation of trained models" not in c.conclusion
 
 
 def low_and_high(bar_low: float, bar_high: float, n: int):

@@ -14,18 +14,14 @@ def get_engine(name: str) -> Engine:
     Raises:
         ValueError: no engine has this name.
     """
-    if name == "ase":
-        from .ase import ASEEngine
+    from .ase import ASEEngine
+    from .lammps import LammpsEngine
+    from .lammps_library import LammpsLibraryEngine
 
-        return ASEEngine()
-    if name == "lammps":
-        from .lammps import LammpsEngine
-
-        return LammpsEngine()
-    if name == "lammps-library":
-        from .lammps_library import LammpsLibraryEngine
-
-        return LammpsLibraryEngine()
+    kinds: tuple[type[Engine], ...] = (LammpsEngine, LammpsLibraryEngine, ASEEngine)
+    for kind in kinds:
+        if kind.name == name:
+            return kind()
     raise ValueError(f"engine is {name!r}; allowed: {', '.join(ENGINES)}")
 
 

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import numpy as np
 from ase import Atoms, units
-from ase.calculators.calculator import PropertyNotImplementedError
 
 from ...errors import Finding
 from ...models.compiling import calculator_class
@@ -17,9 +16,8 @@ from ...models.metadata import GRADE
 from ...models.potential import CompiledCalculator, CompiledPotential
 from ..contact import CONTACT_CAP, Contact, closest_contact, num_outside
 from ..criteria import Violation
-from ..judge import State, contact_violation, evaluate
+from ..judge import State, contact_violation, evaluate, failed
 from ..lammps.run_input import pair_of, plugin_from_environment
-from ..lammps.run_output import failed
 from ..record import RING, TRAJECTORY, RecordWriter, grade_columns, write_frame
 from ..spec import ModelSpec, RunResult, RunSpec, target_temperature_K
 from .ase_dynamics import degrees_of_freedom, make_dynamics
@@ -206,19 +204,14 @@ class _Run:
         if not self._finite():  # nothing to evaluate; a calculator may raise or hang
             self.record.write({"step": step, "time_ps": self._time_ps(step)})
             return
-        state, contact = self._state(step)
+        state, _ = self._state(step)
         self.record.write(
             {
-                "step": step,
+                **vars(state),
                 "time_ps": self._time_ps(step),
-                "temperature_K": state.temperature_K,
-                "potential_eV_per_atom": state.potential_eV_per_atom,
                 "kinetic_eV_per_atom": state.total_eV_per_atom - state.potential_eV_per_atom,
-                "total_eV_per_atom": state.total_eV_per_atom,
                 "pressure_GPa": _pressure_GPa(self.atoms),
                 "volume_A3": self.atoms.get_volume(),
-                "max_force_eV_per_A": state.max_force_eV_per_A,
-                "min_contact": contact.fraction,
                 **grade_columns(self._grade()),
             }
         )
@@ -247,6 +240,6 @@ def _pressure_GPa(atoms: Atoms) -> float:
     """Pressure with its kinetic part; NaN where the calculator has no stress."""
     try:
         stress = atoms.get_stress(include_ideal_gas=True, voigt=False)
-    except (PropertyNotImplementedError, NotImplementedError):
+    except NotImplementedError:
         return math.nan
     return float(-np.trace(stress) / 3 / units.GPa)

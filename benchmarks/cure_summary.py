@@ -1,0 +1,230 @@
+"""Numbers, table and figure of the cure's evidence, from its raw rows alone (``cure.py``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from grade import concordance, interval
+from hardware import read
+from scipy.stats import kendalltau
+from study.paired import Paired
+
+from nequip_decorr.campaign.labels import TIMES
+
+RESULTS = Path(__file__).parent / "results"
+DOCS = Path(__file__).parents[1] / "docs"
+MARKS = "<!-- table of benchmarks/cure.py: begin -->\n", "<!-- end -->"
+ID = "force_mae_test_id_eV_per_A"
+RESAMPLES = 1000
+Rows = list[dict[str, Any]]
+
+
+def means(rows: Rows, column: str) -> dict[tuple[str, int], float]:
+    """Mean of a column over the rows of each arm and seed."""
+    found: dict[tuple[str, int], list[float]] = {}
+    for row in rows:
+        found.setdefault((row["arm"], row["seed"]), []).append(row[column])
+    return {key: float(np.mean(values)) for key, values in found.items()}
+
+
+def of_arm(values: dict[tuple[str, int], float], arm: str) -> list[float]:
+    """One value per training seed."""
+    return [v for (a, _), v in values.items() if a == arm]
+
+
+def ratio(values: dict[tuple[str, int], float], arm: str, base: str) -> str:
+    """Geometric mean of arm over base, paired over training seeds, with interval and p."""
+    seeds = [s for a, s in values if a == arm and (base, s) in values]
+    if arm == base or len(seeds) < 3:
+        return ""
+    found = Paired(np.log([values[arm, s] / values[base, s] for s in seeds]))
+    r = found.ratio
+    return f"{r.value:.2f} [{r.low:.2f}, {r.high:.2f}] p={found.p_value:.3f}"
+
+
+def resampled(rows: Rows, statistic: Callable[[Rows], float]) -> str:
+    """A statistic with its 95 % interval from resampling training seeds."""
+    rng, seeds = np.random.default_rng(0), sorted({r["seed"] for r in rows})
+    by_seed = {s: [r for r in rows if r["seed"] == s] for s in seeds}
+    drawn = [
+        # A seed that is drawn twice counts as two.
+        statistic([{**r, "seed": k} for k, s in enumerate(rng.choice(seeds, len(seeds)))
+                   for r in by_seed[s]])
+        for _ in range(RESAMPLES)
+    ]  # fmt: skip
+    low, high = np.nanpercentile(drawn, (2.5, 97.5))
+    return f"{statistic(rows):.3f} [{low:.3f}, {high:.3f}]"
+
+
+def index(rows: Rows, column: str) -> float:
+    """C-index of a column with the right time."""
+    return concordance(*(np.array([r[k] for r in rows]) for k in (column, "right_ps")))
+
+
+def ranking(rows: Rows, column: str) -> float:
+    """Kendall's tau of the arms' means with those of the right time."""
+    arms = sorted({r["arm"] for r in rows})
+    both = [[np.mean(of_arm(means(rows, k), arm)) for arm in arms] for k in (column, "right_ps")]
+    return float(kendalltau(*both).statistic)
+
+
+def arm_rows(runs: Rows, models: Rows) -> list[list[str]]:
+    """Cells of the table, a row per arm."""
+    columns = {t: means(runs, f"{t}_ps") for t in TIMES}
+    alive = means([{**r, "alive": r["status"] == "survived"} for r in runs], "alive")
+    error, labels = means(models, ID), means(models, "labels")
+    found = []
+    for arm in dict.fromkeys(r["arm"] for r in runs):
+        number = len(of_arm(alive, arm))
+        found.append(
+            [
+                arm, str(number), f"{np.mean(of_arm(labels, arm)):.1f}",
+                *(interval(of_arm(columns[t], arm), 2) for t in TIMES),
+                f"{100 * np.mean(of_arm(alive, arm)):.0f} %",
+                ratio(columns["right"], arm, "baseline"),
+                "" if arm in ("baseline", "wall", "term")
+                else ratio(columns["right"], arm, _rival(arm)),
+                ratio(error, arm, "baseline"),
+            ]
+        )  # fmt: skip
+    return found
+
+
+def _rival(arm: str) -> str:
+    return "random, 2 rounds" if arm == "ours, 2 rounds" else "random"
+
+
+HEAD = (
+    "arm", "seeds", "labels", "stable (ps)", "trusted (ps)", "right (ps)", "survive",
+    "right / baseline", "right / random", "ID force error / baseline",
+)  # fmt: skip
+
+
+def bounds_chosen(runs: Rows, bounds: Rows) -> list[str]:
+    """Bounds of the trusted time that order best on half of the seeds, judged on the others."""
+    names = [k for k in bounds[0] if "/" in k]
+    joined = [{**b, "right_ps": r["right_ps"]} for r, b in zip(runs, bounds, strict=True)]
+    lines = []
+    for odd, half in ((1, "odd"), (0, "even")):
+        mine, rest = ([r for r in joined if (r["seed"] % 2 == odd) == k] for k in (1, 0))
+        if not (mine and rest):
+            continue
+        best = max(names, key=lambda n, rows=mine: index(rows, n))
+        lines.append(
+            f"bounds chosen on {half} seeds: {best}, C {index(mine, best):.3f}; on the others "
+            f"{index(rest, best):.3f}, default 20/0.75 {index(rest, '20/0.75'):.3f}"
+        )
+    return lines
+
+
+def summary() -> None:
+    """Print the numbers."""
+    runs, models = (read(RESULTS / f"cure_{k}.csv") for k in ("runs", "models"))
+    for row in [HEAD, *arm_rows(runs, models)]:
+        print(" | ".join(row))
+    print("\nby cell, mean right time (ps)")
+    cells = sorted({r["structure"] for r in runs})
+    print("arm", cells)
+    for arm in dict.fromkeys(r["arm"] for r in runs):
+        mine = [
+            [r["right_ps"] for r in runs if (r["arm"], r["structure"]) == (arm, c)] for c in cells
+        ]
+        print(f"  {arm:20s}", " ".join(f"{np.mean(m):6.2f}" for m in mine))
+    print("\nforce errors (eV/A), mean over seeds; steps, training s, compiling s, all s")
+    for arm in dict.fromkeys(r["arm"] for r in models):
+        mine = [r for r in models if r["arm"] == arm]
+        names = [k for k in mine[0] if k.startswith("force_mae")]
+        cost = [np.mean([r[k] for r in mine]) for k in ("steps", "train_s", "compile_s", "wall_s")]
+        print(
+            f"  {arm:20s}", " ".join(f"{np.mean([r[k] for r in mine]):.3f}" for k in names),
+            " ".join(f"{c:.0f}" for c in cost),
+        )  # fmt: skip
+    print(f"\n{len(runs)} runs, C-index with the right time [95 %, seeds resampled]")
+    for time in ("trusted", "stable"):
+        print(f"  {time}: {resampled(runs, lambda r, t=time: index(r, f'{t}_ps'))}")
+    difference = resampled(runs, lambda r: index(r, "trusted_ps") - index(r, "stable_ps"))
+    print(f"  difference: {difference}")
+    labelled = [r for r in runs if r["arm"] not in ("baseline", "wall", "term")]
+    for time in ("trusted", "stable"):
+        if labelled:
+            print(f"  {time}, arms with labels alone: {index(labelled, f'{time}_ps'):.3f}")
+    whole = [r for r in runs if len({x["seed"] for x in runs if x["arm"] == r["arm"]}) > 2]
+    for time in ("trusted", "stable"):
+        tau = resampled(whole, lambda r, t=time: ranking(r, f"{t}_ps"))
+        print(f"  Kendall tau of arms, {time}: {tau}")
+    for time in TIMES:
+        means_of = {
+            a: np.mean(of_arm(means(whole, f"{time}_ps"), a)) for a in {r["arm"] for r in whole}
+        }
+        print(f"  order by {time}:", " < ".join(sorted(means_of, key=means_of.__getitem__)))
+    print("\n".join(bounds_chosen(runs, read(RESULTS / "cure_bounds.csv"))))
+
+
+def page() -> None:
+    """Write the table of docs/cure.md and the figure."""
+    runs, models = (read(RESULTS / f"cure_{k}.csv") for k in ("runs", "models"))
+    lines = ["| " + " | ".join(row) + " |" for row in [HEAD, *arm_rows(runs, models)]]
+    lines.insert(1, "| --- " * len(HEAD) + "|")
+    path = DOCS / "cure.md"
+    before, rest = path.read_text().split(MARKS[0])
+    after = rest.split(MARKS[1], 1)[1]
+    path.write_text(before + MARKS[0] + "\n".join(lines) + "\n" + MARKS[1] + after)
+    draw(runs, models, DOCS / "cure.png")
+
+
+def draw(runs: Rows, models: Rows, path: Path) -> None:
+    """Three times of each arm; right time against labels."""
+    from scipy.stats import t as student
+
+    from nequip_decorr.style import INK, figure, grid, style
+
+    arms = list(dict.fromkeys(r["arm"] for r in runs))
+    values = {t: means(runs, f"{t}_ps") for t in TIMES}
+
+    def spread(v: Sequence[float]) -> tuple[float, float]:
+        half = student.ppf(0.975, len(v) - 1) * np.std(v, ddof=1) / len(v) ** 0.5 if v[1:] else 0
+        return float(np.mean(v)), float(half)
+
+    with style():
+        fig, axes = figure(9.4, 1.2 + 0.34 * len(arms), 1, 2, gridspec_kw={"width_ratios": [3, 2]})
+        left, right = axes[0]
+        styles = zip(TIMES, ("#0072B2", "#D55E00", "#009E73"), "os^", (-0.2, 0, 0.2), strict=True)
+        for time, colour, marker, shift in styles:
+            middle, half = zip(*(spread(of_arm(values[time], a)) for a in arms), strict=True)
+            left.errorbar(
+                middle, np.arange(len(arms)) + shift, xerr=half, fmt=marker, color=colour,
+                markersize=4, elinewidth=1, label=time,
+            )  # fmt: skip
+        left.set(
+            yticks=range(len(arms)), yticklabels=arms, xlabel="mean time of held-out runs (ps)",
+            title="Stable is not right", xlim=(0, None),
+        )  # fmt: skip
+        left.invert_yaxis()
+        left.legend(loc="best")
+        labels = means(models, "labels")
+        for first, colour, marker in (("ours", "#0072B2", "o"), ("random", "#D55E00", "s")):
+            curve = [a for a in ("baseline", first, f"{first}, 2 rounds") if a in arms]
+            x = [np.mean(of_arm(labels, a)) for a in curve]
+            middle, half = zip(*(spread(of_arm(values["right"], a)) for a in curve), strict=True)
+            right.errorbar(x, middle, yerr=half, marker=marker, color=colour, label=first)
+        if "reference" in arms:
+            x, (middle, half) = (
+                np.mean(of_arm(labels, "reference")),
+                spread(of_arm(values["right"], "reference")),
+            )
+            right.errorbar(
+                [x], [middle], yerr=[half], marker="D", color=INK, label="reference's MD"
+            )
+        right.set(
+            xlabel="labels",
+            ylabel="right time (ps)",
+            title="Labels against right time",
+            ylim=(0, None),
+        )
+        right.legend(loc="upper left")
+        for axis in (left, right):
+            grid(axis)
+        fig.savefig(path, dpi=130)
