@@ -172,7 +172,15 @@ def inspect_features(
     dataset: str = "data",
     num_bins: int = DEFAULT_BINS,
 ) -> Inspection:
-    """The same for features that are at hand, from whatever model.
+    """Inspect features that are at hand, from any model.
+
+    >>> import torch
+    >>> from nequip_decorr import inspect_features
+    >>> features = torch.randn(1000, 8, generator=torch.Generator().manual_seed(0))
+    >>> features[:, 5] = -3 * features[:, 2]
+    >>> (statistics,) = inspect_features(features).entries[0].statistics
+    >>> statistics.duplicates
+    ((2, 5),)
 
     Args:
         features: ``[num_samples, width]``.
