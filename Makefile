@@ -25,14 +25,17 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# HTML in out/docs, and docs/api.md from the docstrings; a warning is an error.
+# HTML in out/docs, docs/api.md from the docstrings, docs/cli.md from the help texts; a warning is an
+# error.
 docs: docs-build
-	cp out/docs_markdown/api.md docs/api.md
+	cp out/docs_markdown/api.md out/cli.md docs
 
 docs-check: docs-build
 	diff -u docs/api.md out/docs_markdown/api.md || (echo "run \`make docs\`" && exit 1)
+	diff -u docs/cli.md out/cli.md || (echo "run \`make docs\`" && exit 1)
 
 docs-build: $(READY)
+	mkdir -p out && $(BIN)/python docs/make_cli.py > out/cli.md
 	$(BIN)/python -m sphinx -W --keep-going -q -E -d out/doctrees -b html docs out/docs
 	$(BIN)/python -m sphinx -W --keep-going -q -a -d out/doctrees -b markdown docs out/docs_markdown
 

@@ -8,10 +8,10 @@ has its result is not run again, so the program goes on after a stop; `--deadlin
 At the end, or with `--record`, all results become benchmarks/results/gpu_DEVICE.csv and .json.
 
 Parts: `models` (data, one training step each of the small and the SAIT-size model, grades),
-`compile` (with and without the grade), `step0` (energies, forces and grades against the eager model
-on the CPU), `train-*` (whole training steps with and without the term, in turns), `md-*` (LAMMPS
-with the upstream pair style, with and without the grade, in turns), `library` (the library engine)
-and `campaign` (a small one on the device, through `nequip-decorr stability run`).
+`compile-*` (with and without the grade), `step0-*` (energy, forces and grades in one place, against
+the eager model on the CPU), `train-*` (whole training steps with and without the term, in turns),
+`md-*` (LAMMPS with the upstream pair style, with and without the grade, in turns), `library-*` (the
+library engine) and `campaign` (a small one, through `nequip-decorr stability run`).
 
 Nothing is fetched. The pair style is built into LAMMPS or comes as `--plugin`; another LAMMPS and
 its flags are `--lammps NAME=COMMAND`, e.g. `--lammps "kokkos=lmp -k on g 1 -sf kk -pk kokkos newton
@@ -32,8 +32,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -162,29 +163,34 @@ class Bench:
 
     def parts(self) -> dict[str, Callable[[], dict[str, Any]]]:
         """Every part by its name, in the order in which they run."""
-        found: dict[str, Callable[[], dict[str, Any]]] = {
-            "models": self.models, "compile": self.compile, "step0": self.step0,
-        }  # fmt: skip
-        eager = [case for case in self.size.train if case[1] == "eager"]
-        compiled = [case for case in self.size.train if case[1] != "eager"]
-        for model, mode in eager:
-            found[f"train-{model}-{mode}"] = lambda m=model, k=mode: self.training(m, k)
-        for name in self.options.lammps:
-            for model, atoms, steps in self.size.md:
-                found[f"md-{name}-{model}-{atoms}"] = lambda n=name, m=model, a=atoms, s=steps: (
-                    self.md(n, m, a, s)
-                )
-        found |= {"library": self.library, "campaign": self.campaign}
-        for model, mode in compiled:
-            found[f"train-{model}-{mode}"] = lambda m=model, k=mode: self.training(m, k)
+        found: dict[str, Callable[[], dict[str, Any]]] = {"models": self.models}
+        for model in self.size.models:
+            found[f"compile-{model}"] = partial(self.compile, model)
+        for model in self.size.models:
+            for place in ("python", "library", *self.options.lammps):
+                found[f"step0-{place}-{model}"] = partial(self.step0, place, model)
+        for mode in ("eager", "md", "compile"):
+            if mode == "md":
+                for name in self.options.lammps:
+                    for model, atoms, steps in self.size.md:
+                        found[f"md-{name}-{model}-{atoms}"] = partial(
+                            self.md, name, model, atoms, steps
+                        )
+                for model in self.size.models:
+                    found[f"library-{model}"] = partial(self.library, model)
+                found["campaign"] = self.campaign
+            for model in [m for m, k in self.size.train if k == mode]:
+                found[f"train-{model}-{mode}"] = partial(self.training, model, mode)
         return found
 
-    @staticmethod
-    def needs(name: str) -> tuple[str, ...]:
+    def needs(self, name: str) -> list[str]:
         """The parts whose files a part reads."""
         if name == "models" or name.startswith("train-"):
-            return ()
-        return ("models",) if name == "compile" else ("models", "compile")
+            return []
+        if name.startswith("compile-"):
+            return ["models"]
+        models = [m for m in self.size.models if m in name.split("-")] or self.size.models[:1]
+        return ["models", *(f"compile-{model}" for model in models)]
 
     def result(self, name: str) -> Path:
         """The file of a part's result."""
@@ -228,21 +234,20 @@ class Bench:
         """Lightning's word for the device."""
         return "gpu" if self.device == "cuda" else "cpu"
 
-    def compile(self) -> dict[str, Any]:
-        """Compile every model with and without the grade, all at the same time."""
-        cases = [(model, variant) for model in self.size.models for variant in VARIANTS]
+    def compile(self, model: str) -> dict[str, Any]:
+        """Compile a model with and without the grade at the same time."""
         commands = []
-        for model, variant in cases:
+        for variant in VARIANTS:
             files = [str(self.checkpoint(model)), str(self.compiled(model, variant))]
             shared = ["--device", self.device, "--target", "pair_allegro"]
             plain = ["-m", "nequip.scripts.compile", *files, "--mode", "aotinductor", *shared]
             graded = ["-m", "nequip_decorr.cli", "compile", *files, *shared]
             commands.append(plain if variant == "plain" else graded)
-        seconds = self.together("compile", commands)
-        files = [self.compiled(*case) for case in cases]
+        seconds = self.together(f"compile-{model}", commands)
+        sizes = [self.compiled(model, variant).stat().st_size / 1e6 for variant in VARIANTS]
         return {
-            "compile_s": dict(zip([" ".join(case) for case in cases], seconds, strict=True)),
-            "MB": {file.name: file.stat().st_size / 1e6 for file in files},
+            "compile_s": dict(zip(VARIANTS, seconds, strict=True)),
+            "MB": dict(zip(VARIANTS, sizes, strict=True)),
         }
 
     def together(self, label: str, commands: list[list[str]]) -> list[float]:
@@ -268,32 +273,29 @@ class Bench:
 
     # -- what they say ---------------------------------------------------------------------------
 
-    def step0(self) -> dict[str, Any]:
-        """Compare energy, forces and grade of one strained structure everywhere."""
+    def step0(self, place: str, model: str) -> dict[str, Any]:
+        """Compare energy, forces and grade of one strained structure with the eager model's."""
         atoms = default_structure().repeat((2, 2, 2))
         atoms.rattle(0.1, seed=SEED)
+        reference = self.eager(model, atoms)
+        scale = np.maximum(reference.grade, 1.0)
         rows = []
-        for model in self.size.models:
-            reference = self.eager(model, atoms)
-            for place, found in self.places(model, atoms):
-                row = {"model": model, "place": place, "atoms": len(atoms)}
-                rows.append(row)
-                if isinstance(found, str):
-                    row["error"] = found
-                    continue
-                row["energy_meV_per_atom"] = 1e3 * abs(
-                    (found.energy_eV - reference.energy_eV) / len(atoms)
-                )
-                row["force_meV_per_A"] = 1e3 * float(
-                    np.abs(found.forces_eV_per_A - reference.forces_eV_per_A).max()
-                )
-                if found.grade is not None:
-                    scale = np.maximum(reference.grade, 1.0)
-                    row["grade_relative"] = float(
-                        np.abs((found.grade - reference.grade) / scale).max()
-                    )
-        return {"rows": rows, "largest_force_eV_per_A": float(
-            np.abs(reference.forces_eV_per_A).max())}  # fmt: skip
+        for variant in VARIANTS:
+            found = self.evaluate(place, model, variant, atoms)
+            row = {
+                "model": model, "place": place, "variant": variant, "atoms": len(atoms),
+                "energy_meV_per_atom": 1e3
+                * abs(found.energy_eV - reference.energy_eV) / len(atoms),
+                "force_meV_per_A": 1e3
+                * float(np.abs(found.forces_eV_per_A - reference.forces_eV_per_A).max()),
+            }  # fmt: skip
+            if found.grade is not None:
+                row["grade_relative"] = float(np.abs((found.grade - reference.grade) / scale).max())
+            rows.append(row)
+        largest = {
+            k: max(r.get(k, 0.0) for r in rows) for k in rows[-1] if isinstance(rows[-1][k], float)
+        }
+        return {"rows": rows, "largest": largest}
 
     def eager(self, model: str, atoms: Any) -> Evaluation:
         """The checkpoint in Python on the CPU."""
@@ -304,27 +306,19 @@ class Bench:
         score = next(grade.score(loaded, [atoms]))
         return Evaluation(float(energy.reshape(-1)[0]), forces, np.full((3, 3), np.nan), score)
 
-    def places(self, model: str, atoms: Any) -> Iterator[tuple[str, Evaluation | str]]:
-        """The compiled models in Python, in the library engine and in LAMMPS, or their errors."""
-        for variant in VARIANTS:
-            potential = CompiledPotential(self.compiled(model, variant))
-            types = potential.types_of(atoms)
-            yield (
-                f"{variant}, compiled",
-                potential.evaluate(atoms.positions, types, atoms.cell.array, atoms.pbc),
-            )
-            yield f"{variant}, library engine", evaluate_in_library(potential, atoms)
+    def evaluate(self, place: str, model: str, variant: str, atoms: Any) -> Evaluation:
+        """The compiled model in Python, in the library engine or in a LAMMPS."""
+        if place in self.options.lammps:
             coeff = f'* * "{self.compiled(model, variant)}" {" ".join(ELEMENTS)}'
-            for name in self.options.lammps:
-                found: Evaluation | str
-                try:
-                    found = evaluate_in_lammps(
-                        atoms, ELEMENTS, self.lammps(name), "allegro", coeff, self.plugin(name),
-                        grade=variant == "graded",
-                    )  # fmt: skip
-                except (Skipped, UserError) as error:
-                    found = str(error)
-                yield f"{variant}, LAMMPS {name}", found
+            return evaluate_in_lammps(
+                atoms, ELEMENTS, self.lammps(place), "allegro", coeff, self.plugin(place),
+                grade=variant == "graded",
+            )  # fmt: skip
+        potential = CompiledPotential(self.compiled(model, variant))
+        if place == "library":
+            return evaluate_in_library(potential, atoms)
+        types = potential.types_of(atoms)
+        return potential.evaluate(atoms.positions, types, atoms.cell.array, atoms.pbc)
 
     # -- training --------------------------------------------------------------------------------
 
@@ -395,35 +389,32 @@ class Bench:
             "command": shlex.join(command),
         }  # fmt: skip
 
-    def library(self) -> dict[str, Any]:
+    def library(self, model: str) -> dict[str, Any]:
         """Time the library engine with and without the grade."""
         atoms = default_structure().repeat((2, 2, 2))
         atoms.rattle(0.05, seed=SEED)
-        found = {}
+        steps = self.size.steps if model != "sait" else self.size.steps // 8
+        few = max(2, steps // 10)
+        rows = []
         with tempfile.TemporaryDirectory() as scratch:
             start = Path(scratch) / "start.xyz"
             start.write_text(extxyz_text(start_frame(atoms, "silica", 300.0, SEED)))
-            for model in self.size.models:
-                steps = self.size.steps if model != "sait" else self.size.steps // 8
-                few = max(2, steps // 10)
-                rows = []
-                for variant in VARIANTS:
-                    engine_s("lammps-library", self.compiled(model, variant), start, 2)
-                for turn in range(2 * self.size.turns):
-                    for variant in VARIANTS[:: 1 if turn % 2 == 0 else -1]:
-                        path = self.compiled(model, variant)
-                        seconds = engine_s("lammps-library", path, start, steps) - engine_s(
-                            "lammps-library", path, start, few
-                        )
-                        rows.append(
-                            {
-                                "model": model, "atoms": len(atoms), "variant": variant,
-                                "turn": turn, "block": 0, "steps": steps - few,
-                                "ms_per_step": 1e3 * seconds / (steps - few),
-                            }
-                        )  # fmt: skip
-                found[model] = {"rows": rows, **ratio(rows)}
-        return {"models": found, "rows": [r for m in found.values() for r in m.pop("rows")]}
+
+            def seconds(variant: str, number: int) -> float:
+                return engine_s("lammps-library", self.compiled(model, variant), start, number)
+
+            for variant in VARIANTS:
+                seconds(variant, 2)
+            for turn in range(2 * self.size.turns):
+                for variant in VARIANTS[:: 1 if turn % 2 == 0 else -1]:
+                    took = (seconds(variant, steps) - seconds(variant, few)) / (steps - few)
+                    rows.append(
+                        {
+                            "model": model, "atoms": len(atoms), "variant": variant, "turn": turn,
+                            "block": 0, "steps": steps - few, "ms_per_step": 1e3 * took,
+                        }
+                    )  # fmt: skip
+        return {"rows": rows, **ratio(rows)}
 
     def campaign(self) -> dict[str, Any]:
         """Run a small campaign on the device, and say how much of it is MD."""
@@ -497,7 +488,7 @@ def attempt(bench: Bench, name: str) -> None:
         print(f"{name}: no result after {bench.options.limit:.0f} s", flush=True)
     elif process.exitcode != 0:
         said = (bench.work / f"{name}.log").read_text(errors="replace")
-        print(f"{name}: failed\n{said[-3000:]}", flush=True)
+        print(f"{name}: failed with status {process.exitcode}\n{said[-3000:]}", flush=True)
 
 
 def about(options: argparse.Namespace) -> dict[str, Any]:
@@ -505,7 +496,7 @@ def about(options: argparse.Namespace) -> dict[str, Any]:
     found = describe() | {"device": options.device, "size": options.size}
     found |= {"hardware": options.hardware or found["processor"], "seed": SEED}
     if options.commit:
-        found["commit"] = options.commit
+        found |= {"commit": options.commit, "uncommitted_changes": False}
     if options.device == "cuda":
         found["gpu"], found["cuda"] = torch.cuda.get_device_name(), torch.version.cuda
     return found
@@ -514,10 +505,16 @@ def about(options: argparse.Namespace) -> dict[str, Any]:
 def record(work: Path, out: Path) -> None:
     """Write all results as one CSV of raw rows and one JSON of everything else."""
     results = [json.loads(path.read_text()) for path in sorted(work.glob("*.part.json"))]
-    rows = [{"part": r["part"], **row} for r in results for row in r.get("rows", ())]
+    rows = [{"part": r["part"], **row} for r in results for row in r.pop("rows", ())]
     names = list(dict.fromkeys(key for row in rows for key in row))
-    parts = {r.pop("part"): {k: v for k, v in r.items() if k != "rows"} for r in results}
-    write(out, [{name: row.get(name) for name in names} for row in rows], {"parts": parts})
+    hardware: dict[str, Any] = {}
+    for result in results:
+        mine = result.pop("about")
+        hardware = mine
+        result["commit"] = mine["commit"]
+    parts = {result.pop("part"): result for result in results}
+    table = [{name: row.get(name) for name in names} for row in rows]
+    write(out, table, {"hardware": hardware, "parts": parts})
     print(f"{len(parts)} parts, {len(rows)} rows: {out}")
 
 
@@ -553,8 +550,8 @@ def main() -> int:
         if not bench.result(name).exists():
             if time.perf_counter() - began > options.deadline:
                 print(f"{name}: not started, the deadline has passed", flush=True)
-            elif any(n in missing for n in bench.needs(name)):
-                print(f"{name}: not started, without {' and '.join(bench.needs(name))}", flush=True)
+            elif lacks := [n for n in bench.needs(name) if not bench.result(n).exists()]:
+                print(f"{name}: not started, without {' and '.join(lacks)}", flush=True)
             else:
                 attempt(bench, name)
         if bench.result(name).exists():

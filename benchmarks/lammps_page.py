@@ -1,4 +1,4 @@
-"""Writes the measured tables of docs/lammps.md and docs/lammps_scaling.png from the raw data.
+"""Writes the tables of docs/lammps_measured.md and docs/lammps_scaling.png from the raw data.
 
     python benchmarks/lammps_page.py
 
@@ -25,7 +25,7 @@ import matplotlib.pyplot as plt
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-PAGE = HERE.parent / "docs" / "lammps.md"
+PAGE = HERE.parent / "docs" / "lammps_measured.md"
 FIGURE = PAGE.with_name("lammps_scaling.png")
 NUMBERS = (
     *("loop_s", "slowest_loop_s", "cpu_use", "ms_per_step", "cpu_ms_per_step"),

@@ -1,16 +1,19 @@
 """What does the decorrelation term cost in training?
 
 Times whole training steps (forward, loss, backward, optimiser) of one model with the stock loss
-and with the same loss plus the term, the two taking turns, and writes a row per step. Beside them:
-where our time goes, alone, and the arithmetic floor, the operations of the correlation over those
-of a stock step. Peak memory (`--memory`) is that of a fresh process per loss, in turns as well.
+and with the same loss plus the term, taking turns, and after each round the term alone on that
+model's features, there and back. A row per time, of the clock and of the processor; other jobs on
+the machine distort the latter less, so the ratios are of that on a CPU, each of one round. Beside
+them the arithmetic floor, the operations of the correlation over those of a stock step. Peak memory
+(`--memory`) is that of a fresh process per loss, in turns as well.
 
-    python benchmarks/training_overhead.py --model small --model sait --frames train.xyz \
+    python benchmarks/training_overhead.py --model demo --model sait --frames train.xyz \
         --hardware "2 CPU cores"
 
-`small` is the Allegro of configs/siox_allegro.yaml, `sait` that of configs/hfo2_samd23_allegro.yaml
-(3 layers, l_max 2, 512 scalars, 6 A). Without `--frames` both see built-in silicon oxide. Losses:
-`stock`; `term`, with the class's defaults; `term_all_samples`, without a bound on the samples.
+`demo` is the Allegro of configs/siox_allegro.yaml in that config's batches of one frame, `small`
+the same with four frames, `sait` that of configs/hfo2_samd23_allegro.yaml (3 layers, l_max 2, 512
+scalars, 6 A). Without `--frames` all see built-in silicon oxide. Losses: `stock`; `term`, with the
+class's defaults; `term_all_samples`, without a bound on the samples.
 """
 
 from __future__ import annotations
@@ -37,13 +40,12 @@ from rich.progress import track
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from nequip_decorr.correlation import moments, pearson_squared
-from nequip_decorr.features.fields import EDGE_FEATURES, read_blocks
+from nequip_decorr.features.fields import EDGE_FEATURES
 from nequip_decorr.resources import configs_dir
 
 RESULTS = Path(__file__).parent / "results"
-CONFIGS = {"small": "siox_allegro", "sait": "hfo2_samd23_allegro"}
-BATCH = {"small": 4, "sait": 2}
+CONFIGS = {"demo": "siox_allegro", "small": "siox_allegro", "sait": "hfo2_samd23_allegro"}
+BATCH = {"demo": 1, "small": 4, "sait": 2}
 LOSSES = ("stock", "term", "term_all_samples")
 SEED = 1
 
@@ -123,41 +125,26 @@ class Step:
         self.losses[loss](output, self.batch)["weighted_sum"].backward()
         self.optimizer.step()
 
-    def timed(self, call: Callable[[], Any]) -> float:
-        """Seconds that a call takes."""
+    def alone(self, loss: str) -> Callable[[], Any]:
+        """The term alone, there and back, on the model's own features, as a function to time."""
+        output = self.model(dict(self.batch))
+        features = output[EDGE_FEATURES].detach().requires_grad_()
+        features.grad = torch.zeros_like(features)  # in a step there is one to add to
+        data = {**output, EDGE_FEATURES: features}
+        term = self.losses[loss]["decorrelation"]
+        return lambda: term(data, self.batch).backward()
+
+    def timed(self, call: Callable[[], Any]) -> dict[str, float]:
+        """Seconds of the clock and of the processor that a call takes."""
         self._wait()
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         call()
         self._wait()
-        return time.perf_counter() - start
+        return {"step_s": time.perf_counter() - start, "cpu_s": time.process_time() - cpu}
 
     def _wait(self) -> None:
         if self.device == "cuda":
             torch.cuda.synchronize()
-
-
-def breakdown(step: Step, max_samples: int | None, repeats: int) -> dict[str, float]:
-    """Medians of the seconds of each part of the term, on the model's own features."""
-    output = step.model(dict(step.batch))
-    features = output[EDGE_FEATURES].detach().requires_grad_()
-    parts: dict[str, list[float]] = {}
-    data = {EDGE_FEATURES: features}
-    kept: dict[str, Any] = {}
-    calls: dict[str, Callable[[], Any]] = {
-        "samples": lambda: read_blocks(data, EDGE_FEATURES, step.block_size, None, max_samples)[0],
-        "moments": lambda: moments(kept["samples"]),
-        "penalty": lambda: pearson_squared(kept["moments"]).mean(),
-        "backward": lambda: kept["penalty"].backward(),
-    }
-
-    def do(name: str) -> float:
-        return step.timed(lambda: kept.update({name: calls[name]()}))
-
-    for _ in range(repeats):
-        for name in calls:
-            parts.setdefault(name, []).append(do(name))
-        features.grad = None
-    return {name: statistics.median(seconds) for name, seconds in parts.items()}
 
 
 class Operations(TorchDispatchMode):
@@ -214,44 +201,35 @@ def measure(
 ) -> tuple[list[dict], dict[str, Any]]:
     """Rows and summary of one model in one mode."""
     step = Step(name, mode, frames(arguments.frames, BATCH[name]), arguments.device)
+    calls: dict[str, Callable[[], Any]] = {}
     for loss in LOSSES:
-        step(loss)
+        calls[loss] = lambda loss=loss: step(loss)
+        calls[loss]()
+        if loss != "stock":
+            calls[f"{loss}_alone"] = step.alone(loss)
+            calls[f"{loss}_alone"]()
     rows = []
     for repeat in track(range(arguments.repeats), description=f"{name}, {mode}"):
-        order = LOSSES[repeat % len(LOSSES) :] + LOSSES[: repeat % len(LOSSES)]
-        for place, loss in enumerate(order):
-            seconds = step.timed(lambda loss=loss: step(loss))
-            rows.append(
-                {
-                    "model": name, "mode": mode, "loss": loss, "repeat": repeat, "place": place,
-                    "step_s": seconds, "edges": step.edges,
-                }
-            )  # fmt: skip
+        turn = repeat % len(LOSSES)
+        order = [*LOSSES[turn:], *LOSSES[:turn], *(c for c in calls if c not in LOSSES)]
+        for place, call in enumerate(order):
+            row = {"model": name, "mode": mode, "loss": call, "repeat": repeat, "place": place}
+            rows.append(row | step.timed(calls[call]) | {"edges": step.edges})
     bound = step.losses["term"]["decorrelation"].max_samples
     summary: dict[str, Any] = {
-        "model": name,
-        "mode": mode,
-        "edges": step.edges,
-        "frames": BATCH[name],
+        "model": name, "mode": mode, "edges": step.edges, "frames": BATCH[name],
         "max_samples": bound,
-        "breakdown_s": breakdown(step, bound, 5),
-        "breakdown_all_samples_s": breakdown(step, None, 5),
-    }
+    }  # fmt: skip
     if mode == "eager":
         summary["operations"] = operations(step, bound)
         summary["operations_all_samples"] = operations(step, None)
-    by = {loss: [r["step_s"] for r in rows if r["loss"] == loss] for loss in LOSSES}
-    summary["stock_step_s"] = statistics.median(by["stock"])
-    for loss in LOSSES[1:]:
-        ratios = sorted(a / b for a, b in zip(by[loss], by["stock"], strict=True))
-        summary[loss] = {
-            "time_ratio_median": statistics.median(ratios),
-            "time_ratio_quartiles": [ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]],
-            "own_time_over_step": sum(
-                summary["breakdown_s" if loss == "term" else "breakdown_all_samples_s"].values()
-            )
-            / summary["stock_step_s"],
-        }
+    clock = "step_s" if arguments.device == "cuda" else "cpu_s"
+    by = {call: [r[clock] for r in rows if r["loss"] == call] for call in calls}
+    summary |= {"clock": clock, "stock_step_s": statistics.median(by["stock"])}
+    for call in calls:
+        ratios = [a / b for a, b in zip(by[call], by["stock"], strict=True)]
+        first, median, third = statistics.quantiles(ratios, n=4, method="inclusive")
+        summary[call] = {"over_stock_median": median, "over_stock_quartiles": [first, third]}
     return rows, summary
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 INK: Final = "#1b1f24"
@@ -90,6 +92,20 @@ def shorts(names: Sequence[str], length: int = 30) -> dict[str, str]:
             text = f"{short(name, length - 4)} #{len(found) + 1}"
         found[name] = text
     return found
+
+
+def legend_names(looks: Mapping[str, Mapping[str, Any]], length: int = 30) -> dict[str, str]:
+    """:func:`shorts` of the models of :func:`model_styles`, the reference marked as such."""
+    names = shorts(list(looks), length)
+    marked = {m: " (reference)" for m, look in looks.items() if look["color"] == REFERENCE}
+    return {model: f"{name}{marked.get(model, '')}" for model, name in names.items()}
+
+
+def text_colour(background: str) -> str:
+    """Black or white, whichever is read better on a colour (WCAG 2.1 relative luminance)."""
+    parts = np.array(to_rgb(background))
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return "black" if linear @ (0.2126, 0.7152, 0.0722) > 0.179 else "white"
 
 
 def condition_labels(conditions: Sequence[tuple[str, float]], length: int) -> list[str]:

@@ -1,18 +1,24 @@
 """Every YAML in the documentation is parsed, every class it names is made; the example runs."""
 
+import contextlib
 import re
 import runpy
+import shlex
+import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import ase.io
 import pytest
 import yaml
+from ase.build import bulk
 from hydra.utils import get_method, instantiate
 
 import nequip_decorr
 from nequip_decorr.campaign.schema import KEYS, CampaignError, parse_campaign
 from nequip_decorr.cli.main import parser
+from nequip_decorr.cure.improve_file import load_plan
 from nequip_decorr.features.taps import TAPS
 from tests.helpers.checkpoints import trained
 from tests.helpers.training import fit, frames, module_config
@@ -70,7 +76,7 @@ def resolved(text):
 
 def test_there_are_blocks_everywhere():
     names = {p.id.split("-")[0] for p in BLOCKS}
-    assert {"README.md", "docs/guide.md", "docs/stability.md", "docs/api.md"} <= names
+    assert {"docs/allegro.md", "docs/stability.md", "docs/api.md"} <= names
     assert {"FeatureDecorrelation", "DecorrelationScheduler", "CorrelationLogger"} <= names
 
 
@@ -81,6 +87,12 @@ def test_yaml(block, tmp_path):
     assert data
     if isinstance(data, dict) and "models" in data:
         check_campaign(data, tmp_path)
+        return
+    if isinstance(data, dict) and "md" in data:
+        (tmp_path / "improve.yaml").write_text(block)
+        with pytest.raises(CampaignError) as caught:
+            load_plan(tmp_path / "improve.yaml")
+        assert not [m for m in caught.value.mistakes if "no such file" not in m]
         return
     made = list(targets(data))
     assert made, "neither a campaign nor a class: what is it?"
@@ -116,10 +128,15 @@ def check_campaign(data, folder):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_commands_in_the_pages_exist(page):
-    shown = set(re.findall(r"^\s*(?:\$ )?nequip-decorr ([a-z-]+)", page.read_text(), re.M))
-    known = next(a for a in parser()._actions if a.dest == "command").choices
-    assert shown <= set(known)
+def test_commands_in_the_pages_parse(page):
+    """With all their options; comments, redirections and `...` are for the reader."""
+    if page.name == "cli.md":
+        pytest.skip("its examples are those of the help texts: tests/cli/test_names.py")
+    text = re.sub(r"\\\n\s*", " ", page.read_text())
+    for line in re.findall(r"^\s*(?:\$ )?nequip-decorr (.*)$", text, re.M):
+        command = re.split(r"\s(?:#|>|\[--|\.\.\.)|   ", line)[0]
+        with contextlib.suppress(SystemExit) if command == "--version" else nullcontext():
+            parser().parse_args(shlex.split(command))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -131,7 +148,7 @@ def test_links_to_files_lead_somewhere(page):
 def test_the_example_runs(tmp_path, monkeypatch, capsys):
     path = trained(tmp_path)
     ase.io.write(tmp_path / "test.xyz", frames(2))
-    script = ROOT / "docs" / "examples" / "inspect_features.py"
+    script = ROOT / "examples" / "inspect_features.py"
     arguments = [str(script), str(path), str(tmp_path / "test.xyz"), str(tmp_path / "out")]
     monkeypatch.setattr(sys, "argv", arguments)
     runpy.run_path(str(script), run_name="__main__")
@@ -142,9 +159,33 @@ def test_the_example_runs(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "out" / "index.html").is_file()
 
 
-def test_the_block_of_the_guide_trains(tmp_path):
-    """The first block of the guide, as it stands, on a tiny model."""
-    text = (ROOT / "docs" / "guide.md").read_text()
+def test_the_example_labels_and_goes_on(tmp_path, monkeypatch, capsys):
+    source, target = tmp_path / "to_label.xyz", tmp_path / "labelled.xyz"
+    ase.io.write(source, [bulk("Cu", cubic=True).repeat(k) for k in (1, 2)])
+    script = ROOT / "examples" / "label_frames.py"
+    monkeypatch.setattr(sys, "argv", [str(script), str(source), str(target)])
+    runpy.run_path(str(script), run_name="__main__")
+    first, second = ase.io.read(target, ":")
+    assert {"energy", "forces", "stress"} <= set(first.calc.results)
+    assert second.get_potential_energy() == pytest.approx(8 * first.get_potential_energy())
+    ase.io.write(target, first)
+    capsys.readouterr()
+    runpy.run_path(str(script), run_name="__main__")
+    assert capsys.readouterr().out == "2 of 2 labelled\n"
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="argparse words its help by version")
+def test_the_page_of_the_commands_is_their_help():
+    made = subprocess.run(
+        [sys.executable, str(ROOT / "docs" / "make_cli.py")],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert made.stdout == (ROOT / "docs" / "cli.md").read_text(), "run `make docs`"
+
+
+def test_the_block_of_the_page_trains(tmp_path):
+    """The first block of the page on training, as it stands, on a tiny model."""
+    text = (ROOT / "docs" / "allegro.md").read_text()
     block = next(b for b in re.findall(r"```yaml\n(.*?)```", text, re.S))
     shown = yaml.safe_load(resolved(block))
     config = {**module_config(), "loss": shown["training_module"]["loss"]}

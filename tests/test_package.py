@@ -120,6 +120,14 @@ def test_the_example_of_the_stability_front(tmp_path, monkeypatch):
     assert not found.failed
 
 
+@pytest.mark.parametrize("name", nequip_decorr.__all__)
+def test_the_example_of_a_public_name(name):
+    found = getattr(nequip_decorr, name)
+    for test in doctest.DocTestFinder(recurse=False).find(found, name):
+        options = doctest.IGNORE_EXCEPTION_DETAIL
+        assert not doctest.DocTestRunner(optionflags=options).run(test).failed
+
+
 def test_the_front_is_light():
     code = "import sys; from nequip_decorr import stability; print('ase' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

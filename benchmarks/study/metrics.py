@@ -15,7 +15,7 @@ from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
 from nequip_decorr import FeatureDecorrelation
-from nequip_decorr.correlation import Labelled, Moments, average, correlation_matrix, moments
+from nequip_decorr.correlation import Moments, average, correlation_matrix
 from nequip_decorr.features.fields import EDGE_INDEX, read_field, split_blocks
 
 INPUTS = ("pos", "edge_index", "edge_cell_shift", "cell", "atom_types", "batch", "num_atoms", "pbc")
@@ -44,12 +44,12 @@ def _find(pl_module: Any, name: str) -> Any:
 class AtomDecorrelation(FeatureDecorrelation):
     """Correlation over atoms: edge features are summed at their centre, as energies are."""
 
-    def batch_moments(self, preds: Mapping[str, Tensor], exact: bool = False) -> Labelled:
-        """Moments over the atoms of the batch."""
+    def batch_samples(self, preds: Mapping[str, Tensor]) -> tuple[Tensor, None]:
+        """Sums over the edges of each atom."""
         features, centre = read_field(preds, self.field), preds[EDGE_INDEX][0]
         summed = features.new_zeros(preds["pos"].shape[0], features.shape[1])
         summed = summed.index_add(0, centre, features)
-        return Labelled.whole(moments(split_blocks(summed, self.block_size, self.num_blocks)))
+        return split_blocks(summed, self.block_size, self.num_blocks), None
 
 
 class ResidualDecorrelation(FeatureDecorrelation):
@@ -61,8 +61,8 @@ class ResidualDecorrelation(FeatureDecorrelation):
 
     degree = 4
 
-    def batch_moments(self, preds: Mapping[str, Tensor], exact: bool = False) -> Labelled:
-        """Moments of the residuals."""
+    def batch_samples(self, preds: Mapping[str, Tensor]) -> tuple[Tensor, None]:
+        """The residuals."""
         features = read_field(preds, self.field)
         length = next(preds[k] for k in LENGTHS if k in preds).detach().reshape(-1, 1).double()
         types = preds["atom_types"].reshape(-1)
@@ -75,7 +75,7 @@ class ResidualDecorrelation(FeatureDecorrelation):
             basis = torch.linalg.qr(torch.cat([x**k for k in range(self.degree + 1)], 1))[0]
             part = features[rows].double()
             residual = residual.index_copy(0, rows, part - basis @ (basis.T @ part))
-        return Labelled.whole(moments(split_blocks(residual, self.block_size, self.num_blocks)))
+        return split_blocks(residual, self.block_size, self.num_blocks), None
 
 
 class Correlating(FeatureDecorrelation):
@@ -165,7 +165,7 @@ class TensorDecorrelation(FeatureDecorrelation):
 
         _find(pl_module, "Allegro_Module").tps[0].register_forward_hook(keep)
 
-    def batch_moments(self, preds: Mapping[str, Tensor], exact: bool = False) -> Labelled:
-        """Moments of the norms, one block of all tensor channels."""
+    def batch_samples(self, preds: Mapping[str, Tensor]) -> tuple[Tensor, None]:
+        """The norms, one block of all tensor channels."""
         tensors = self._tensors[0]
-        return Labelled.whole(moments((tensors.square().sum(-1) + 1e-12).sqrt().unsqueeze(0)))
+        return (tensors.square().sum(-1) + 1e-12).sqrt().unsqueeze(0), None

@@ -1,7 +1,7 @@
 """A campaign: one YAML file (or mapping) that says which runs to make.
 
 Everything is checked before anything runs, and every mistake is reported at once. Paths are
-relative to the file. The keys are listed in ``docs/stability.md`` and, with comments, by
+relative to the file. The keys are listed in ``docs/campaign_file.md`` and, with comments, by
 ``nequip-decorr stability example``.
 """
 

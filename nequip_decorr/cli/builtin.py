@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
+from ..resources import configs_dir
 from .options import add_command, add_group, positive
+
+CONFIGS: Final = ("siox_allegro.yaml", "siox_nequip.yaml")
 
 _DEMO: Final = """\
 Make silicon oxide data, train a stock and a decorrelated Allegro with nequip-train, compile both,
@@ -32,6 +36,7 @@ _SIOX_FILES: Final = """\
 train.xyz, val.xyz       frames to train and validate on
 test_*.xyz               test sets: in distribution, hot, SiO1.55, SiO1.1
 md/*.xyz                 start cells for MD
+siox_allegro.yaml, siox_nequip.yaml   stock configs of nequip-train for them
 """
 
 
@@ -89,5 +94,7 @@ def _siox(arguments: argparse.Namespace) -> int:
             *(arguments.out, arguments.size, arguments.seed),
             lambda text, fraction: progress.update(task, description=text, completed=fraction),
         )
-    print(f"{len(paths)} files in {arguments.out}")
+    for name in CONFIGS:
+        shutil.copy(configs_dir() / name, arguments.out)
+    print(f"{len(paths) + len(CONFIGS)} files in {arguments.out}")
     return 0

@@ -23,6 +23,7 @@ where no pair of channels was measured. A channel that does not vary has no corr
 anything and is left out of averages over pairs, so that killing channels is not rewarded.
 """
 
+from .fused import mean_pearson_squared
 from .moments import (
     Labelled,
     Moments,
@@ -65,6 +66,7 @@ __all__ = [
     "live_channels",
     "log_det",
     "max_abs",
+    "mean_pearson_squared",
     "merge_labelled",
     "merge_moments",
     "moments",

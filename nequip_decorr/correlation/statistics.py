@@ -11,17 +11,19 @@ from torch import Tensor
 from .moments import Moments
 
 DEFAULT_SHRINKAGE: Final = 0.05
+DEAD_BELOW: Final = 1e-6
+"""A channel is dead below this ratio of its standard deviation to its root mean square."""
 
 
-def live_channels(m: Moments, eps: float = 1e-6) -> Tensor:
+def live_channels(m: Moments) -> Tensor:
     """Which channels vary, ``[..., C]`` bool.
 
-    A channel is dead when it is not finite, or when its standard deviation is below ``eps`` times
-    its root mean square: in float32 that is rounding of a constant, not signal.
+    A channel is dead when it is not finite, or when its standard deviation is below ``DEAD_BELOW``
+    times its root mean square: in float32 that is rounding of a constant, not signal.
     """
     variance = m.comoment.detach().diagonal(dim1=-2, dim2=-1) / m.count.clamp(min=1)[..., None]
     mean_square = variance + m.mean.detach().square()
-    signal = torch.gt(variance, eps**2 * mean_square)
+    signal = torch.gt(variance, DEAD_BELOW**2 * mean_square)
     normal = torch.gt(variance, torch.finfo(torch.float64).tiny ** 0.5)
     return signal & normal & torch.gt(m.count[..., None], 1)
 

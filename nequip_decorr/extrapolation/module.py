@@ -27,6 +27,8 @@ class GradeModule(GraphModuleMixin, torch.nn.Module):
         irreps_in: output of the model before this module.
     """
 
+    channels: torch.Tensor | None
+
     def __init__(self, grade: ExtrapolationGrade, irreps_in: dict[str, Any]) -> None:
         super().__init__()
         self._init_irreps(irreps_in=irreps_in, irreps_out={FIELD: "1x0e"})  # type: ignore[operator]

@@ -38,6 +38,15 @@ class ShortRangeZBL(ZBL):
         **zbl: arguments of :class:`nequip.nn.pair_potential.ZBL`: ``chemical_species``, ``units``,
             ``polynomial_cutoff_p``. The model's builder gives ``type_names`` and ``irreps_in``.
 
+    >>> from nequip_decorr import ShortRangeZBL
+    >>> wall = ShortRangeZBL(
+    ...     {"Si_Si": 3.0, "O_Si": 1.5, "O_O": 2.4},
+    ...     chemical_species=["Si", "O"], type_names=["Si", "O"], units="metal",
+    ...     irreps_in={"normed_edge_lengths": "0e"},
+    ... )
+    >>> wall.reach.tolist()
+    [[3.0, 1.5], [1.5, 2.4000000953674316]]
+
     Raises:
         ValueError: ``reach_A`` lacks a pair, has another shape, is not symmetric or not positive.
 

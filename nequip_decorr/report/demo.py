@@ -25,6 +25,10 @@ SETS: Final = {
 }
 BLOCKS: Final = {"two_body": "two-body", "layer_1": "layer 1", "layer_2": "layer 2"}
 MODELS: Final = ("stock", "decorrelated")
+CAUTION: Final = (
+    "One training seed and one velocity seed are an anecdote: nequip-decorr stability compares "
+    "models over many."
+)
 
 
 def write_report(out: Path, console: Console) -> None:
@@ -46,6 +50,7 @@ def write_report(out: Path, console: Console) -> None:
         "demo.html",
         title="nequip-decorr demo",
         reading=reading(runs),
+        caution=CAUTION,
         png=png,
         header=["start cell", *MODELS, "reference"],
         cells=shown,
@@ -53,7 +58,7 @@ def write_report(out: Path, console: Console) -> None:
         rows=[r[:3] for r in rows],
     )
     (out / "index.html").write_text(page, encoding="utf-8")
-    console.print(reading(runs))
+    console.print(f"{reading(runs)} {CAUTION}", highlight=False)
 
 
 def accuracy_rows(evaluation: dict[str, Any]) -> list[list[str]]:
@@ -102,10 +107,7 @@ def reading(runs: list[dict[str, Any]]) -> str:
         if failed:
             text += f" (median {np.median(failed):.2f} ps)"
         parts.append(text)
-    return (
-        "; ".join(parts) + ". One training seed and one velocity seed are an anecdote: "
-        "nequip-decorr stability compares models over many."
-    )
+    return "; ".join(parts) + "."
 
 
 def picture(evaluation: dict[str, Any], runs: list[dict[str, Any]]) -> Figure:

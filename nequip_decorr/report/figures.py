@@ -22,9 +22,11 @@ from ..style import (
     figure,
     grid,
     hide,
+    legend_names,
     model_styles,
     shorts,
     style,
+    text_colour,
 )
 from ..survival.summary import ModelSummary, SurvivalSummary, spans_decades, view_ps
 
@@ -38,6 +40,7 @@ def survival_figure(summary: SurvivalSummary) -> Figure:
     """Kaplan-Meier curves with their 95 % bands, and the number at risk below."""
     models = summary.models
     names, looks = _names(summary), _looks(summary)
+    legend = legend_names(looks)
     with style():
         lines = 0.24 * len(models) + 0.45
         fig, axes = figure(
@@ -51,7 +54,8 @@ def survival_figure(summary: SurvivalSummary) -> Figure:
             seen = curve.time_ps[-1] if curve.survival[-1] > 0 else end
             time = np.unique(np.append(curve.time_ps[curve.time_ps <= end], min(seen, end)))
             value, low, high = curve.evaluate(time)
-            ax.step(time, value, where="post", linewidth=2.2, label=names[model.name], **look)
+            label = legend[model.name]
+            ax.step(time, value, where="post", linewidth=2.2, label=label, **look)
             if model in banded:
                 ax.fill_between(time, low, high, step="post", color=look["color"], alpha=0.1, lw=0)
                 for edge in (low, high):
@@ -70,8 +74,6 @@ def survival_figure(summary: SurvivalSummary) -> Figure:
                 place = "left" if k == 0 else "right" if k == len(ticks) - 1 else "center"
                 below.text(tick, row, str(count), ha=place, va="center", fontsize=9)
         below.set_yticks(range(len(models)), [names[m.name] for m in models], fontsize=9)
-        for label, model in zip(below.get_yticklabels(), models, strict=True):
-            label.set_color(looks[model.name]["color"])
         below.set(ylim=(len(models) - 0.4, -0.6), xlabel=_time_label(summary))
         below.set_title("runs still under observation", fontsize=9, color=SOFT, fontweight="normal")
         below.spines[:].set_visible(False)
@@ -133,7 +135,7 @@ def cause_figure(summary: SurvivalSummary) -> Figure:
 
 def pairs_figure(summary: SurvivalSummary, rows: Sequence[Row]) -> Figure:
     """Every run, its stable time beside those of the other models from the same start."""
-    names, looks = _names(summary), _looks(summary)
+    looks = _looks(summary)
     order = [m.name for m in summary.models]
     conditions = sorted({(r["structure"], r["temperature_K"]) for r in rows})
     log = spans_decades(summary)
@@ -163,7 +165,7 @@ def pairs_figure(summary: SurvivalSummary, rows: Sequence[Row]) -> Figure:
                     at = time_ps, row + offsets[order.index(model)]
                     ax.annotate(
                         f"×{count}", at, (7, 0), textcoords="offset points", va="center",
-                        fontsize=8, color=looks[model]["color"], annotation_clip=False,
+                        fontsize=8, annotation_clip=False,
                     )  # fmt: skip
             for times in pairs.values():
                 both = [m for m in order if m in times and m != summary.reference]
@@ -184,7 +186,8 @@ def pairs_figure(summary: SurvivalSummary, rows: Sequence[Row]) -> Figure:
             ax.set_xlim(left=-0.01 * ax.get_xlim()[1])
         grid(ax, "x")
         dot = partial(Line2D, [], [], marker="o", ls="")
-        keys = [dot(color=looks[m]["color"], label=names[m]) for m in order]
+        legend = legend_names(looks)
+        keys = [dot(color=looks[m]["color"], label=legend[m]) for m in order]
         fig.legend(handles=keys, loc="outside upper left", ncols=min(4, len(keys)))
         ends = (("failed", INK), ("survived or cut short", "white"))
         keys = [dot(mfc=fill, mec=INK, label=label) for label, fill in ends]
@@ -209,7 +212,8 @@ def _stack(ax: Any, model: ModelSummary, horizon_ps: float) -> None:
             middle = (top[-1] + base[-1]) / 2
             ax.text(
                 0.985 * horizon_ps, middle, f"{top[-1] - base[-1]:.0%}",
-                ha="right", va="center", fontsize=8.5, color="white", fontweight="bold",
+                ha="right", va="center", fontsize=8.5, fontweight="bold",
+                color=text_colour(criterion(cause).colour),
             )  # fmt: skip
         base = top
     ax.fill_between(time, base, 1, step="post", color=STABLE, lw=0)

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from ..md.criteria import CAUSES, CRITERIA, Criterion, criterion
 from ..md.distribution import AVERAGE
 from ..md.dynamics import Displacement
-from ..style import CUT, SOFT, condition_labels, figure, grid, hide, shorts, style
+from ..style import CUT, SOFT, condition_labels, figure, grid, hide, legend_names, shorts, style
 from ..survival.sensitivity import Point
 from .loading import Key, StructureError
 from .traces import Trace
@@ -83,7 +83,10 @@ def structure_figure(errors: Sequence[StructureError], looks: Looks) -> Figure:
                 fill = "white" if e.got.too_few else look["color"]
                 row = conditions.index(e.key[1:])
                 ax.plot(e.errors[AVERAGE], row, "o", ms=8, mfc=fill, mec=look["color"], mew=1.6)
-            ax.set(xlim=(0, ax.get_xlim()[1] * 1.05), xlabel="mean absolute difference")
+            ax.set(
+                xlim=(0, ax.get_xlim()[1] * 1.05),
+                xlabel="mean absolute difference from the reference",
+            )
             ax.set_title(kind.upper())
             grid(ax)
         axes[0, 0].set_yticks(range(len(conditions)), condition_labels(conditions, 34))
@@ -228,7 +231,7 @@ def _view(ax: Any, row: Criterion, traces: Sequence[Trace], limits: Sequence[flo
 
 def _model_key(fig: Figure, models: Sequence[str], looks: Looks, reference: bool = False) -> None:
     present = [name for name in looks if name in set(models)]
-    names = shorts(present)
+    names = legend_names(looks)
     keys = [Line2D([], [], lw=2.4, label=names[m], **looks[m]) for m in present]
     if reference:
         keys.append(Line2D([], [], lw=6, color="#c8ced5", label="reference"))

@@ -181,9 +181,13 @@ def estimate(value: Estimate, infinite: str = "∞") -> str:
 
 
 def percent(value: Estimate) -> str:
-    """``50% (20% to 80%)``; what is unknown is a dash."""
+    """``50% (20% to 80%)``, ``100% (at least 29%)``; what is unknown is a dash."""
     if np.isnan(value.value):
         return "–"
+    if value.value == value.high == 1:
+        return f"100% (at least {value.low:.0%})"
+    if value.value == value.low == 0:
+        return f"0% (at most {value.high:.0%})"
     return f"{value.value:.0%} ({value.low:.0%} to {value.high:.0%})"
 
 

@@ -51,6 +51,11 @@ class DecorrelationScheduler(Callback):
               target_share: 0.1
               coeff_bounds: [0.0, 10.0]
 
+    >>> from nequip_decorr import DecorrelationScheduler
+    >>> DecorrelationScheduler("decorrelation", shape="linar")
+    Traceback (most recent call last):
+    UserError: `shape` must be one of [...], got 'linar'
+
     Instead of a callback of its own, a term can carry these arguments but ``metric`` as its
     ``schedule`` (:class:`~nequip_decorr.FeatureDecorrelation`); it means the same.
 

@@ -37,20 +37,23 @@ class FeatureMetric(Metric):
         if not isinstance(field, str) or not field:
             raise UserError(f"`field` must be the name of an output field, got {field!r}")
         self.field = field
-        self.block_size = _positive_int("block_size", block_size)
-        self.num_blocks = _positive_int("num_blocks", num_blocks)
+        self.block_size = positive_int("block_size", block_size)
+        self.num_blocks = positive_int("num_blocks", num_blocks)
         self.block_weights = _block_weights(block_weights)
         if not isinstance(per_edge_type, bool):
             raise UserError(f"`per_edge_type` must be true or false, got {per_edge_type!r}")
         self.per_edge_type = per_edge_type
-        self.max_samples = _positive_int("max_samples", max_samples)
+        self.max_samples = positive_int("max_samples", max_samples)
 
-    def batch_moments(self, preds: Mapping[str, Tensor], exact: bool = False) -> Labelled:
-        """Take the moments of a batch: of label 0, or of each ordered pair of types that occurs.
+    def batch_samples(self, preds: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """Read the samples of a batch.
 
         Args:
             preds: the model's output.
-            exact: sum in float64, without gradient.
+
+        Returns:
+            Features ``[num_blocks, num_samples, num_channels]``, and with ``per_edge_type`` the
+            label of each sample's ordered pair of types, ``[num_samples]``.
 
         Raises:
             UserError: a field that cannot be used, or blocks that allow no correlation.
@@ -68,15 +71,27 @@ class FeatureMetric(Metric):
                 f"field `{self.field}` has blocks of one scalar channel, and a correlation needs "
                 "two; choose another field or a larger `block_size`"
             )
-        if exact:
-            values = values.detach().double()
         if not self.per_edge_type:
-            return Labelled.whole(moments(values))
+            return values, None
         num_rows = values.shape[1]
         if rows is not None:
             num_rows = preds[EDGE_INDEX].shape[1] if on_edges else preds[ATOM_TYPE].numel()
         labels = edge_type_labels(preds, num_rows)
-        return labelled_moments(values, labels if rows is None else labels[rows])
+        return values, labels if rows is None else labels[rows]
+
+    def batch_moments(self, preds: Mapping[str, Tensor], exact: bool = False) -> Labelled:
+        """Take the moments of a batch: of label 0, or of each ordered pair of types that occurs.
+
+        Args:
+            preds: the model's output.
+            exact: sum in float64, without gradient.
+        """
+        values, labels = self.batch_samples(preds)
+        if exact:
+            values = values.detach().double()
+        if labels is None:
+            return Labelled.whole(moments(values))
+        return labelled_moments(values, labels)
 
     def dtype_of(self, preds: Mapping[str, Tensor]) -> torch.dtype:
         """Return the dtype of the features."""
@@ -111,7 +126,8 @@ def world_size() -> int:
     return torch.distributed.get_world_size() if ready else 1
 
 
-def _positive_int(name: str, value: int | None) -> int | None:
+def positive_int(name: str, value: int | None) -> int | None:
+    """Check an option that is a positive integer or null."""
     if value is not None and (isinstance(value, bool) or int(value) != value or value < 1):
         raise UserError(f"`{name}` must be a positive integer or null, got {value!r}")
     return None if value is None else int(value)

@@ -198,7 +198,7 @@ def test_the_flag_keeps_to_the_words_of_the_example_configs():
     explicit = yaml.safe_load((configs_dir() / "siox_allegro_decorr.yaml").read_text())
     block = explicit["training_module"]["loss"]["extra_metrics"]
     term = OmegaConf.to_container(added(composed()))
-    defaults = {"penalty": "pearson_squared", "max_samples": 4096}
+    defaults = {"penalty": "pearson_squared", "max_samples": 2048}
     block[0]["metric"] = {**defaults, **block[0]["metric"]}
     schedule = block[0]["metric"]["schedule"]
     assert schedule.pop("end", 0.05) == term["coeff"]

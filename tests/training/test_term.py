@@ -158,6 +158,25 @@ def test_monitor_without_data_is_nan():
         assert math.isnan(FeatureCorrelation().compute().item())
 
 
+@pytest.mark.parametrize("every", [1, 3])
+def test_every_n_steps_keeps_the_sum_of_gradients_and_the_value(every):
+    """Of an epoch of six equal batches; then the next epoch starts anew."""
+    data = batch()
+    x = data["edge_features"].requires_grad_()
+    (full,) = torch.autograd.grad(FeatureDecorrelation(block_size=4)(data, data), x)
+    term = FeatureDecorrelation(block_size=4, every_n_steps=every)
+    for _ in range(2):
+        values = [term(data, data) for _ in range(6)]
+        with_gradient = [value.requires_grad for value in values]
+        assert with_gradient == [k % every == 0 for k in range(6)]
+        sum(v for v in values if v.requires_grad).backward()
+        assert torch.allclose(x.grad, 6 * full, rtol=1e-12, atol=0)
+        assert {round(v.item(), 12) for v in values} == {round(term.compute().item(), 12)}
+        assert term.num_batches == 6 / every
+        x.grad = None
+        term.reset()
+
+
 WRONG = [
     ({"penalty": "pearson"}, "`penalty` must be one of .*pearson_squared.*, got 'pearson'"),
     ({"field": ""}, "`field` must be the name of an output field"),
@@ -166,6 +185,7 @@ WRONG = [
     ({"block_weights": [1.0, -1.0]}, "`block_weights` must be finite, not negative"),
     ({"block_weights": [0.0, 0.0]}, "not all zero"),
     ({"per_edge_type": "yes"}, "`per_edge_type` must be true or false, got 'yes'"),
+    ({"every_n_steps": 0}, "`every_n_steps` must be a positive integer or null, got 0"),
     ({"shrinkage": 0.0}, r"`shrinkage` must be in \(0, 1\], got 0.0"),
 ]
 

@@ -1,0 +1,171 @@
+"""Write the measured tables of docs/performance.md from the raw data.
+
+    python benchmarks/performance_page.py
+
+reads what training_overhead.py, grade_cost.py, engine_overhead.py, lammps_scaling.py and gpu.py
+left in `benchmarks/results`, and replaces what stands between `<!-- NAME -->` and `<!-- /NAME -->`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hardware import read
+from pages import fill, table
+
+RESULTS = Path(__file__).parent / "results"
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+PLACES = {"pair_style": "pair style", "library engine": "library engine"}
+
+
+def loaded(name: str) -> dict[str, Any]:
+    """A JSON of the results."""
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return found
+
+
+def interval(quartiles: list[float]) -> str:
+    """Quartiles in words."""
+    return f"{quartiles[0]:.2f} to {quartiles[1]:.2f}"
+
+
+def term(name: str, place: str) -> list[list[str]]:
+    """Rows of the term's cost of one results file."""
+    rows = []
+    for result in loaded(name)["results"]:
+        alone, whole = result["term_alone"], result["term"]
+        rows.append(
+            [
+                place, f"{result['model']}, {result['mode']}", f"{result['edges']:,}",
+                f"{1e3 * result['stock_step_s']:.0f} ms", f"{alone['over_stock_median']:.1%}",
+                f"{whole['over_stock_median']:.2f} ({interval(whole['over_stock_quartiles'])})",
+            ]
+        )  # fmt: skip
+    return rows
+
+
+def training() -> str:
+    """The term in training, on a CPU and on a GPU."""
+    head = (
+        "where",
+        "model",
+        "edges",
+        "stock step",
+        "term alone",
+        "step with the term over without",
+    )
+    rows = term("training_overhead_demo", "CPU")
+    for name, part in loaded("gpu_cuda")["parts"].items():
+        if name.startswith("train-"):
+            result = part["summary"]
+            whole = result["term"]
+            rows.append(
+                [
+                    "GPU", f"{result['model']}, {result['mode']}", f"{result['edges']:,}",
+                    f"{1e3 * result['stock_step_s']:.0f} ms",
+                    f"{result['term_alone']['over_stock_median']:.1%}",
+                    f"{whole['over_stock_median']:.2f} ({interval(whole['over_stock_quartiles'])})",
+                ]
+            )  # fmt: skip
+    return table(head, rows)
+
+
+def grade_on_cpu() -> str:
+    """The grade in MD on one CPU core."""
+    head = ("model", "where", "step without", "with over without (middle half)", "turns")
+    rows = []
+    found = read(RESULTS / "grade_cost.csv")
+    for key in dict.fromkeys((r["model"], r["where"]) for r in found):
+        mine = [r for r in found if (r["model"], r["where"]) == key]
+        ratios = [r["graded_cpu_ms"] / r["plain_cpu_ms"] for r in mine]
+        low, middle, high = np.percentile(ratios, [25, 50, 75])
+        step = np.median([r["plain_cpu_ms"] for r in mine])
+        rows.append(
+            [key[0], PLACES[key[1]], f"{step:.0f} ms", f"{middle:.2f} ({low:.2f} to {high:.2f})",
+             len(mine)]
+        )  # fmt: skip
+    return table(head, rows)
+
+
+def md_on_gpu() -> str:
+    """MD and the grade on a GPU."""
+    head = ("LAMMPS", "model", "atoms", "step without", "atom-steps/s",
+            "with the grade over without (middle half)", "GPU memory")  # fmt: skip
+    rows = []
+    for name, part in loaded("gpu_cuda")["parts"].items():
+        if name.startswith("md-"):
+            _, lammps, model, _ = name.split("-")
+            rows.append(
+                [
+                    {"plain": "pair style", "kokkos": "KOKKOS"}.get(lammps, lammps), model,
+                    f"{part['atoms']:,}", f"{part['plain_ms']:.1f} ms",
+                    f"{part['atom_steps_per_s']:,.0f}",
+                    f"{part['ratio']:.2f} ({interval(part['quartiles'])})",
+                    f"{part['GPU_MB']['plain']:.0f} MB",
+                ]
+            )  # fmt: skip
+    return table(head, sorted(rows, key=lambda row: (row[0], len(row[2]), row[2])))
+
+
+def engines() -> str:
+    """The library engine against ASE."""
+    rows = read(RESULTS / "engine_overhead.csv")
+    ratios = [r["ase_ms_per_step"] / r["library_ms_per_step"] for r in rows]
+    step = np.median([r["library_ms_per_step"] for r in rows])
+    return (
+        f"A step of 96 atoms takes {step:.1f} ms in the library engine. ASE takes "
+        f"{np.median(ratios):.2f} times as long ({min(ratios):.2f} to {max(ratios):.2f} over "
+        f"{len(ratios)} pairs)."
+    )
+
+
+def scaling() -> str:
+    """Throughput on one CPU core."""
+    head = ("model", "atoms", "ms per step", "atom-steps/s", "peak memory (MB)")
+    rows = []
+    for row in read(RESULTS / "lammps_scaling.csv"):
+        if row["scaling"] == "size":
+            own_ms = row["cpu_ms_per_step"]
+            rows.append(
+                [row["model"], f"{row['atoms']:,}", f"{own_ms:.0f}",
+                 f"{1e3 * row['atoms'] / own_ms:,.0f}", f"{row['peak_rss_MB']:.0f}"]
+            )  # fmt: skip
+    return table(head, rows)
+
+
+def machine(name: str) -> str:
+    """What a measurement was made on, and the commit of the code."""
+    record = loaded(name)
+    made = record.get("hardware", record)
+    words = (
+        made.get("gpu") or made.get("words") or f"{made['cores']} cores of an {made['processor']}"
+    )
+    commits = {part["commit"] for part in record.get("parts", {}).values()} or {made.get("commit")}
+    known = ", ".join(sorted(c[:9] for c in commits if c))
+    code = f"commit {known}" if known else "made before records held the commit"
+    names = ("torch", "nequip", "nequip-allegro")
+    versions = ", ".join(f"{name} {made['versions'][name]}" for name in names)
+    return f"{words}; Python {made['python']}, {versions}; {code}."
+
+
+def blocks() -> dict[str, str]:
+    """Every block of the page."""
+    return {
+        "training": training(), "training_machine": machine("training_overhead_demo"),
+        "gpu_machine": machine("gpu_cuda"), "grade_on_cpu": grade_on_cpu(),
+        "grade_machine": machine("grade_cost"), "md_on_gpu": md_on_gpu(), "engines": engines(),
+        "scaling": scaling(), "scaling_machine": machine("lammps_scaling"),
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Replace the blocks of the page."""
+    fill(PAGE, blocks())
+    print(f"Wrote {PAGE}")
+
+
+if __name__ == "__main__":
+    main()
