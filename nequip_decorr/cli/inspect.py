@@ -19,6 +19,7 @@ format that ase reads. Prints a table, and writes a page with pictures and numbe
 _EXAMPLES: Final = """\
 nequip-decorr inspect best.ckpt test.xyz
 nequip-decorr inspect stock/best.ckpt id=test.xyz melt=melt.xyz --compare ours/best.ckpt
+nequip-decorr inspect best.ckpt train.xyz --pairs
 """
 _FILES: Final = """\
 index.html               the page
@@ -26,6 +27,7 @@ pictures/*.png           its pictures
 statistics.csv           a row per model, data set and block: correlation, effective rank, ...
 spectrum.csv             eigenvalues of the correlation matrices
 channels.csv             dead and duplicate channels
+pairs.csv                energies of two atoms that approach, with --pairs
 grades.csv, worst_atoms.csv   extrapolation grades, if a fitted grade lies beside MODEL
 """
 
@@ -51,6 +53,8 @@ def add_parsers(commands: Any) -> None:
     add("--out", type=Path, default=default, help="folder to write (default: inspection)")
     text = "extrapolation grade of MODEL (default: MODEL.grade.npz, if there is one)"
     add("--grade", type=Path, metavar="FILE", help=text)
+    text = "also the energy of two atoms that approach: has the model a wall? (DATA: training data)"
+    add("--pairs", action="store_true", help=text)
     add_reading(parser)
 
 
@@ -87,6 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
                     block_size=arguments.block_size,
                     max_frames=arguments.max_frames,
                     reading=reading,
+                    pairs=arguments.pairs,
                     grade=arguments.grade if name == next(iter(models)) else None,
                     progress=show,
                 )

@@ -12,6 +12,7 @@ from ..correlation import Moments, correlation_matrix, spectrum
 from ..extrapolation.scoring import Scores
 from .accumulate import FeatureMoments
 from .labels import Labels
+from .pairs import PairCurve
 from .statistics import BlockStatistics, Explained, block_statistics, explained, per_block
 
 _LABELS: Final = {"two_body": "two-body"}
@@ -129,10 +130,12 @@ class Entries:
     Attributes:
         entries: one per model and data set; the first data set is the reference.
         grades: extrapolation grades of the atoms, for models that have one fitted.
+        pairs: energies of two atoms that approach, where they are asked for.
     """
 
     entries: tuple[Entry, ...]
     grades: tuple[Scores, ...] = ()
+    pairs: tuple[PairCurve, ...] = ()
 
     @property
     def models(self) -> list[str]:

@@ -10,6 +10,7 @@ from .. import __version__
 from ..extrapolation.report import parts
 from ..html import png_bytes, render
 from .entry import Entries, block_label
+from .pairs import HEADER
 from .statistics import Explained
 from .tables import channel_rows, percent, summary
 
@@ -44,6 +45,7 @@ def page(found: Entries, figures: Mapping[str, Any]) -> str:
             for e in found.entries
         ],
         grades=parts(found.grades) if found.grades else [],
+        pairs=(HEADER, [curve.line() for curve in found.pairs]) if found.pairs else None,
         labels=label_lines(found),
         version=__version__,
     )  # fmt: skip

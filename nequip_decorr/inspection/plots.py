@@ -13,6 +13,7 @@ from ..style import INK, SOFT, figure, grid, hide, shorts, style
 from . import plot_parts as parts
 from .entry import Entries, Entry, block_label
 from .plots_distance import against_length, distance_split, variance_shares
+from .plots_pairs import pair_figure
 
 PLAIN: Final = "YlOrRd"
 NUMBERS_UP_TO: Final = 14
@@ -38,6 +39,8 @@ def all_figures(found: Entries) -> dict[str, Figure]:
         figures["kinds"] = kind_maps(found)
     if found.grades:
         figures["grade"] = grade_figure(found.grades)
+    if found.pairs:
+        figures["pairs"] = pair_figure(found.pairs)
     return figures
 
 

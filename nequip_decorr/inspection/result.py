@@ -15,6 +15,7 @@ from ..files import csv_text
 from ..html import png_bytes
 from ..style import shorts
 from .entry import Entries, Entry
+from .pairs import table as pair_table
 from .tables import channel_rows, spectrum_rows, statistics_rows, summary
 
 
@@ -35,6 +36,7 @@ class Inspection(Entries):
     Attributes:
         entries: one per model and data set; the first data set is the reference.
         grades: extrapolation grades, for models that have one fitted.
+        pairs: energies of two atoms that approach, where they are asked for.
     """
 
     def entry(self, model: str, dataset: str) -> Entry:
@@ -60,7 +62,11 @@ class Inspection(Entries):
         clash = [(e.model, e.dataset) for e in other.entries if (e.model, e.dataset) in seen]
         if clash:
             raise UserError(f"model and data set {clash[0]} occur in both; give one another name")
-        return Inspection((*self.entries, *other.entries), (*self.grades, *other.grades))
+        return Inspection(
+            (*self.entries, *other.entries),
+            (*self.grades, *other.grades),
+            (*self.pairs, *other.pairs),
+        )
 
     def rows(self) -> list[dict[str, Any]]:
         """Plain rows: per entry and block over all samples, per kind, and per bin of length."""
@@ -69,7 +75,7 @@ class Inspection(Entries):
     def to_csv(self, folder: str | Path) -> list[Path]:
         """Write ``statistics.csv``, ``spectrum.csv`` and ``channels.csv``; returns their paths.
 
-        With grades, also ``grades.csv`` and ``worst_atoms.csv``.
+        With grades, also ``grades.csv`` and ``worst_atoms.csv``; with pair curves, ``pairs.csv``.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -81,6 +87,8 @@ class Inspection(Entries):
         if self.grades:
             tables["grades.csv"] = [row for s in self.grades for row in s.rows()]
             tables["worst_atoms.csv"] = [row for s in self.grades for row in s.worst()]
+        if self.pairs:
+            tables["pairs.csv"] = [row for curve in self.pairs for row in curve.rows()]
         columns = {"channels.csv": ["model", "dataset", "block", "finding", "channels"]}
         for name, rows in tables.items():
             (folder / name).write_text(csv_text(rows, columns.get(name, ())), encoding="utf-8")
@@ -134,7 +142,8 @@ class Inspection(Entries):
                 block = row[1]
                 table.add_row(row[1], names[row[2]], *row[3:])
             shown.append(table)
-        return [*shown, *(grade_tables(self.grades) if self.grades else [])]
+        shown += grade_tables(self.grades) if self.grades else []
+        return [*shown, pair_table(self.pairs)] if self.pairs else shown
 
     def _sizes(self, dataset: str) -> str:
         mine = [e for e in self.entries if e.dataset == dataset]

@@ -20,6 +20,7 @@ from ..structures import Reading
 from .accumulate import Accumulator
 from .entry import Entry
 from .labels import Labels
+from .pairs import pair_curves
 from .result import Inspection
 from .sources import FrameSet, open_frames
 
@@ -38,6 +39,7 @@ def inspect_model(
     max_frames: int | None = None,
     reading: Reading | None = None,
     grade: str | Path | None = None,
+    pairs: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Inspection:
     """How correlated are the features of a model on these structures?
@@ -60,6 +62,8 @@ def inspect_model(
         reading: format and elements of the files, where they cannot be told from them.
         grade: file of the model's extrapolation grade (default: the one beside a checkpoint or
             package, if there is one); then the atoms are graded too.
+        pairs: also draw the energy of two atoms that approach, against the shortest distance of
+            each pair of elements in the first data set, which should be the training data.
         progress: called with the data set, the frames done and their number.
 
     Raises:
@@ -93,7 +97,8 @@ def inspect_model(
         entries.append(_inspect(opened, frames, name, key, field, block_size, num_bins, progress))
         if fitted is not None:
             grades.append(score(fitted, opened.module, f"{name}: {key}", frames, keep=False))
-    return Inspection(tuple(entries), tuple(grades))
+    curves = pair_curves(opened, next(iter(sets.values())), name) if pairs else []
+    return Inspection(tuple(entries), tuple(grades), tuple(curves))
 
 
 def _inspect(
