@@ -30,7 +30,7 @@ import shutil, sys
 from nequip_decorr.cli.main import main, parser
 from nequip_decorr.cure import improve
 
-improve._script = list  # what is on the path: this file
+improve.script = str  # what is on the path: this file
 if __name__ == "__main__":
     if sys.argv[1] == "compile":
         shutil.copy("{model}", parser().parse_args(sys.argv[1:]).out)

@@ -28,7 +28,8 @@ def mean_pearson_squared(features: Tensor, weights: Tensor | None = None) -> Ten
     """
     features = features.to(torch.promote_types(features.dtype, torch.float32))
     share = 1 / len(features) if weights is None else (weights / weights.sum()).to(features.dtype)
-    return _MeanPearsonSquared.apply(features, share)
+    value: Tensor = _MeanPearsonSquared.apply(features, share)
+    return value
 
 
 class _MeanPearsonSquared(torch.autograd.Function):

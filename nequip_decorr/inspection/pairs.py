@@ -113,13 +113,14 @@ def pair_curves(model: Model, frames: Iterable[Atoms], name: str = "model") -> l
     known = [t for t in model.type_names if t in present]
     found = []
     for pair in combinations_with_replacement(known, 2):
-        shortest, frame, moved, vector = closest.get(pair, (np.inf, None, 0, None))
-        start = CLOSEST * (shortest if np.isfinite(shortest) else 1.0)
+        shortest = closest[pair][0] if pair in closest else np.inf
+        start = CLOSEST * (shortest if pair in closest else 1.0)
         apart = np.linspace(start, 0.99 * model.cutoff_A, _POINTS)
         alone = [_alone(pair, d, model.cutoff_A) for d in apart]
         vacuum = _energies(model, alone)
         curve = None
-        if frame is not None:
+        if pair in closest:
+            _, frame, moved, vector = closest[pair]
             near = np.linspace(start, shortest, _POINTS)
             inside = [_closer(frame, moved, vector, d) for d in near]
             energies = _energies(model, inside)
@@ -136,7 +137,7 @@ def _alone(pair: tuple[str, str], distance_A: float, cutoff_A: float) -> Atoms:
 
 def _closer(frame: Atoms, moved: int, vector: np.ndarray, distance_A: float) -> Atoms:
     """The frame with one atom moved along the line to its neighbour; it stands at the end of it."""
-    atoms = frame.copy()
+    atoms: Atoms = frame.copy()
     atoms.positions[moved] += vector * (distance_A / np.linalg.norm(vector) - 1)
     return atoms
 
