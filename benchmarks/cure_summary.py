@@ -132,6 +132,11 @@ def bounds_chosen(runs: Rows, bounds: Rows) -> list[str]:
     return lines
 
 
+def mean_of(rows: Rows, name: str) -> float:
+    """Mean of the values there are: the first baselines were made without errors on labels."""
+    return float(np.mean([r[name] for r in rows if r[name] is not None]))
+
+
 def summary() -> None:
     """Print the numbers."""
     runs, models = (read(RESULTS / f"cure_{k}.csv") for k in ("runs", "models"))
@@ -148,12 +153,15 @@ def summary() -> None:
     print("\nerrors (eV/A and eV/atom), mean over seeds; steps, training s, compiling s, all s")
     for arm in dict.fromkeys(r["arm"] for r in models):
         mine = [r for r in models if r["arm"] == arm]
-        names = [k for k in mine[0] if "_mae_" in k and mine[0][k] is not None]
+        names = [k for k in mine[0] if "_mae_" in k and any(r[k] is not None for r in mine)]
         cost = [np.mean([r[k] for r in mine]) for k in ("steps", "train_s", "compile_s", "wall_s")]
         print(
             f"  {arm:20s}", " ".join(f"{c:.0f}" for c in cost),
-            " ".join(f"{k.split('_eV')[0]} {np.mean([r[k] for r in mine]):.3f}" for k in names),
+            " ".join(f"{k.split('_eV')[0]} {mean_of(mine, k):.3f}" for k in names),
         )  # fmt: skip
+    print("\nforce errors on the test sets, ours over random, paired over seeds")
+    for name in (k for k in models[0] if k.startswith("force_mae_test_")):
+        print(f"  {name}: {ratio(means(models, name), 'ours', 'random')}")
     print(f"\n{len(runs)} runs, C-index with the right time [95 %, seeds resampled]")
     for time in ("trusted", "stable"):
         print(f"  {time}: {resampled(runs, lambda r, t=time: index(r, f'{t}_ps'))}")
