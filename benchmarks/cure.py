@@ -17,13 +17,12 @@ Raw rows: ``results/cure_runs.csv`` (a run each), ``cure_models.csv`` (a trainin
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +78,7 @@ class Arm:
         config: ``stock`` or ``decorrelated``.
         wall: whether ShortRangeZBL is added.
         steps: of training.
+        energy_weight: coefficient of the energy in the loss; that of the forces is 1.
     """
 
     source: str = ""
@@ -86,6 +86,7 @@ class Arm:
     config: str = "stock"
     wall: bool = False
     steps: int = STEPS
+    energy_weight: float = 1.0
 
 
 ARMS = {
@@ -97,18 +98,20 @@ ARMS = {
     "wall": Arm(wall=True),
     "term": Arm(config="decorrelated"),
     "random, 2 rounds": Arm("random", after="random"),
+    "ours, 20 x energy": Arm("grade", energy_weight=20.0),
     "ours, 3 x steps": Arm("grade", steps=3 * STEPS),
     "rattled": Arm("rattled"),
     "ours + term": Arm("grade", after="term", config="decorrelated"),
     "ours + wall": Arm("grade", after="wall", wall=True),
 }
-FIRST, THEN, LAST = list(ARMS)[:4], list(ARMS)[4:8], list(ARMS)[8:]
+NAMES = list(ARMS)
+FIRST, THEN, WHY, LAST = NAMES[:3], NAMES[3:8], NAMES[8:10], NAMES[10:]
 BLOCKS = [
-    (FIRST, (1, 2)), (FIRST, (3, 4)), (THEN, (1, 2)), (THEN, (3, 4)),
-    (FIRST, (5, 6)), (FIRST, (7, 8)), (LAST, (1, 2)), (LAST, (3, 4)),
-    (THEN, (5, 6)), (THEN, (7, 8)), (LAST, (5, 6)), (LAST, (7, 8)),
-]  # fmt: skip
-QUEUE = [(arm, seed) for arms, seeds in BLOCKS for arm in arms for seed in seeds]
+    *(((1, 2), FIRST), ((1, 2), WHY), ((3, 4), FIRST), ((1, 2), THEN), ((3, 4), THEN)),
+    *(((5, 6), FIRST), ((7, 8), FIRST), ((3, 4), WHY), ((1, 2), LAST), ((3, 4), LAST)),
+    *(((5, 6), THEN + WHY + LAST), ((7, 8), THEN + WHY + LAST)),
+]
+QUEUE = [(arm, seed) for seeds, arms in BLOCKS for arm in arms for seed in seeds]
 
 
 @dataclass(frozen=True)
@@ -165,8 +168,6 @@ class Unit:
                 "arm": self.arm, "seed": self.seed, "labels": len(self.labels()),
                 "steps": epochs * len(frames), **seconds,
                 **{f"force_mae_{k}_eV_per_A": e.force_mae_eV_per_A for k, e in errors.items()},
-                **{f"energy_mae_{k}_eV_per_atom": e.energy_mae_eV_per_atom
-                   for k, e in errors.items()},
                 "commit": _commit(),
             }  # fmt: skip
             write_json(self.folder / "model.json", about)
@@ -180,6 +181,7 @@ class Unit:
         # As often in steps as the demo's config.
         config["trainer"] |= {"check_val_every_n_epoch": max(1, round(epochs / 30))}
         config["trainer"] |= {"enable_progress_bar": False}
+        config["training_module"]["loss"]["coeffs"]["total_energy"] = arm.energy_weight
         if arm.wall:
             config["data"]["stats_manager"]["_target_"] = "nequip_decorr.DistanceStatisticsManager"
             config["training_module"]["model"]["pair_potential"] = WALL
@@ -196,7 +198,9 @@ class Unit:
         with self.lock(half):
             model = {"model": str(checkpoint.with_name("graded.nequip.pt2"))}
             if half == "source":
-                self._campaign(model, half, out, criteria={"extrapolation_grade": _halt()})
+                self._campaign(
+                    model, half, out, criteria={"extrapolation_grade": HALT * Rules().beyond}
+                )
             else:
                 self._campaign(model, half, out, labels={"reference": "siox"})
         return out
@@ -248,30 +252,26 @@ class Unit:
         rival = self.other("ours" if earlier.arm == "random" else earlier.arm)
         number = len(self._new("grade", rival))
         rng = np.random.default_rng([self.seed, len(source), len(earlier.labels())])
-        pool = list(
-            {
-                "random": lambda: _sane(earlier.md("source"), earlier.model()),
-                "reference": self._reference,
-                "rattled": lambda: self._rattled(rng, number),
-            }[source]()
-        )
+        if source == "random":
+            pool = _sane(earlier.md("source"), earlier.model())
+        else:
+            pool = self._reference() if source == "reference" else self._rattled(rng, number)
         chosen = rng.choice(len(pool), min(number, len(pool)), replace=False)
         return [_plain(pool[k]) for k in chosen]
 
-    def _reference(self) -> Iterator[Atoms]:
+    def _reference(self) -> list[Atoms]:
         shared, out = self.other("baseline"), self.work / "reference"
         with FileLock(self.work / "reference.lock"):
             shared._campaign({"reference": {"reference": "siox"}}, "source", out)
-        for item in sources_of(out):
-            yield from item.frames
+        return [frame for item in sources_of(out) for frame in item.frames]
 
-    def _rattled(self, rng: np.random.Generator, number: int) -> Iterator[Atoms]:
+    def _rattled(self, rng: np.random.Generator, number: int) -> list[Atoms]:
         cells = [ase.io.read(p) for p in sorted((self.work / "data" / "md").glob("*.xyz"))]
-        for k in range(number):
-            atoms = cells[k % len(cells)].copy()
-            atoms.set_cell(atoms.cell * rng.uniform(0.92, 1.06), scale_atoms=True)
-            atoms.positions += rng.normal(0, rng.uniform(0.05, 0.3), atoms.positions.shape)
-            yield atoms
+        found = [cells[k % len(cells)].copy() for k in range(number)]
+        for atoms in found:
+            atoms.set_cell(atoms.cell * rng.uniform(0.95, 1.05), scale_atoms=True)
+            atoms.positions += rng.normal(0, rng.uniform(0.05, 0.15), atoms.positions.shape)
+        return found
 
     def run(self) -> None:
         """Everything of the unit, and its rows."""
@@ -288,9 +288,16 @@ class Unit:
         about = {**read_json(self.folder / "model.json"), "wall_s": wall}
         write_json(self.folder / "unit.json", {"runs": runs, "bounds": bounds, "models": [about]})
 
-
-def _halt() -> float:
-    return HALT * Rules().beyond
+    def fit(self) -> dict[str, float]:
+        """Errors on the labelled frames themselves: whether the training has learnt them."""
+        kept, path = self.folder / "fit.json", self.folder / "labels.xyz"
+        if not kept.is_file() and (labels := self.labels()):
+            ase.io.write(path, labels, format="extxyz")
+            (found,) = evaluate_files(self.model(), {"own": path}, BLOCK_SIZE).values()
+            errors = found.energy_mae_eV_per_atom, found.force_mae_eV_per_A
+            names = "energy_mae_labels_eV_per_atom", "force_mae_labels_eV_per_A"
+            write_json(kept, dict(zip(names, errors, strict=True)))
+        return read_json(kept) or {}
 
 
 def _plain(frame: Atoms) -> Atoms:
@@ -350,8 +357,11 @@ def run(work: Path, lmp: str | None, workers: int) -> None:
 
 def rows(work: Path) -> None:
     """Raw rows of all finished units into the results."""
-    paths = [Unit(work, *item).folder / "unit.json" for item in QUEUE]
-    found = [json.loads(path.read_text()) for path in paths if path.is_file()]
+    units = [Unit(work, *item) for item in QUEUE]
+    units = [unit for unit in units if (unit.folder / "unit.json").is_file()]
+    found = [read_json(unit.folder / "unit.json") or {} for unit in units]
+    for unit, item in zip(units, found, strict=True):
+        item["models"][0] |= unit.fit()
     record = {**describe(), "horizon_ps": HORIZON_PS, "frames": FRAMES, "steps": STEPS}
     for name in ("runs", "models", "bounds"):
         table = [row for unit in found for row in unit[name]]

@@ -18,6 +18,7 @@ RESULTS = Path(__file__).parent / "results"
 DOCS = Path(__file__).parents[1] / "docs"
 MARKS = "<!-- table of benchmarks/cure.py: begin -->\n", "<!-- end -->"
 ID = "force_mae_test_id_eV_per_A"
+WHOLE = "siox2"
 RESAMPLES = 1000
 Rows = list[dict[str, Any]]
 
@@ -38,11 +39,19 @@ def of_arm(values: dict[tuple[str, int], float], arm: str) -> list[float]:
 def ratio(values: dict[tuple[str, int], float], arm: str, base: str) -> str:
     """Geometric mean of arm over base, paired over training seeds, with interval and p."""
     seeds = [s for a, s in values if a == arm and (base, s) in values]
-    if arm == base or len(seeds) < 3:
+    each = [values[arm, s] / values[base, s] for s in seeds]
+    if arm == base or not seeds:
         return ""
-    found = Paired(np.log([values[arm, s] / values[base, s] for s in seeds]))
+    if len(seeds) < 3:
+        return " and ".join(f"{x:.2f}" for x in each)
+    found = Paired(np.log(each))
     r = found.ratio
     return f"{r.value:.2f} [{r.low:.2f}, {r.high:.2f}] p={found.p_value:.3f}"
+
+
+def middle(values: Sequence[float]) -> str:
+    """Mean over training seeds, with Student's interval where there are three or more."""
+    return interval(values, 2) if len(values) > 2 else f"{np.mean(values):.2f}"
 
 
 def resampled(rows: Rows, statistic: Callable[[Rows], float]) -> str:
@@ -76,13 +85,15 @@ def arm_rows(runs: Rows, models: Rows) -> list[list[str]]:
     columns = {t: means(runs, f"{t}_ps") for t in TIMES}
     alive = means([{**r, "alive": r["status"] == "survived"} for r in runs], "alive")
     error, labels = means(models, ID), means(models, "labels")
+    whole = means([r for r in runs if r["structure"].endswith(WHOLE)], "right_ps")
+    poor = means([r for r in runs if not r["structure"].endswith(WHOLE)], "right_ps")
     found = []
     for arm in dict.fromkeys(r["arm"] for r in runs):
         number = len(of_arm(alive, arm))
         found.append(
             [
                 arm, str(number), f"{np.mean(of_arm(labels, arm)):.1f}",
-                *(interval(of_arm(columns[t], arm), 2) for t in TIMES),
+                *(middle(of_arm(v, arm)) for v in (*columns.values(), whole, poor)),
                 f"{100 * np.mean(of_arm(alive, arm)):.0f} %",
                 ratio(columns["right"], arm, "baseline"),
                 "" if arm in ("baseline", "wall", "term")
@@ -98,7 +109,8 @@ def _rival(arm: str) -> str:
 
 
 HEAD = (
-    "arm", "seeds", "labels", "stable (ps)", "trusted (ps)", "right (ps)", "survive",
+    "arm", "seeds", "labels", "stable (ps)", "trusted (ps)", "right (ps)",
+    "right, SiO2", "right, oxygen-poor", "survive",
     "right / baseline", "right / random", "ID force error / baseline",
 )  # fmt: skip
 
@@ -133,14 +145,14 @@ def summary() -> None:
             [r["right_ps"] for r in runs if (r["arm"], r["structure"]) == (arm, c)] for c in cells
         ]
         print(f"  {arm:20s}", " ".join(f"{np.mean(m):6.2f}" for m in mine))
-    print("\nforce errors (eV/A), mean over seeds; steps, training s, compiling s, all s")
+    print("\nerrors (eV/A and eV/atom), mean over seeds; steps, training s, compiling s, all s")
     for arm in dict.fromkeys(r["arm"] for r in models):
         mine = [r for r in models if r["arm"] == arm]
-        names = [k for k in mine[0] if k.startswith("force_mae")]
+        names = [k for k in mine[0] if "_mae_" in k and mine[0][k] is not None]
         cost = [np.mean([r[k] for r in mine]) for k in ("steps", "train_s", "compile_s", "wall_s")]
         print(
-            f"  {arm:20s}", " ".join(f"{np.mean([r[k] for r in mine]):.3f}" for k in names),
-            " ".join(f"{c:.0f}" for c in cost),
+            f"  {arm:20s}", " ".join(f"{c:.0f}" for c in cost),
+            " ".join(f"{k.split('_eV')[0]} {np.mean([r[k] for r in mine]):.3f}" for k in names),
         )  # fmt: skip
     print(f"\n{len(runs)} runs, C-index with the right time [95 %, seeds resampled]")
     for time in ("trusted", "stable"):
@@ -151,15 +163,13 @@ def summary() -> None:
     for time in ("trusted", "stable"):
         if labelled:
             print(f"  {time}, arms with labels alone: {index(labelled, f'{time}_ps'):.3f}")
-    whole = [r for r in runs if len({x["seed"] for x in runs if x["arm"] == r["arm"]}) > 2]
-    for time in ("trusted", "stable"):
-        tau = resampled(whole, lambda r, t=time: ranking(r, f"{t}_ps"))
-        print(f"  Kendall tau of arms, {time}: {tau}")
+    if len({r["arm"] for r in runs}) > 2:
+        for time in ("trusted", "stable"):
+            tau = resampled(runs, lambda r, t=time: ranking(r, f"{t}_ps"))
+            print(f"  Kendall tau of arms, {time}: {tau}")
     for time in TIMES:
-        means_of = {
-            a: np.mean(of_arm(means(whole, f"{time}_ps"), a)) for a in {r["arm"] for r in whole}
-        }
-        print(f"  order by {time}:", " < ".join(sorted(means_of, key=means_of.__getitem__)))
+        found = {a: np.mean(of_arm(means(runs, f"{time}_ps"), a)) for a in {r["arm"] for r in runs}}
+        print(f"  order by {time}:", " < ".join(sorted(found, key=found.__getitem__)))
     print("\n".join(bounds_chosen(runs, read(RESULTS / "cure_bounds.csv"))))
 
 
@@ -172,24 +182,24 @@ def page() -> None:
     before, rest = path.read_text().split(MARKS[0])
     after = rest.split(MARKS[1], 1)[1]
     path.write_text(before + MARKS[0] + "\n".join(lines) + "\n" + MARKS[1] + after)
-    draw(runs, models, DOCS / "cure.png")
+    draw(runs, DOCS / "cure.png")
 
 
-def draw(runs: Rows, models: Rows, path: Path) -> None:
-    """Three times of each arm; right time against labels."""
+def draw(runs: Rows, path: Path) -> None:
+    """Three times of each arm; right time of each run."""
     from scipy.stats import t as student
 
-    from nequip_decorr.style import INK, figure, grid, style
+    from nequip_decorr.style import figure, grid, style
 
     arms = list(dict.fromkeys(r["arm"] for r in runs))
     values = {t: means(runs, f"{t}_ps") for t in TIMES}
 
     def spread(v: Sequence[float]) -> tuple[float, float]:
-        half = student.ppf(0.975, len(v) - 1) * np.std(v, ddof=1) / len(v) ** 0.5 if v[1:] else 0
+        half = student.ppf(0.975, len(v) - 1) * np.std(v, ddof=1) / len(v) ** 0.5 if v[2:] else 0
         return float(np.mean(v)), float(half)
 
     with style():
-        fig, axes = figure(9.4, 1.2 + 0.34 * len(arms), 1, 2, gridspec_kw={"width_ratios": [3, 2]})
+        fig, axes = figure(9.4, 1.4 + 0.4 * len(arms), 1, 2, gridspec_kw={"width_ratios": [3, 2]})
         left, right = axes[0]
         styles = zip(TIMES, ("#0072B2", "#D55E00", "#009E73"), "os^", (-0.2, 0, 0.2), strict=True)
         for time, colour, marker, shift in styles:
@@ -200,31 +210,23 @@ def draw(runs: Rows, models: Rows, path: Path) -> None:
             )  # fmt: skip
         left.set(
             yticks=range(len(arms)), yticklabels=arms, xlabel="mean time of held-out runs (ps)",
-            title="Stable is not right", xlim=(0, None),
+            title="Stable is not right", xlim=(0, 6.2),
         )  # fmt: skip
         left.invert_yaxis()
-        left.legend(loc="best")
-        labels = means(models, "labels")
-        for first, colour, marker in (("ours", "#0072B2", "o"), ("random", "#D55E00", "s")):
-            curve = [a for a in ("baseline", first, f"{first}, 2 rounds") if a in arms]
-            x = [np.mean(of_arm(labels, a)) for a in curve]
-            middle, half = zip(*(spread(of_arm(values["right"], a)) for a in curve), strict=True)
-            right.errorbar(x, middle, yerr=half, marker=marker, color=colour, label=first)
-        if "reference" in arms:
-            x, (middle, half) = (
-                np.mean(of_arm(labels, "reference")),
-                spread(of_arm(values["right"], "reference")),
-            )
-            right.errorbar(
-                [x], [middle], yerr=[half], marker="D", color=INK, label="reference's MD"
-            )
+        left.legend(loc="upper right")
+        kinds = (("SiO2", True, "#0072B2", -0.15), ("oxygen-poor", False, "#D55E00", 0.15))
+        for label, is_whole, colour, shift in kinds:
+            mine = [r for r in runs if r["structure"].endswith(WHOLE) == is_whole]
+            right.plot(
+                [r["right_ps"] for r in mine], [arms.index(r["arm"]) + shift for r in mine],
+                "o", color=colour, markersize=4, alpha=0.5, label=label, linestyle="",
+            )  # fmt: skip
         right.set(
-            xlabel="labels",
-            ylabel="right time (ps)",
-            title="Labels against right time",
-            ylim=(0, None),
-        )
-        right.legend(loc="upper left")
+            xscale="log", yticks=range(len(arms)), yticklabels=[], ylim=left.get_ylim(),
+            xlabel="right time of each run (ps)", title="Right time of each run",
+        )  # fmt: skip
+        right.xaxis.set_major_formatter("{x:g}")
+        right.legend(loc="upper right")
         for axis in (left, right):
             grid(axis)
         fig.savefig(path, dpi=130)
