@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import tomllib
+import torch
 import yaml
 
 import nequip_decorr
@@ -123,6 +124,8 @@ def test_the_example_of_the_stability_front(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", nequip_decorr.__all__)
 def test_the_example_of_a_public_name(name):
     found = getattr(nequip_decorr, name)
+    # What a reader has; tests that train in float64 leave it set.
+    torch.set_default_dtype(torch.float32)
     for test in doctest.DocTestFinder(recurse=False).find(found, name):
         options = doctest.IGNORE_EXCEPTION_DETAIL
         assert not doctest.DocTestRunner(optionflags=options).run(test).failed
