@@ -188,8 +188,8 @@ def test_memory_does_not_grow_with_the_number_of_batches():
         tensors = [t for m in kept for t in m] + [sums.linear, sums.x, sums.xr, sums.shift]
         return python, sum(t.untyped_storage().nbytes() for t in tensors)
 
-    # torch's own bookkeeping of calls is full after some hundred to thousand batches, at 40 to 70 kB.
-    # Less than one Python float, of 24 bytes, may stay for each batch.
+    # torch's own bookkeeping of calls is full after some hundred to thousand batches, at 40 to
+    # 70 kB. Less than one Python float, of 24 bytes, may stay for each batch.
     few, many = peak(400), peak(2000)
     assert many[1] == few[1]
     assert many[0] < few[0] + 24 * (2000 - 400)
