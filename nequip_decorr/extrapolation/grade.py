@@ -279,9 +279,8 @@ def _rows(
     model: Any, features: AtomFeatures, frames: Iterable[Atoms]
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Atom features in float64 and atom types, frame by frame."""
-    for frame in frames:
-        for data, _ in outputs(model, [frame], batch_size=1):
-            yield features(data).double(), data[ATOM_TYPE].reshape(-1)
+    found = (next(outputs(model, [frame]))[0] for frame in frames)
+    return ((features(data).double(), data[ATOM_TYPE].reshape(-1)) for data in found)
 
 
 def hash_of_model(model: Any) -> str:
