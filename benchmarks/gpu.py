@@ -44,8 +44,9 @@ import numpy as np
 import torch
 import yaml
 from engine_overhead import engine_s
+from grade_cost import GRADE as READ_GRADE
 from hardware import describe, write
-from lammps_scaling import GpuMemory, cells_for, default_structure
+from lammps_scaling import SYSTEM, GpuMemory, cells_for, default_structure
 from training_overhead import measure
 
 from nequip_decorr import stability
@@ -58,7 +59,6 @@ from nequip_decorr.md.lammps.build import inspect_lammps, run_lammps
 from nequip_decorr.md.lammps.run_input import write_data
 from nequip_decorr.md.lammps.step_zero import evaluate_in_lammps, evaluate_in_library
 from nequip_decorr.md.start import extxyz_text, start_frame
-from nequip_decorr.models.metadata import GRADE
 from nequip_decorr.models.potential import CompiledPotential, Evaluation
 from nequip_decorr.resources import configs_dir
 
@@ -82,32 +82,13 @@ TINY = (
 )  # fmt: skip
 MODELS = {"tiny": TINY, "small": (), "sait": SAIT}
 
-MD = """\
-{plugin}
-units metal
-atom_style atomic
-atom_modify map yes
-box tilt large
-newton on
-read_data structure.data
-replicate {cells[0]} {cells[1]} {cells[2]}
-pair_style allegro
-pair_coeff * * {model} {elements}
-neighbor 1.0 bin
-velocity all create 300 1 mom yes dist gaussian loop geom
-fix integrate all nve
-timestep 0.001
-{grade}
+MD = f"""{SYSTEM}\
+{{grade}}
 thermo 10
-run {warmup} post no
-{runs}
+run {{warmup}} post no
+{{runs}}
 """
-GRADED = f"""\
-compute grade all allegro/atom {GRADE} 1 0
-compute gmax all reduce max c_grade
-variable gmax equal c_gmax
-fix halt all halt 10 v_gmax > 1e300 error continue
-thermo_style custom step pe temp v_gmax"""
+GRADED = f"{READ_GRADE}thermo_style custom step pe temp v_gmax"
 
 
 @dataclass(frozen=True)
@@ -365,7 +346,8 @@ class Bench:
                     text = MD.format(
                         plugin=f'plugin load "{plugin.resolve()}"' if plugin else "",
                         cells=cells_for(atoms, wanted), model=self.compiled(model, variant),
-                        elements=" ".join(ELEMENTS), grade=GRADED if variant == "graded" else "",
+                        elements=" ".join(ELEMENTS), temperature_K=300,
+                        grade=GRADED if variant == "graded" else "",
                         warmup=max(2, steps // 2),
                         runs="\n".join([f"run {steps} post no"] * self.size.blocks),
                     )  # fmt: skip

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
+from pages import fill, table
 
 matplotlib.use("Agg")
 
@@ -40,12 +39,6 @@ def read(name: str) -> list[Row]:
     """Rows of a CSV in the results."""
     with (RESULTS / name).open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
 def grouped(rows: list[Row], *keys: str) -> dict[tuple[str, ...], list[Row]]:
@@ -226,13 +219,7 @@ def main() -> None:
         "memory": memory(),
         "scaling_hardware": hardware("lammps_scaling.json"),
     }
-    text = PAGE.read_text(encoding="utf-8")
-    for name, block in blocks.items():
-        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", flags=re.DOTALL)
-        if not pattern.search(text):
-            raise SystemExit(f"{PAGE}: no block {name}")
-        text = pattern.sub(rf"\1\n{block}\n\n\2", text)
-    PAGE.write_text(text, encoding="utf-8")
+    fill(PAGE, {name: f"\n{block}" for name, block in blocks.items()})
     figure()
     print(f"Wrote {PAGE} and {FIGURE}")
 

@@ -63,7 +63,7 @@ from nequip_decorr.structures import read_structure
 
 RESULTS = Path(__file__).parent / "results" / "lammps_scaling.csv"
 
-INPUT = """\
+SYSTEM = """\
 {plugin}
 units metal
 atom_style atomic
@@ -80,9 +80,11 @@ neigh_modify every 1 delay 0 check yes
 velocity all create {temperature_K} 1 mom yes dist gaussian loop geom
 fix integrate all nve
 timestep 0.001
-thermo {steps}
-run {warmup} post no
-run {steps}
+"""
+INPUT = f"""{SYSTEM}\
+thermo {{steps}}
+run {{warmup}} post no
+run {{steps}}
 info memory
 """
 

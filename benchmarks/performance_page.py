@@ -32,19 +32,15 @@ def interval(quartiles: list[float]) -> str:
     return f"{quartiles[0]:.2f} to {quartiles[1]:.2f}"
 
 
-def term(name: str, place: str) -> list[list[str]]:
-    """Rows of the term's cost of one results file."""
-    rows = []
-    for result in loaded(name)["results"]:
-        alone, whole = result["term_alone"], result["term"]
-        rows.append(
-            [
-                place, f"{result['model']}, {result['mode']}", f"{result['edges']:,}",
-                f"{1e3 * result['stock_step_s']:.0f} ms", f"{alone['over_stock_median']:.1%}",
-                f"{whole['over_stock_median']:.2f} ({interval(whole['over_stock_quartiles'])})",
-            ]
-        )  # fmt: skip
-    return rows
+def term_row(where: str, result: dict[str, Any]) -> list[str]:
+    """Row of the term's cost."""
+    whole = result["term"]
+    return [
+        where, f"{result['model']}, {result['mode']}", f"{result['edges']:,}",
+        f"{1e3 * result['stock_step_s']:.0f} ms",
+        f"{result['term_alone']['over_stock_median']:.1%}",
+        f"{whole['over_stock_median']:.2f} ({interval(whole['over_stock_quartiles'])})",
+    ]  # fmt: skip
 
 
 def training() -> str:
@@ -57,19 +53,9 @@ def training() -> str:
         "term alone",
         "step with the term over without",
     )
-    rows = term("training_overhead_demo", "CPU")
-    for name, part in loaded("gpu_cuda")["parts"].items():
-        if name.startswith("train-"):
-            result = part["summary"]
-            whole = result["term"]
-            rows.append(
-                [
-                    "GPU", f"{result['model']}, {result['mode']}", f"{result['edges']:,}",
-                    f"{1e3 * result['stock_step_s']:.0f} ms",
-                    f"{result['term_alone']['over_stock_median']:.1%}",
-                    f"{whole['over_stock_median']:.2f} ({interval(whole['over_stock_quartiles'])})",
-                ]
-            )  # fmt: skip
+    rows = [term_row("CPU", r) for r in loaded("training_overhead_demo")["results"]]
+    parts = loaded("gpu_cuda")["parts"].items()
+    rows += [term_row("GPU", part["summary"]) for name, part in parts if name.startswith("train-")]
     return table(head, rows)
 
 
