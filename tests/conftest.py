@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -32,6 +33,18 @@ def cristobalite_cell(repeat: tuple[int, int, int] = (2, 2, 1)) -> Atoms:
     cellpar = [4.9709, 4.9709, 6.9278, 90, 90, 90]
     cell = crystal(["Si", "O"], basis, spacegroup=92, cellpar=cellpar)
     return Atoms(cell.numbers, cell.positions, cell=cell.cell, pbc=True).repeat(repeat)
+
+
+@pytest.fixture(autouse=True)
+def leaves_the_precision() -> Iterator[None]:
+    """Fail a test that leaves another default dtype: NequIP sets it once and relies on it."""
+    yield
+    state = sys.modules.get("nequip.utils.global_state")
+    if state and state.global_state_initialized():
+        torch = sys.modules["torch"]
+        left = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float64)
+        assert left == torch.float64, f"the test leaves torch's default dtype at {left}"
 
 
 @pytest.fixture

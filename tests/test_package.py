@@ -15,6 +15,8 @@ import pytest
 import tomllib
 import torch
 import yaml
+from nequip.utils.dtype import torch_default_dtype
+from nequip.utils.global_state import set_global_state
 
 import nequip_decorr
 from nequip_decorr import _moved, stability
@@ -124,11 +126,11 @@ def test_the_example_of_the_stability_front(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", nequip_decorr.__all__)
 def test_the_example_of_a_public_name(name):
     found = getattr(nequip_decorr, name)
-    # What a reader has; tests that train in float64 leave it set.
-    torch.set_default_dtype(torch.float32)
-    for test in doctest.DocTestFinder(recurse=False).find(found, name):
-        options = doctest.IGNORE_EXCEPTION_DETAIL
-        assert not doctest.DocTestRunner(optionflags=options).run(test).failed
+    set_global_state()
+    with torch_default_dtype(torch.float32):  # what a reader has before NequIP sets float64
+        for test in doctest.DocTestFinder(recurse=False).find(found, name):
+            options = doctest.IGNORE_EXCEPTION_DETAIL
+            assert not doctest.DocTestRunner(optionflags=options).run(test).failed
 
 
 def test_the_front_is_light():

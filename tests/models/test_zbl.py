@@ -35,10 +35,6 @@ ARGUMENTS = {
 @pytest.fixture(autouse=True)
 def float64():
     set_global_state()
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
 
 
 def graph(atoms: Atoms) -> dict[str, torch.Tensor]:
