@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.neighborlist import neighbor_list
 from nequip.data import AtomicDataDict, from_ase
 from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
@@ -97,6 +98,27 @@ def test_shortest_distances_are_those_of_ase_and_the_common_statistics_stay() ->
     assert math.isinf(found["shortest_distances"]["H_O"])
     assert found["shortest_distances"]["Si_O"] < 2.1  # the spacing of the grid
     assert found["forces_rms"] > 0 and len(found["per_type_forces_rms"]) == 3
+
+
+def test_energies_per_type_are_those_of_a_least_squares_fit() -> None:
+    oxides = frames()
+    for atoms, number in zip(oxides, (1, 14, 8, 8, 1, 14), strict=True):
+        labels = atoms.calc.results
+        atoms.numbers[:3] = [14, number, number]
+        atoms.calc = SinglePointCalculator(atoms, **labels)
+    energies = np.array([atoms.get_potential_energy() / len(atoms) for atoms in oxides])
+    shares = np.array([[np.mean(atoms.symbols == s) for s in SYMBOLS] for atoms in oxides])
+    found = computed(oxides)["per_type_energy_fit"]
+    expected = np.linalg.lstsq(shares, energies - energies.mean(), rcond=1e-3)[0] + energies.mean()
+    assert list(found) == SYMBOLS
+    assert list(found.values()) == pytest.approx(list(expected), rel=1e-9)
+    assert np.ptp(list(found.values())) > 1e-3
+
+
+def test_one_composition_gives_each_type_the_mean_energy() -> None:
+    found = computed(frames())
+    each = list(found["per_type_energy_fit"].values())
+    assert each == pytest.approx(3 * [found["per_atom_energy_mean"]], rel=1e-9)
 
 
 def test_a_periodic_cell_has_zbl_below_the_reach_of_each_pair() -> None:
