@@ -49,8 +49,8 @@ def inspect_model(
 
     >>> from nequip_decorr import inspect_model
     >>> found = inspect_model(model, {"training": training, "melt": melt})
-    >>> [(entry.dataset, entry.frames, entry.blocks) for entry in found.entries]
-    [('training', 8, ('layer_1', 'layer_2')), ('melt', 2, ('layer_1', 'layer_2'))]
+    >>> [(entry.dataset, entry.frames) for entry in found.entries]
+    [('training', 8), ('melt', 2)]
 
     Args:
         model: checkpoint (of a training with or without this plugin), package, or loaded module.
