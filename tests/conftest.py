@@ -6,6 +6,8 @@ import os
 import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Half of the time that g++ takes for a compiled model is to optimise what calls its kernels.
+os.environ.setdefault("AOT_INDUCTOR_COMPILE_WRAPPER_OPT_LEVEL", "O0")
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 from importlib import metadata
@@ -20,16 +19,14 @@ from typing import Any
 
 from filelock import FileLock
 
+from tests.helpers.forks import succeeds
+
 TYPES = ["Si", "O"]
 _PACKAGES = ("nequip", "nequip-allegro", "torch")
 
 
 def compiled_model(target: str = "pair_allegro") -> Path:
-    """Path of the compiled model; compiled once per content of this file and stack.
-
-    Raises:
-        RuntimeError: compiling failed; what it said is in the text.
-    """
+    """Path of the compiled model; compiled once per content of this file and stack."""
     versions = [f"{name}{metadata.version(name)}" for name in _PACKAGES]
     key = hashlib.sha256(Path(__file__).read_bytes())
     key.update(" ".join([*versions, platform.machine(), target]).encode())
@@ -46,16 +43,7 @@ def compiled_model(target: str = "pair_allegro") -> Path:
 def _compile(target: str, path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         fresh = Path(scratch) / path.name
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.helpers.compiled", target, str(fresh)],
-            cwd=Path(__file__).parents[2],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise RuntimeError(f"compiling the test model failed:\n{done.stderr[-3000:]}")
+        succeeds("-m", "tests.helpers.compiled", target, fresh)
         fresh.rename(path)
 
 
