@@ -37,6 +37,17 @@ def cristobalite_cell(repeat: tuple[int, int, int] = (2, 2, 1)) -> Atoms:
     return Atoms(cell.numbers, cell.positions, cell=cell.cell, pbc=True).repeat(repeat)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with long tests come first, so that processes side by side end together."""
+
+    def is_long(item: pytest.Item) -> bool:
+        fixtures = getattr(item, "fixturenames", ())
+        return bool(item.get_closest_marker("slow")) or "compiled_model" in fixtures
+
+    long = {item.path for item in items if is_long(item)}
+    items.sort(key=lambda item: item.path not in long)
+
+
 @pytest.fixture(autouse=True)
 def leaves_the_precision() -> Iterator[None]:
     """Fail a test that leaves another default dtype: NequIP sets it once and relies on it."""
