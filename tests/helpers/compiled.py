@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import subprocess
 import sys
 import tempfile
 from importlib import metadata
@@ -19,14 +20,16 @@ from typing import Any
 
 from filelock import FileLock
 
-from tests.helpers.forks import succeeds
-
 TYPES = ["Si", "O"]
 _PACKAGES = ("nequip", "nequip-allegro", "torch")
 
 
 def compiled_model(target: str = "pair_allegro") -> Path:
-    """Path of the compiled model; compiled once per content of this file and stack."""
+    """Path of the compiled model; compiled once per content of this file and stack.
+
+    Raises:
+        RuntimeError: compiling failed; what it said is in the text.
+    """
     versions = [f"{name}{metadata.version(name)}" for name in _PACKAGES]
     key = hashlib.sha256(Path(__file__).read_bytes())
     key.update(" ".join([*versions, platform.machine(), target]).encode())
@@ -43,7 +46,16 @@ def compiled_model(target: str = "pair_allegro") -> Path:
 def _compile(target: str, path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         fresh = Path(scratch) / path.name
-        succeeds("-m", "tests.helpers.compiled", target, fresh)
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.helpers.compiled", target, str(fresh)],
+            cwd=Path(__file__).parents[2],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"compiling the test model failed:\n{done.stderr[-3000:]}")
         fresh.rename(path)
 
 
