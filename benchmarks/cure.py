@@ -58,6 +58,8 @@ HORIZON_PS = 6.0
 SOURCE_PS = 2.0
 SOURCE_VELOCITIES = [1, 2]
 HELDOUT_VELOCITIES = [11]
+NEAR = Rules(frames=FRAMES, beyond=3.0, own_share=0.0)
+NEAR_HALT = 4.0
 GRADE_BOUNDS = (3.0, 5.0, 10.0, 20.0, 50.0, np.inf)
 SHARE_BOUNDS = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 WALL = {
@@ -73,12 +75,14 @@ class Arm:
     """A way to train.
 
     Attributes:
-        source: who chooses the labels: ``grade``, ``random``, ``reference``, ``rattled`` or nobody.
+        source: who chooses the labels: ``grade``, ``near``, ``random``, ``reference``,
+            ``rattled`` or nobody; ``near`` is the grade among frames just beyond the edge.
         after: the arm whose model runs the MD and whose labels are kept.
         config: ``stock`` or ``decorrelated``.
         wall: whether ShortRangeZBL is added.
         steps: of training.
         energy_weight: coefficient of the energy in the loss; that of the forces is 1.
+        energy_per_type: whether each type has its own shift of the energy, by least squares.
     """
 
     source: str = ""
@@ -87,6 +91,7 @@ class Arm:
     wall: bool = False
     steps: int = STEPS
     energy_weight: float = 1.0
+    energy_per_type: bool = False
 
 
 ARMS = {
@@ -103,11 +108,15 @@ ARMS = {
     "rattled": Arm("rattled"),
     "ours + term": Arm("grade", after="term", config="decorrelated"),
     "ours + wall": Arm("grade", after="wall", wall=True),
+    "near": Arm("near", steps=3 * STEPS, energy_per_type=True),
+    "near, 2 rounds": Arm("near", after="near", steps=3 * STEPS, energy_per_type=True),
+    "near, 3 rounds": Arm("near", after="near, 2 rounds", steps=3 * STEPS, energy_per_type=True),
 }
 NAMES = list(ARMS)
-FIRST, THEN, WHY, LAST = NAMES[:3], NAMES[3:8], NAMES[8:10], NAMES[10:]
+FIRST, THEN, WHY, LAST, NEXT = NAMES[:3], NAMES[3:8], NAMES[8:10], NAMES[10:13], NAMES[13:]
 BLOCKS = [
-    *(((1, 2), FIRST), ((1, 2), WHY), ((3, 4), FIRST), ((1, 2), THEN), ((3, 4), THEN)),
+    *(((1, 2), FIRST), ((1, 2), WHY), ((1, 2), NEXT), ((3, 4), FIRST)),
+    *(((1, 2), THEN), ((3, 4), THEN)),
     *(((5, 6), FIRST), ((7, 8), FIRST), ((3, 4), WHY), ((1, 2), LAST), ((3, 4), LAST)),
     *(((5, 6), THEN + WHY + LAST), ((7, 8), THEN + WHY + LAST)),
 ]
@@ -182,9 +191,13 @@ class Unit:
         config["trainer"] |= {"check_val_every_n_epoch": max(1, round(epochs / 30))}
         config["trainer"] |= {"enable_progress_bar": False}
         config["training_module"]["loss"]["coeffs"]["total_energy"] = arm.energy_weight
-        if arm.wall:
+        model = config["training_module"]["model"]
+        if arm.wall or arm.energy_per_type:
             config["data"]["stats_manager"]["_target_"] = "nequip_decorr.DistanceStatisticsManager"
-            config["training_module"]["model"]["pair_potential"] = WALL
+        if arm.wall:
+            model["pair_potential"] = WALL
+        if arm.energy_per_type:
+            model["per_type_energy_shifts"] = "${training_data_stats:per_type_energy_fit}"
         (self.folder / "train.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
         command = [str(Path(sys.executable).parent / "nequip-train"), "-cp", str(self.folder)]
         command += ["-cn", "train", f"hydra.run.dir={self.folder / 'training'}"]
@@ -192,32 +205,34 @@ class Unit:
         shutil.copy(self.folder / "training" / "best.ckpt", self.folder / "best.ckpt")
 
     def md(self, half: str) -> Path:
-        """MD of the start cells: ``heldout``, labelled, or ``source``, which halts itself."""
+        """MD of the start cells: ``heldout``, labelled, or one that halts itself.
+
+        ``source`` halts as `improve` does, ``near`` at :data:`NEAR_HALT`.
+        """
         out = self.folder / half
         checkpoint = self.model()
         with self.lock(half):
             model = {"model": str(checkpoint.with_name("graded.nequip.pt2"))}
-            if half == "source":
-                self._campaign(
-                    model, half, out, criteria={"extrapolation_grade": HALT * Rules().beyond}
-                )
-            else:
+            if half == "heldout":
                 self._campaign(model, half, out, labels={"reference": "siox"})
+            else:
+                halt = NEAR_HALT if half == "near" else HALT * Rules().beyond
+                self._campaign(model, half, out, criteria={"extrapolation_grade": halt})
         return out
 
     def _campaign(self, models: dict, half: str, out: Path, **more: Any) -> None:
         if (out / "done").is_file():
             return
-        source = half == "source"
+        source = half != "heldout"
         cells = self.work / ("data" if source else "heldout") / "md"
-        every = 20 if source else 10
+        every = {"heldout": 10, "near": 5}.get(half, 20)
         campaign = {
             "models": models,
             "structures": {p.stem: str(p) for p in sorted(cells.glob("*.xyz"))},
             "temperatures_K": [TEMPERATURE_K],
             "seeds": SOURCE_VELOCITIES if source else HELDOUT_VELOCITIES,
             "length_ps": SOURCE_PS if source else HORIZON_PS,
-            "record_every": 10, "trajectory_every": every, "ring_frames": 20,
+            "record_every": min(10, every), "trajectory_every": every, "ring_frames": 20,
             "out": str(out), **more,
         }  # fmt: skip
         if self.lmp and "reference" not in models:
@@ -244,8 +259,10 @@ class Unit:
         return ase.io.read(path, ":")
 
     def _chosen(self, source: str, earlier: Unit) -> list[Atoms]:
-        if source == "grade":
-            found = collect([earlier.md("source")], earlier.model(), rules=Rules(frames=FRAMES))
+        if source in ("grade", "near"):
+            md = earlier.md("near" if source == "near" else "source")
+            rules = NEAR if source == "near" else Rules(frames=FRAMES)
+            found = collect([md], earlier.model(), rules=rules)
             print(self.arm, self.seed, found, flush=True)
             return [_plain(frame) for frame in found.frames]
         # As many as the grade chose in the same round of the same seed.
