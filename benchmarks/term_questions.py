@@ -205,7 +205,7 @@ def md(work: Path) -> None:
         run_md(out, str(compiled(work, checkpoint, f"{model}_{seed}")), cells(work))
         rows += rows_of(out, model=model, seed=seed)
         print(out.name, [r["stable_ps"] for r in rows[-6:]], flush=True)
-    save("md", rows)
+        save("md", rows)
 
 
 def alike(rows: torch.Tensor, centres: torch.Tensor) -> tuple[float, float]:
@@ -229,7 +229,9 @@ def edges(work: Path) -> None:
     frames, rows = ase.io.read(work / "data" / "test_id.xyz", ":"), []
     for (name, seed), checkpoint in checkpoints(work).items():
         model, found = load_model(checkpoint), defaultdict(list)
-        for data, _ in outputs(model, frames, batch_size=1):
+        for data, true in outputs(model, frames, batch_size=1):
+            error = (data["forces"] - true["forces"]).abs().mean()
+            found["force_mae_eV_per_A"].append(float(error))
             blocks = data["edge_features"].split(BLOCK_SIZE, dim=1)
             for k, block in enumerate(blocks):
                 pairs = alike(block, data["edge_index"][0])

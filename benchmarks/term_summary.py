@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from hardware import read
 from scipy.stats import rankdata, spearmanr
 
+from benchmarks.hardware import read
 from benchmarks.study.paired import Paired
 
 RESULTS: Final = Path(__file__).parent / "results"
