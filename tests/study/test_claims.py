@@ -63,11 +63,10 @@ def test_the_verdict_is_that_of_the_planted_ratio(ratio: float, noise: float, ve
 
 
 def test_no_order_of_magnitude_is_asked_for_where_the_horizon_has_none() -> None:
-    ((_, verdict, evidence), *_) = claims._confirmed_claims(
-        planted({"paper": 1000.0}, stock_ps=2.0), "paper"
-    )
+    tables = planted({"paper": 3.0}, stock_ps=1.0)
+    ((_, verdict, evidence), *_) = claims._confirmed_claims(tables, "paper")
     assert verdict == "**reproduced** in direction, its size is beyond the horizon"
-    assert "a model that never fails has 3." in evidence
+    assert "a model that never fails has 6." in evidence
 
 
 def test_cells_fixed_by_design_are_no_clusters() -> None:
