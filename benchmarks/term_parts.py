@@ -1,4 +1,4 @@
-"""For ``term_questions.py``: a truncated neighbour list and another optimiser."""
+"""For ``term_questions.py``: likeness of edges, a truncated neighbour list, another optimiser."""
 
 from __future__ import annotations
 
@@ -15,6 +15,22 @@ from nequip.data.transforms import NeighborListTransform
 
 from nequip_decorr.models import potential
 from nequip_decorr.models.potential import CompiledCalculator, CompiledPotential
+
+
+def alike(rows: torch.Tensor, centres: torch.Tensor) -> tuple[float, float]:
+    """Mean uncentred cosine of the rows of features, over all pairs and over those of one centre.
+
+    Args:
+        rows: features of the edges, ``[num_edges, channels]``.
+        centres: of the edges, ``[num_edges]``.
+    """
+    unit = torch.nn.functional.normalize(rows.double(), dim=1)
+    totals = torch.zeros(int(centres.max()) + 1, unit.shape[1], dtype=unit.dtype)
+    totals.index_add_(0, centres, unit)
+    counts = torch.bincount(centres).double()
+    n = len(unit)
+    own = (totals.square().sum(1) - counts)[counts > 1] / (counts * (counts - 1))[counts > 1]
+    return float((unit.sum(0).square().sum() - n) / (n * (n - 1))), float(own.mean())
 
 
 def nearest(centre: np.ndarray, length: np.ndarray, number: int) -> np.ndarray:

@@ -39,6 +39,7 @@ sys.path.insert(0, str(ROOT))
 
 from correlation_and_accuracy import BLOCK_SIZE  # noqa: E402
 from grade import trained  # noqa: E402
+from term_parts import alike  # noqa: E402
 
 from benchmarks.study.swap import swap_weights  # noqa: E402
 from nequip_decorr import stability  # noqa: E402
@@ -206,22 +207,6 @@ def md(work: Path) -> None:
         rows += rows_of(out, model=model, seed=seed)
         print(out.name, [r["stable_ps"] for r in rows[-6:]], flush=True)
         save("md", rows)
-
-
-def alike(rows: torch.Tensor, centres: torch.Tensor) -> tuple[float, float]:
-    """Mean uncentred cosine of the rows of features, over all pairs and over those of one centre.
-
-    Args:
-        rows: features of the edges, ``[num_edges, channels]``.
-        centres: of the edges, ``[num_edges]``.
-    """
-    unit = torch.nn.functional.normalize(rows.double(), dim=1)
-    totals = torch.zeros(int(centres.max()) + 1, unit.shape[1], dtype=unit.dtype)
-    totals.index_add_(0, centres, unit)
-    counts = torch.bincount(centres).double()
-    n = len(unit)
-    own = (totals.square().sum(1) - counts)[counts > 1] / (counts * (counts - 1))[counts > 1]
-    return float((unit.sum(0).square().sum() - n) / (n * (n - 1))), float(own.mean())
 
 
 def edges(work: Path) -> None:
