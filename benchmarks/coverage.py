@@ -5,7 +5,7 @@ whose scale varies by structure (log-normal, shared by both models, or also each
 censored at 10 ps and, in some, cut short at random. The true means are integrals over structures.
 
     python -m benchmarks.coverage --campaigns 2000
-    python -m benchmarks.coverage --paired --campaigns 300 --resamples 200
+    python -m benchmarks.coverage --paired --campaigns 300
 
 For an interval ``covered`` counts campaigns whose interval holds the true value; for a test it
 counts rejections at 5 % where both models are alike. ``low`` and ``high`` are the 95 % Wilson
@@ -160,13 +160,13 @@ def draw(scenario: Scenario, rng: np.random.Generator) -> list[dict[str, Any]]:
 
 
 def campaigns(
-    scenario: Scenario, count: int, seed: int, resamples: int
+    scenario: Scenario, count: int, seed: int
 ) -> Iterator[tuple[list[dict[str, Any]], Comparison]]:
     """Draw and compare ``count`` campaigns; the same ones for the same seed."""
     rng = np.random.default_rng([seed, *scenario.name.encode()])
     for number in range(count):
         rows = draw(scenario, rng)
-        options = {"resamples": resamples, "permutations": 2000, "seed": number}
+        options = {"permutations": 2000, "seed": number}
         yield rows, compare(rows, "A", "B", cluster=clusters(scenario), **options)
 
 
@@ -186,9 +186,7 @@ def paired_logs(rows: list[dict[str, Any]]) -> Paired:
     return Paired(np.array([np.mean(logs["B", s]) - np.mean(logs["A", s]) for s in seeds]))
 
 
-def tally(
-    scenario: Scenario, count: int, seed: int = 0, resamples: int = 1000
-) -> dict[str, list[int]]:
+def tally(scenario: Scenario, count: int, seed: int = 0) -> dict[str, list[int]]:
     """[hits, campaigns] by quantity; means are judged at the horizon that each campaign used."""
     hits: dict[str, list[int]] = {}
 
@@ -203,7 +201,7 @@ def tally(
     mean = cache(partial(true_mean, scenario))
     true_log = true_log_mean(scenario, scenario.ratio) - true_log_mean(scenario, 1.0)
     survival_a = float(true_survival(scenario, 1.0, np.array([AT_PS]))[0])
-    for rows, c in campaigns(scenario, count, seed, resamples):
+    for rows, c in campaigns(scenario, count, seed):
         a, b = mean(1.0, c.horizon_ps), mean(scenario.ratio, c.horizon_ps)
         holds("rmst", Estimate(c.rmst_a.rmst_ps, c.rmst_a.low_ps, c.rmst_a.high_ps), a)
         holds("difference", c.difference_ps, b - a)
@@ -229,7 +227,6 @@ def main() -> None:
     """Run all scenarios and write the CSV."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--campaigns", type=int, default=2000)
-    parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--paired", action="store_true", help="the scenarios of shared seeds")
     parser.add_argument("--out", type=Path, help="default: coverage.csv, or coverage_paired.csv")
@@ -237,7 +234,7 @@ def main() -> None:
     name = "coverage_paired.csv" if args.paired else "coverage.csv"
     rows = []
     for scenario in track(PAIRED if args.paired else SCENARIOS, description="scenarios"):
-        hits = tally(scenario, args.campaigns, args.seed, args.resamples)
+        hits = tally(scenario, args.campaigns, args.seed)
         for quantity, (hit, n) in hits.items():
             wilson = binomtest(hit, n).proportion_ci(method="wilson")
             shares = {"rate": hit / n, "low": wilson.low, "high": wilson.high}

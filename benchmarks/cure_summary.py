@@ -19,6 +19,8 @@ DOCS = Path(__file__).parents[1] / "docs"
 MARKS = "<!-- table of benchmarks/cure.py: begin -->\n", "<!-- end -->"
 ID = "force_mae_test_id_eV_per_A"
 WHOLE = "siox2"
+ONE_ROUND = ("baseline", "ours", "random")
+"""Arms of the README's figure."""
 RESAMPLES = 1000
 Rows = list[dict[str, Any]]
 
@@ -182,7 +184,7 @@ def summary() -> None:
 
 
 def page() -> None:
-    """Write the table of docs/cure.md and the figure."""
+    """Write the table of docs/cure.md, its figure and that of the README."""
     runs, models = (read(RESULTS / f"cure_{k}.csv") for k in ("runs", "models"))
     lines = ["| " + " | ".join(row) + " |" for row in [HEAD, *arm_rows(runs, models)]]
     lines.insert(1, "| --- " * len(HEAD) + "|")
@@ -191,6 +193,7 @@ def page() -> None:
     after = rest.split(MARKS[1], 1)[1]
     path.write_text(before + MARKS[0] + "\n".join(lines) + "\n" + MARKS[1] + after)
     draw(runs, DOCS / "cure.png")
+    draw([r for r in runs if r["arm"] in ONE_ROUND], DOCS / "cure_round.png")
 
 
 def draw(runs: Rows, path: Path) -> None:

@@ -24,7 +24,11 @@ from tests.helpers.checkpoints import trained
 from tests.helpers.training import fit, frames, module_config
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "lammps" / "README.md"]
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "lammps" / "README.md",
+]
 WIDTH = 4
 
 
@@ -139,10 +143,22 @@ def test_commands_in_the_pages_parse(page):
             parser().parse_args(shlex.split(command))
 
 
+def anchors(page):
+    """Those that GitHub and the site give to the headings of a page, and those set by hand."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.S | re.M)
+    headings = [heading.lower() for heading in re.findall(r"^#+ (.*)$", text, re.M)]
+    slugs = {re.sub(r"[^\w\- ]", "", heading).replace(" ", "-") for heading in headings}
+    return slugs | set(re.findall(r'<a id="([^"]+)"', text))
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_links_to_files_lead_somewhere(page):
-    links = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text())
-    assert not [link for link in links if not (page.parent / link).exists()]
+def test_links_lead_somewhere(page):
+    """To files and to their headings; addresses on the web are for `sphinx-build -b linkcheck`."""
+    for link in re.findall(r"\]\((?!https?:)([^)\s]+)", page.read_text()):
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
 
 
 def test_the_example_runs(tmp_path, monkeypatch, capsys):

@@ -7,12 +7,12 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from importlib import import_module
 from pathlib import Path
 
 import pytest
-import tomllib
 import torch
 import yaml
 from nequip.utils.dtype import torch_default_dtype
@@ -21,6 +21,7 @@ from nequip.utils.global_state import set_global_state
 import nequip_decorr
 from nequip_decorr import _moved, stability
 from nequip_decorr.resources import configs_dir, templates_dir
+from tests.helpers.training import build, frames, module_config
 
 ROOT = Path(__file__).parents[1]
 
@@ -123,14 +124,23 @@ def test_the_example_of_the_stability_front(tmp_path, monkeypatch):
     assert not found.failed
 
 
-@pytest.mark.parametrize("name", nequip_decorr.__all__)
-def test_the_example_of_a_public_name(name):
-    found = getattr(nequip_decorr, name)
+@pytest.mark.parametrize("name", [n for n in nequip_decorr.__all__ if n != "__version__"])
+def test_the_example_of_a_public_name(name, tmp_path, monkeypatch):
+    """Every name has one; some start with a model and structures, as their text says."""
+    monkeypatch.chdir(tmp_path)
     set_global_state()
-    with torch_default_dtype(torch.float32):  # what a reader has before NequIP sets float64
-        for test in doctest.DocTestFinder(recurse=False).find(found, name):
-            options = doctest.IGNORE_EXCEPTION_DETAIL
-            assert not doctest.DocTestRunner(optionflags=options).run(test).failed
+    given, dtype = {}, torch.float32  # what a reader has before NequIP sets float64
+    if name in ("ExtrapolationGrade", "inspect_model"):
+        melt = frames(2, seed=1)
+        melt[0].rattle(0.4)
+        model = next(iter(build(module_config()).model.values())).eval()
+        given, dtype = {"model": model, "training": frames(8), "melt": melt}, torch.float64
+    finder = doctest.DocTestFinder(recurse=False)
+    (test,) = finder.find(getattr(nequip_decorr, name), name, extraglobs=given)
+    assert test.examples, f"the docstring of {name} shows no example"
+    with torch_default_dtype(dtype):
+        options = doctest.IGNORE_EXCEPTION_DETAIL
+        assert not doctest.DocTestRunner(optionflags=options).run(test).failed
 
 
 def test_the_front_is_light():
@@ -156,40 +166,73 @@ def tracked(folder):
 def test_every_package_is_named_in_pyproject():
     setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     there = {".".join(path.parent.parts) for path in tracked("nequip_decorr")}
-    there = {name for name in there if (ROOT / Path(*name.split(".")) / "__init__.py").exists()}
     assert set(setuptools["packages"]) == there | {
         "nequip_decorr._configs",
         "nequip_decorr._lammps",
     }
 
 
-@pytest.mark.slow
-def test_the_wheel_holds_every_file(tmp_path):
-    """Built from a copy of what git knows, so that no stray build folder helps or hurts."""
-    files = [
-        Path("pyproject.toml"),
-        Path("README.md"),
-        Path("LICENSE"),
-        *tracked("nequip_decorr"),
-        *tracked("configs"),
-        *tracked("lammps"),
-    ]
-    for path in files:
-        target = tmp_path / "source" / path
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """Built by way of an sdist from a copy of what git knows, so that no stray folder hurts."""
+    folder = tmp_path_factory.mktemp("wheel")
+    alone = [Path(name) for name in ("pyproject.toml", "README.md", "LICENSE")]
+    for path in [*alone, *tracked("nequip_decorr"), *tracked("configs"), *tracked("lammps")]:
+        target = folder / "source" / path
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / path, target)
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path]
-    done = subprocess.run(
-        [*command, tmp_path / "source"], capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder]
+    done = subprocess.run([*command, folder / "source"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    wheel = next(tmp_path.glob("*.whl"))
+    said = (done.stdout + done.stderr).splitlines()
+    warned = [line for line in said if "warning" in line.lower() and "byte-compiling" not in line]
+    assert not warned
+    return next(folder.glob("*.whl"))
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_every_file(wheel):
     names = {name for name in zipfile.ZipFile(wheel).namelist() if "dist-info" not in name}
     moved = {"configs": "nequip_decorr/_configs", "lammps": "nequip_decorr/_lammps"}
-    wanted = {
-        str(Path(moved.get(path.parts[0], path.parts[0]), *path.parts[1:])) for path in files[3:]
-    }
+    files = [*tracked("nequip_decorr"), *tracked("configs"), *tracked("lammps")]
+    wanted = {str(Path(moved.get(path.parts[0], path.parts[0]), *path.parts[1:])) for path in files}
     assert names == wanted
+    assert "nequip_decorr/py.typed" in names
+
+
+@pytest.mark.slow
+def test_the_wheel_works_where_there_is_no_checkout(wheel, tmp_path):
+    """In an environment that sees the packages of this one, but not its editable install."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "env"], check=True)
+    python = tmp_path / "env" / "bin" / "python"
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    site = tmp_path / "env" / "lib" / version / "site-packages"
+    ours = [path for path in sys.path if path.endswith("-packages")]
+    (site / "packages.pth").write_text("\n".join(ours))
+    install = ["-m", "pip", "--python", python, "install", "--no-deps", "--no-index", "-qq"]
+    subprocess.run([sys.executable, *install, "--ignore-installed", wheel], check=True)
+    (tmp_path / "elsewhere").mkdir()
+
+    def run(*command):
+        done = subprocess.run(
+            command, cwd=tmp_path / "elsewhere", capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    where = "import nequip_decorr.resources as r; print(r.configs_dir()); print(r.templates_dir())"
+    configs, templates = run(python, "-c", where).split()
+    assert Path(configs) == site / "nequip_decorr" / "_configs"
+    assert (Path(templates) / "in.nvt").is_file()
+    command = python.with_name("nequip-decorr")
+    assert "stability" in run(command, "--help")
+    assert nequip_decorr.__version__ in run(command, "--version")
+    assert "temperatures_K" in run(command, "stability", "example")
+    training = [python, "-m", "nequip.scripts.train", "-cp", configs, "-cn", "siox_allegro"]
+    composed = run(*training, "+decorr=default", "data_dir=.", "--cfg", "job")
+    assert yaml.safe_load(composed)["decorr"]["metric"]["_target_"].startswith("nequip_decorr")
+    page = "from nequip_decorr.html import environment; environment().get_template('report.html')"
+    run(python, "-c", page)
 
 
 def without_block(config):

@@ -13,7 +13,7 @@ import platform
 import socket
 import uuid
 from collections import Counter
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -53,7 +53,7 @@ def versions() -> dict[str, str]:
 
 def now() -> str:
     """UTC time, ISO 8601."""
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def running_manifest(

@@ -37,6 +37,11 @@ class FitExtrapolationGrade(Callback):
               filename: best
             - _target_: nequip_decorr.FitExtrapolationGrade
 
+    >>> from nequip_decorr import FitExtrapolationGrade
+    >>> FitExtrapolationGrade(quantile=99)
+    Traceback (most recent call last):
+    nequip_decorr.errors.UserError: `quantile` must be at least 0.5 and below 1, got 99
+
     Args:
         quantile: share of unseen atoms below gamma = 1.
     """

@@ -43,16 +43,15 @@ class ExtrapolationGrade:
     doi:10.1016/j.commatsci.2017.08.031 (the term); the equations:
     :mod:`nequip_decorr.extrapolation.statistics`.
 
-    .. code-block:: python
+    With ``model = nequip_decorr.features.frames.load_model("best.ckpt")``, its training data and
+    structures of a melt, as lists of ``Atoms``:
 
-        from nequip_decorr import ExtrapolationGrade
-        from nequip_decorr.features.frames import load_model
-
-        model = load_model("best.ckpt")
-        grade = ExtrapolationGrade.fit(model, ase.io.read("train.xyz", ":"))
-        grade.save("best.grade.npz")
-        for gamma in grade.score(model, ase.io.read("test.xyz", ":")):
-            print(gamma.max(), (gamma > 1).mean())
+    >>> from nequip_decorr import ExtrapolationGrade
+    >>> grade = ExtrapolationGrade.fit(model, training)
+    >>> grade.save("best.grade.npz")
+    >>> known, unknown = (max(g.max() for g in grade.score(model, x)) for x in (training, melt))
+    >>> bool(known < unknown and unknown > 1)
+    True
 
     Attributes:
         features: how a row per atom is read from the model's output.

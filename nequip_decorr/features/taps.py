@@ -152,6 +152,15 @@ def TapFeatures(builder: str, taps: Sequence[str], **model: Any) -> torch.nn.Mod
     ``edge_weights``    edges   output of the radial network
     =================== ======= =======================================================
 
+    >>> from nequip_decorr import TapFeatures
+    >>> model = TapFeatures(
+    ...     builder="nequip.model.NequIPGNNModel", taps=["node_invariants"], num_layers=2, l_max=1,
+    ...     num_features=4, seed=0, model_dtype="float32", type_names=["Cu"], r_max=4.0,
+    ...     avg_num_neighbors=12, per_type_energy_scales=1.0, per_type_energy_shifts=0.0,
+    ... )
+    >>> [name for name in model.irreps_out if name.startswith("layer")]
+    ['layer0_node_invariants', 'layer1_node_invariants']
+
     Args:
         builder: the stock builder, e.g. ``nequip.model.NequIPGNNModel`` or
             ``nequip.model.ModelFromCheckpoint``.

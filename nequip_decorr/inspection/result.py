@@ -24,14 +24,17 @@ class Inspection(Entries):
 
     Made by :func:`inspect_model`; in a notebook it shows itself as tables and pictures.
 
-    .. code-block:: python
-
-        from nequip_decorr import inspect_model
-
-        found = inspect_model("best.ckpt", {"in distribution": "test.xyz", "melt": "melt.xyz"})
-        print(found.entries[0].statistics[0].mean_abs)
-        found.to_csv("inspection")
-        found.to_html("inspection/index.html")
+    >>> import torch
+    >>> from nequip_decorr import Inspection, inspect_features
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> a, b = (
+    ...     inspect_features(torch.randn(100, 4, generator=generator), name=name) for name in "ab"
+    ... )
+    >>> both = a.beside(b)
+    >>> isinstance(both, Inspection), both.models
+    (True, ['a', 'b'])
+    >>> [path.name for path in both.to_csv("inspection")]
+    ['statistics.csv', 'spectrum.csv', 'channels.csv']
 
     Attributes:
         entries: one per model and data set; the first data set is the reference.

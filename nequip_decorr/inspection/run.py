@@ -44,7 +44,13 @@ def inspect_model(
 ) -> Inspection:
     """How correlated are the features of a model on these structures?
 
-    Memory does not grow with the number of frames.
+    Memory does not grow with the number of frames. With a checkpoint or a loaded model, its
+    training data and structures of a melt:
+
+    >>> from nequip_decorr import inspect_model
+    >>> found = inspect_model(model, {"training": training, "melt": melt})
+    >>> [(entry.dataset, entry.frames) for entry in found.entries]
+    [('training', 8), ('melt', 2)]
 
     Args:
         model: checkpoint (of a training with or without this plugin), package, or loaded module.

@@ -23,6 +23,10 @@ class DistanceStatisticsManager(DataStatisticsManager):
         stats_manager:
           _target_: nequip_decorr.DistanceStatisticsManager
           type_names: ${model_type_names}
+
+    >>> from nequip_decorr import DistanceStatisticsManager
+    >>> DistanceStatisticsManager(type_names=["Si", "O"]).names[-1]
+    'shortest_distances'
     """
 
     def __init__(

@@ -82,7 +82,6 @@ def analyse(
     horizon_ps: float | None = None,
     reference: str | Reference | None = None,
     groups: Groups | None = None,
-    resamples: int = 4000,
     seed: int = 0,
 ) -> Analysis:
     """Read the campaigns and work out everything; arguments as in :func:`.report.write_report`."""
@@ -97,7 +96,6 @@ def analyse(
         horizon_ps=horizon_ps,
         reference=reference if isinstance(reference, str) else None,
         cluster=cluster,
-        resamples=resamples,
         seed=seed,
     )
     frames: dict[Key, list[Any]] = {}

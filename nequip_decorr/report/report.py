@@ -32,7 +32,6 @@ def write_report(
     horizon_ps: float | None = None,
     reference: str | Reference | None = None,
     groups: Groups | None = None,
-    resamples: int = 4000,
     seed: int = 0,
 ) -> Path:
     """Write the report: one HTML page, figures, a table of runs and a summary.
@@ -49,7 +48,6 @@ def write_report(
             the benchmark's format; by default what the campaigns name.
         groups: ``{model: (condition, training seed)}`` where models are the same method trained
             several times: conditions are then compared, with the training seed as a cluster.
-        resamples: bootstrap resamples.
         seed: of everything random in the statistics.
 
     Returns:
@@ -59,14 +57,7 @@ def write_report(
         ValueError: no campaign in a folder, no run that is evidence, or an unknown model.
     """
     listed = [folders] if isinstance(folders, (str, Path)) else list(folders)
-    found = analyse(
-        listed,
-        horizon_ps=horizon_ps,
-        reference=reference,
-        groups=groups,
-        resamples=resamples,
-        seed=seed,
-    )
+    found = analyse(listed, horizon_ps=horizon_ps, reference=reference, groups=groups, seed=seed)
     out = Path(listed[0]) / "report" if out is None else Path(out)
     out.mkdir(parents=True, exist_ok=True)
     pictures = {}

@@ -224,6 +224,15 @@ class Rmst(Result):
     n_clusters: int
 
 
+def restricted_mean(time: Array, failed: Array, horizon_ps: float) -> tuple[float, Array]:
+    """Area under the Kaplan-Meier curve (ps), and the derivative of it with each weight [n]."""
+    tau, at_risk, failing = risk_sets(time, failed, horizon_ps)
+    survival, influence = km_influence(at_risk, failing)
+    widths = np.diff(tau, append=horizon_ps)
+    mean = tau[0] + survival @ widths if tau.size else horizon_ps
+    return float(mean), influence @ widths
+
+
 def rmst(
     time_ps: ArrayLike,
     failed: ArrayLike,
@@ -251,11 +260,8 @@ def rmst(
         )
     check_level(level)
     codes = cluster_codes(cluster, len(time))
-    tau, at_risk, failing = risk_sets(time, flag, horizon_ps)
-    survival, influence = km_influence(at_risk, failing)
-    widths = np.diff(tau, append=horizon_ps)
-    mean = float(tau[0] + survival @ widths) if tau.size else float(horizon_ps)
-    se = float(np.sqrt(jackknife_variance(influence @ widths, codes)))
+    mean, influence = restricted_mean(time, flag, horizon_ps)
+    se = float(np.sqrt(jackknife_variance(influence, codes)))
     share = mean / horizon_ps
     if se <= 1e-9 * horizon_ps:
         alike = clopper_pearson_bound(fewest_clusters(codes), level)

@@ -88,7 +88,6 @@ def summarise(
     horizon_ps: float | None = None,
     reference: str | None = None,
     cluster: str | Sequence[str] = "structure",
-    resamples: int = 4000,
     seed: int = 0,
 ) -> SurvivalSummary:
     """Survival of every model and comparison of every two, to one common horizon.
@@ -98,7 +97,6 @@ def summarise(
         horizon_ps: at most this; by default as far as every model is known.
         reference: a model that is shown but not compared.
         cluster: column(s) whose levels hold dependent runs.
-        resamples: bootstrap resamples of each comparison.
         seed: of everything random.
 
     Raises:
@@ -124,7 +122,7 @@ def summarise(
     models.sort(key=lambda m: (m.name == reference, -m.rmst.rmst_ps, m.name))
     comparisons: list[Comparison] = []
     warnings: list[str] = []
-    shared: dict[str, Any] = {"cluster": cluster, "resamples": resamples, "seed": seed}
+    shared: dict[str, Any] = {"cluster": cluster, "seed": seed}
     for better, other in combinations((m.name for m in models if m.name != reference), 2):
         try:
             # The baseline comes first, so that a ratio speaks of the longer-lived model.

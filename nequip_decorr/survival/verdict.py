@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from .arrays import Estimate, Result
 from .estimators import Rmst
-from .resampling import PermutationTest
+from .permutation import PermutationTest
 
 Verdict = Literal["a_better", "b_better", "sample_only", "inconclusive"]
 
@@ -44,7 +44,6 @@ class Comparison(Result):
     unpaired: dict[str, int]
     errors: dict[str, int]
     cut_short: dict[str, int]
-    resamples: int
     seed: int
     time: str = "stable"
 

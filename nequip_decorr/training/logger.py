@@ -49,6 +49,11 @@ class CorrelationLogger(Callback):
             - _target_: nequip_decorr.CorrelationLogger
               every_n_epochs: 10
 
+    >>> from nequip_decorr import CorrelationLogger
+    >>> logger = CorrelationLogger(every_n_steps=500, field="layer*_node_invariants")
+    >>> logger.unit, logger.stride
+    ('step', 500)
+
     In distributed training, rank 0 reports on its share of the validation data.
 
     Args:

@@ -31,6 +31,16 @@ class FeatureCorrelation(FeatureMetric):
                   _target_: nequip_decorr.FeatureCorrelation
                   block_size: ${training_module.model.num_scalar_features}
 
+    >>> import torch
+    >>> from nequip_decorr import FeatureCorrelation
+    >>> features = torch.randn(1000, 8, generator=torch.Generator().manual_seed(0))
+    >>> features[:, 5] = -3 * features[:, 2]
+    >>> monitor = FeatureCorrelation("max_abs", block_size=8)
+    >>> for batch in features.split(250):
+    ...     monitor.update({"edge_features": batch}, {})
+    >>> round(float(monitor.compute()), 3)
+    1.0
+
     Args:
         statistic: ``mean_abs``, ``mean_squared``, ``max_abs`` or ``effective_rank``.
         field: see :class:`FeatureDecorrelation`, as are all others.

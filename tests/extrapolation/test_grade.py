@@ -227,10 +227,9 @@ def test_from_a_checkpoint_to_scores_in_two_commands(checkpoint, tmp_path, capsy
 @pytest.mark.slow
 def test_a_compiled_model_has_the_grade_and_the_plain_energies(checkpoint):
     model = load_model(checkpoint)
-    grade = ExtrapolationGrade.fit(model, TRAINING)
 
     def make(folder):
-        grade.save(folder / "a.npz")
+        ExtrapolationGrade.fit(model, TRAINING).save(folder / "a.npz")
         command = ["compile", str(checkpoint), str(folder / "model.nequip.pt2"), "--target", "ase"]
         command += ["--grade", str(folder / "a.npz")]
         done = subprocess.run(
@@ -240,6 +239,7 @@ def test_a_compiled_model_has_the_grade_and_the_plain_energies(checkpoint):
         assert done.returncode == 0, done.stderr[-3000:]
 
     out = cached("graded", make, *ROOMS, "nequip_decorr/cli/extrapolation.py") / "model.nequip.pt2"
+    grade = ExtrapolationGrade.load(out.with_name("a.npz"))
     (data, target) = next(outputs(model, TRAINING[:1], batch_size=1))
     compiled = CompiledPotential(out).model
     names = ("pos", "edge_index", "atom_types", "cell", "edge_cell_shift")

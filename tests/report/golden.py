@@ -28,7 +28,7 @@ NAMES = ("ordinary", "nve", "trained", "survivors")
 
 def result(name: str, folder: Path) -> dict[str, Any]:
     """The summary of one campaign's report, made in ``folder``."""
-    options: dict[str, Any] = {"resamples": 500}
+    options: dict[str, Any] = {}
     if name == "ordinary":
         made = {"reference": "Tersoff", "errors": 2, "interrupted": 2}
         campaign = write_campaign(folder / "campaign", HAZARDS, **made)

@@ -61,7 +61,7 @@ def whole(tmp_path_factory) -> tuple[Path, Path]:
     campaign = write_campaign(
         folder / "campaign", {**TWO, "Tersoff": {}}, reference="Tersoff", errors=1, interrupted=1
     )
-    return campaign, write_report([campaign], folder / "report", resamples=200)
+    return campaign, write_report([campaign], folder / "report")
 
 
 def test_verdict_and_causes_come_first(whole):
@@ -118,7 +118,7 @@ def test_files_beside_the_page(whole):
 
 
 def test_same_runs_give_the_same_bytes(whole, tmp_path):
-    again = write_report([whole[0]], tmp_path, resamples=200).parent
+    again = write_report([whole[0]], tmp_path).parent
     for path in sorted(whole[1].parent.iterdir()):
         assert (again / path.name).read_bytes() == path.read_bytes(), path.name
 
@@ -129,7 +129,7 @@ def test_same_runs_give_the_same_bytes(whole, tmp_path):
 )
 def test_odd_model_names_show_as_they_are(tmp_path, name):
     campaign = write_campaign(tmp_path / "c", {"stock": TWO["stock"], name: {}}, **SMALL)
-    text = read(write_report(campaign, tmp_path / "r", resamples=200))
+    text = read(write_report(campaign, tmp_path / "r"))
     shown = re.sub("\u202e", "", name.replace("\x00", "�"))
     assert shown in text.headline
     assert not any(tag == "b" and "bold" in attrs for tag, attrs in text.tags)
@@ -137,20 +137,20 @@ def test_odd_model_names_show_as_they_are(tmp_path, name):
 
 def test_one_model_alone_and_a_model_that_never_ran(tmp_path):
     alone = write_campaign(tmp_path / "a", {"stock": TWO["stock"]}, **SMALL)
-    text = read(write_report(alone, tmp_path / "ra", resamples=200))
+    text = read(write_report(alone, tmp_path / "ra"))
     assert re.search(r"stock is stable for [\d.]+ ps on average within", text.headline)
     silent = write_campaign(tmp_path / "s", {"stock": TWO["stock"]}, **SMALL, errors=4)
     with pytest.raises(ValueError, match="none is evidence"):
-        write_report(silent, tmp_path / "rs", resamples=200)
+        write_report(silent, tmp_path / "rs")
 
 
 def test_all_stable_and_all_dead_at_once(tmp_path):
     extremes = {"rock": {}, "dust": {"nonfinite": 1e5}}
     campaign = write_campaign(tmp_path / "c", extremes, **SMALL)
-    page = write_report(campaign, tmp_path / "r", resamples=200)
+    page = write_report(campaign, tmp_path / "r")
     assert "not a number" in read(page).all
     same = write_campaign(tmp_path / "s", {"rock": {}, "stone": {}}, **SMALL)
-    text = read(write_report(same, tmp_path / "rs", resamples=200))
+    text = read(write_report(same, tmp_path / "rs"))
     assert text.headline == "No difference shown between rock and stone." or (
         text.headline == "No difference shown between stone and rock."
     )
@@ -159,7 +159,7 @@ def test_all_stable_and_all_dead_at_once(tmp_path):
 
 def test_where_no_run_failed_the_interval_is_a_bound(tmp_path):
     same = write_campaign(tmp_path / "s", {"rock": {}}, **SMALL)
-    text = read(write_report(same, tmp_path / "rs", resamples=200))
+    text = read(write_report(same, tmp_path / "rs"))
     assert re.search(r"no run failed: at least [\d.]+ ps \(95% bound\)", text.headline)
     assert "95% interval" not in text.all[: text.all.index("Stable time")]
 
@@ -170,7 +170,7 @@ def test_warnings_of_the_check_stand_beside_the_failures(tmp_path):
     warning = {"message": "a step of 5 fs with <hydrogen>", "severity": "warning"}
     plan["findings"] = [warning | {"remedy": "use 0.5 fs"}, warning | {"remedy": ""}]
     (campaign / "campaign.json").write_text(json.dumps(plan))
-    page = write_report(campaign, tmp_path / "r", resamples=200)
+    page = write_report(campaign, tmp_path / "r")
     text = read(page).all
     causes = text[text.index("Causes of failure") : text.index("Runs by structure")]
     assert "a step of 5 fs with <hydrogen>; use 0.5 fs" in causes
@@ -180,7 +180,7 @@ def test_warnings_of_the_check_stand_beside_the_failures(tmp_path):
 def test_many_models_are_compared_two_by_two(tmp_path):
     hazards = {f"model {k}": {"contact": 0.2 * k} for k in range(5)}
     campaign = write_campaign(tmp_path / "c", hazards, **SMALL)
-    page = write_report(campaign, tmp_path / "r", resamples=100)
+    page = write_report(campaign, tmp_path / "r")
     assert "All pairs of models" in read(page).all
     data = json.loads((page.parent / "summary.json").read_text())
     assert len(data["survival"]["comparisons"]) == 10
@@ -188,7 +188,7 @@ def test_many_models_are_compared_two_by_two(tmp_path):
 
 def test_drift_is_reported_in_nve(tmp_path):
     campaign = write_campaign(tmp_path / "c", TWO, **SMALL, ensemble="nve")
-    page = write_report(campaign, tmp_path / "r", resamples=200)
+    page = write_report(campaign, tmp_path / "r")
     assert "Energy drift" in read(page).all
     data = json.loads((page.parent / "summary.json").read_text())
     rates = [d["rate_eV_per_atom_ps"] for d in data["drift"]["decorrelated"]]
@@ -199,13 +199,13 @@ def test_drift_is_reported_in_nve(tmp_path):
 def test_the_grade_is_a_cause_a_trace_and_a_column(tmp_path):
     hazards = {"stock": {"extrapolation": 0.6}, "decorrelated": {}}
     campaign = write_campaign(tmp_path / "c", hazards, **SMALL, graded=True)
-    found = analyse([campaign], resamples=100)
+    found = analyse([campaign])
     assert trace_limits(found.specs)["extrapolation"] == (1.0, 3.0)
     assert all(trace.values["extrapolation"].max() > 0.8 for trace in found.traces)
     points = {p.scale: p for p in found.sweep if p.criterion == "extrapolation"
               if p.model == "stock"}  # fmt: skip
     assert points[0.5].rmst_low_ps < points[1.0].rmst_low_ps == points[1.0].rmst_high_ps
-    page = write_report(campaign, tmp_path / "r", resamples=100)
+    page = write_report(campaign, tmp_path / "r")
     text = read(page).all
     assert "beyond the training data" in text and "largest grade" in text
     with (page.parent / "runs.csv").open(newline="") as file:
@@ -218,7 +218,7 @@ def test_the_grade_is_a_cause_a_trace_and_a_column(tmp_path):
 def test_several_campaigns_and_a_horizon(tmp_path):
     one = write_campaign(tmp_path / "one", TWO, name="one", **SMALL)
     two = write_campaign(tmp_path / "two", TWO, name="two", **SMALL, check_every=10)
-    page = write_report([one, two], tmp_path / "r", horizon_ps=2.0, resamples=200)
+    page = write_report([one, two], tmp_path / "r", horizon_ps=2.0)
     text = read(page).all
     assert "one + two" in text and "one: quartz" in text and "two: quartz" in text
     assert "Runs differ in: check_every" in text
@@ -235,7 +235,7 @@ def test_reference_tables_are_read_and_tilted_cells_are_said(tmp_path):
         tables[name] = {"rdf": str(path)}
     made = {"structures": ("quartz", "tilted"), "seeds": (1,), "reference": tables}
     campaign = write_campaign(tmp_path / "c", {"stock": {}}, **made)
-    page = write_report(campaign, tmp_path / "r", resamples=200)
+    page = write_report(campaign, tmp_path / "r")
     data = json.loads((page.parent / "summary.json").read_text())
     images = {entry["structure"]: entry["images"] for entry in data["structure"]}
     assert images == {"quartz": "cell", "tilted": "box"}
@@ -269,14 +269,14 @@ def test_groups_compare_methods_trained_several_times(tmp_path):
     hazards = {f"{m}-{k}": TWO[m] for m in ("stock", "decorrelated") for k in (1, 2, 3)}
     campaign = write_campaign(tmp_path / "c", hazards, **SMALL)
     groups = {name: tuple(name.split("-")) for name in hazards}
-    page = write_report(campaign, tmp_path / "r", groups=groups, resamples=200)
+    page = write_report(campaign, tmp_path / "r", groups=groups)
     data = json.loads((page.parent / "summary.json").read_text())
     (only,) = data["survival"]["comparisons"]
     assert only["clusters"] == {"structure": 2, "train_seed": 3}
     rows = list(csv.DictReader((page.parent / "runs.csv").open()))
     assert {row["train_seed"] for row in rows} == {"1", "2", "3"}
     with pytest.raises(ValueError, match="no model \\['x'\\]"):
-        write_report(campaign, tmp_path / "r", groups={"x": ("y", "1")}, resamples=200)
+        write_report(campaign, tmp_path / "r", groups={"x": ("y", "1")})
 
 
 def test_lost_records_do_not_stop_a_report(tmp_path):
@@ -288,7 +288,7 @@ def test_lost_records_do_not_stop_a_report(tmp_path):
     for path in campaign.glob("runs/*/manifest.json"):
         manifest = json.loads(path.read_text())
         path.write_text(json.dumps({**manifest, "files": {}}))
-    page = write_report(campaign, tmp_path / "r", resamples=200)
+    page = write_report(campaign, tmp_path / "r")
     assert "Time series" not in read(page).all
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nequip_decorr.survival import resampling
+from nequip_decorr.survival import permutation
 from nequip_decorr.survival.arrays import run_arrays
 from nequip_decorr.survival.comparison import compare
-from nequip_decorr.survival.estimators import rmst
+from nequip_decorr.survival.estimators import restricted_mean, rmst
 
 LENGTH_PS = 10.0
 
@@ -175,7 +175,8 @@ def test_the_same_seed_gives_the_same_result():
     rows = random_campaign(3)
     first, again, other = (compare(rows, "A", "B", seed=s).to_dict() for s in (1, 1, 2))
     assert json.dumps(first, allow_nan=False) == json.dumps(again, allow_nan=False)
-    assert first["ratio"]["low"] != other["ratio"]["low"]
+    assert first["permutation"]["p_value"] != other["permutation"]["p_value"]
+    assert first["ratio"] == other["ratio"]
     assert compare(rows[::-1], "A", "B", seed=1).to_dict() == first
 
 
@@ -188,7 +189,7 @@ def test_the_same_seed_gives_the_same_result():
         (campaign([1], [1]), {"cluster": ("structure", "seed", "model")}, "one or two different"),
         (campaign([1], [1]), {"model_b": "A"}, "two different models"),
         (campaign([1], [1]), {"level": 95}, "level must be in"),
-        (campaign([1], [1]), {"resamples": 1}, "at least 100"),
+        (campaign([1], [1]), {"permutations": 1}, "at least 100"),
         (campaign([float("nan")], [1]), {}, "finite and >= 0"),
     ],
 )
@@ -204,25 +205,31 @@ def test_logrank_agrees_with_lifelines():
     assert compare(rows, "A", "B").logrank_p == pytest.approx(test.p_value, abs=1e-9)
 
 
-def test_weights_count_like_copies():
+def censored_sample() -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     time, failed = rng.exponential(5, 12).clip(max=8), rng.random(12) < 0.7
     time[0], failed[0] = 10.0, False
-    cluster = np.repeat(np.arange(4), 3)
-    found = resampling.weighted_rmst(time, failed, cluster, np.array([[1.0, 3, 1, 2]]), 9.0)
-    copies = np.repeat(np.arange(12), np.array([1, 3, 1, 2])[cluster])
-    expected = rmst(time[copies], failed[copies], 9.0).rmst_ps
-    assert found[0] == pytest.approx(expected, abs=1e-12)
+    return time, failed
 
 
-def test_bootstrap_error_of_a_mean_difference_is_the_known_one():
+def test_the_influence_of_a_run_is_what_a_copy_of_it_adds():
+    """A run that counts 1 / n more: the sample ``copies`` times over, and the run once more."""
+    (time, failed), copies = censored_sample(), 20_000
+    mean, influence = restricted_mean(time, failed, 9.0)
+    assert influence.sum() == pytest.approx(0, abs=1e-12)
+    for run in range(len(time)):
+        index = np.append(np.tile(np.arange(len(time)), copies), run)
+        more, _ = restricted_mean(time[index], failed[index], 9.0)
+        assert copies * (more - mean) == pytest.approx(influence[run], abs=1e-3)
+
+
+def test_error_of_a_mean_difference_is_the_known_one():
     rng = np.random.default_rng(1)
     a, b = rng.uniform(0, 9, (2, 12))
-    failed = np.full(12, True)
-    spread = resampling.bootstrap_spread(
-        (a, failed), (b, failed), [np.arange(12)], 10.0, 40_000, np.random.default_rng(0)
-    )
-    assert spread.difference_ps == pytest.approx((b - a).std(ddof=1) / np.sqrt(12), rel=0.02)
+    c = compare(campaign(a, b), "A", "B", horizon_ps=9.5)
+    half = stats.t.ppf(0.975, 11) * (b - a).std(ddof=1) / np.sqrt(12)
+    assert c.difference_ps.high - c.difference_ps.value == pytest.approx(half)
+    assert c.difference_ps.value - c.difference_ps.low == pytest.approx(half)
 
 
 def test_restricted_times_keep_the_common_mean():
@@ -230,7 +237,7 @@ def test_restricted_times_keep_the_common_mean():
     times, flags = rng.exponential(4, (2, 15)).clip(max=10), rng.random((2, 15)) < 0.6
     times[0, 0], flags[0, 0] = 10.0, False
     a, b = zip(times, flags, strict=True)
-    scores = np.concatenate(resampling.restricted_times(a, b, 10.0))
+    scores = np.concatenate(permutation.restricted_times(a, b, 10.0))
     assert scores.mean() == pytest.approx(rmst(times.ravel(), flags.ravel(), 10.0).rmst_ps)
     failed = flags.ravel()
     np.testing.assert_array_equal(scores[failed], times.ravel()[failed])
@@ -245,10 +252,10 @@ def test_exact_tests_agree_with_scipy():
     rng = np.random.default_rng(3)
     a, b = rng.normal(size=(2, 5))
     options = {"statistic": difference_of_means, "n_resamples": np.inf, "vectorized": True}
-    flip = resampling.sign_flip_test(b - a, "pair", 100, rng)
+    flip = permutation.sign_flip_test(b - a, "pair", 100, rng)
     expected = stats.permutation_test((b, a), permutation_type="samples", **options)
     assert flip.p_value == pytest.approx(expected.pvalue) and flip.exact
-    label = resampling.relabel_test(a, b, "train_seed", 100, rng)
+    label = permutation.relabel_test(a, b, "train_seed", 100, rng)
     expected = stats.permutation_test((b, a), permutation_type="independent", **options)
     assert label.p_value == pytest.approx(expected.pvalue) and label.exact
 
@@ -257,17 +264,17 @@ def test_random_permutations_approach_the_exact_ones(monkeypatch):
     rng = np.random.default_rng(4)
     a, b = rng.normal(0, 1, 8), rng.normal(0.7, 1, 8)
     exact = [
-        resampling.sign_flip_test(b - a, "pair", 1, rng).p_value,
-        resampling.relabel_test(a, b, "train_seed", 1, rng).p_value,
+        permutation.sign_flip_test(b - a, "pair", 1, rng).p_value,
+        permutation.relabel_test(a, b, "train_seed", 1, rng).p_value,
     ]
-    monkeypatch.setattr(resampling, "EXACT_LIMIT", 1)
+    monkeypatch.setattr(permutation, "EXACT_LIMIT", 1)
     drawn = [
-        resampling.sign_flip_test(b - a, "pair", 20_000, rng),
-        resampling.relabel_test(a, b, "train_seed", 20_000, rng),
+        permutation.sign_flip_test(b - a, "pair", 20_000, rng),
+        permutation.relabel_test(a, b, "train_seed", 20_000, rng),
     ]
     assert not any(test.exact for test in drawn)
     np.testing.assert_allclose([test.p_value for test in drawn], exact, atol=0.015)
-    huge = resampling.sign_flip_test(np.ones(40), "pair", 999, rng)
+    huge = permutation.sign_flip_test(np.ones(40), "pair", 999, rng)
     assert huge.p_value == huge.smallest_p == 1 / 1000
 
 
@@ -322,7 +329,7 @@ def low_and_high(bar_low: float, bar_high: float, n: int):
 )
 def test_coverage_and_false_positives(coverage, name):
     scenario = next(s for s in coverage.SCENARIOS if s.name == name)
-    for quantity, (hits, n) in coverage.tally(scenario, 500, seed=1, resamples=500).items():
+    for quantity, (hits, n) in coverage.tally(scenario, 500, seed=1).items():
         if quantity in ("rmst", "difference", "ratio"):
             low, high = low_and_high(0.92, 0.98, n)
         elif quantity == "test_rejects":
@@ -336,7 +343,7 @@ def test_the_verdict_rarely_calls_alike_models_different(coverage):
     """Also where each structure has a difference of its own, which the pair test alone reports."""
     name = "8x3 alike on average: own structures"
     scenario = next(s for s in coverage.SCENARIOS if s.name == name)
-    hits, n = coverage.tally(scenario, 500, seed=1, resamples=500)["verdict_for_one"]
+    hits, n = coverage.tally(scenario, 500, seed=1)["verdict_for_one"]
     assert hits / n <= low_and_high(0.05, 0.05, n)[1]
 
 

@@ -1,8 +1,7 @@
-"""Resampling of paired runs: a cluster bootstrap of mean stable times, and permutation tests."""
+"""Permutation tests of paired runs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import comb
@@ -11,80 +10,8 @@ from typing import Final
 import numpy as np
 
 from .arrays import Array, Result, risk_sets
-from .clusters import combine_crossed
 
 EXACT_LIMIT: Final = 2**16
-
-
-def weighted_rmst(
-    time_ps: Array, failed: Array, cluster: Array, weights: Array, horizon_ps: float
-) -> Array:
-    """Restricted mean survival times [b] in ps, runs weighted by their cluster.
-
-    Args:
-        time_ps: time of failure or last good time [n].
-        failed: ``False`` is right-censored [n].
-        cluster: integer labels [n].
-        weights: positive weights [b, clusters].
-        horizon_ps: upper end of the integral.
-    """
-    tau, at_risk, failing = risk_sets(time_ps, failed, horizon_ps)
-    if not tau.size:
-        return np.full(len(weights), float(horizon_ps))
-    counts = np.zeros((2, weights.shape[1], tau.size))
-    np.add.at(counts[0], cluster, at_risk)
-    np.add.at(counts[1], cluster, failing)
-    at_risk, failing = weights @ counts[0], weights @ counts[1]
-    survival = np.cumprod(np.clip(1 - failing / at_risk, 0, 1), axis=1)
-    mean: Array = tau[0] + survival @ np.diff(tau, append=horizon_ps)
-    return mean
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Bootstrap standard errors of the difference (ps) and of the log ratio of two means."""
-
-    difference_ps: float
-    log_ratio: float
-
-
-def bootstrap_spread(
-    a: tuple[Array, Array],
-    b: tuple[Array, Array],
-    codes: Sequence[Array],
-    horizon_ps: float,
-    resamples: int,
-    rng: np.random.Generator,
-) -> Spread:
-    """Standard errors of B against A by the Bayesian bootstrap of whole clusters.
-
-    Each resample weights the clusters by a flat Dirichlet draw, the same for both models, so pairs
-    and replicas stay together. Weights are positive, so no resample loses its last run at risk or
-    all its failures, as draws with replacement do when clusters are few. A Dirichlet mean spreads
-    less than a sample mean by (G - 1) / (G + 1) in variance, which is undone. Replicas within a
-    cluster are not drawn again: the spread of clusters has theirs in it (Davison & Hinkley,
-    Bootstrap Methods, 1997, sec. 3.8). Source of the weights: Rubin, Ann. Stat. 9 (1981) 130.
-
-    Args:
-        a: (time_ps, failed) of model A, each [n].
-        b: the same of model B; row i of both is a pair.
-        codes: one or two integer labelings [n] of the pairs.
-        horizon_ps: upper end of the means.
-        resamples: number of resamples.
-        rng: source of the weights.
-    """
-
-    def variance(code: Array) -> Array:
-        clusters = int(code.max()) + 1
-        weights = rng.dirichlet(np.ones(clusters), resamples) * clusters
-        mean_a, mean_b = (weighted_rmst(*x, code, weights, horizon_ps) for x in (a, b))
-        both_positive = mean_a.min() > 0 and mean_b.min() > 0
-        log_ratio = np.log(mean_b / mean_a) if both_positive else np.zeros(1)
-        factor = (clusters + 1) / max(clusters - 1, 1)
-        return factor * np.array([np.var(mean_b - mean_a), np.var(log_ratio)])
-
-    difference, log_ratio = np.sqrt(combine_crossed(codes, variance))
-    return Spread(float(difference), float(log_ratio))
 
 
 def restricted_times(
