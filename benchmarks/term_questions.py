@@ -188,9 +188,9 @@ def cells(work: Path) -> dict[str, Path]:
     return {p.stem: p for p in sorted((work / "heldout" / "md").glob("*.xyz"))}
 
 
-def checkpoints(work: Path) -> dict[tuple[str, int], Path]:
-    """The 16 models."""
-    return trained(work, list(CONFIGS), SEEDS, 1)
+def checkpoints(work: Path, seeds: Sequence[int]) -> dict[tuple[str, int], Path]:
+    """The models of both ways of training."""
+    return trained(work, list(CONFIGS), seeds, 1)
 
 
 def save(name: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -198,10 +198,10 @@ def save(name: str, rows: Sequence[Mapping[str, Any]]) -> None:
     write(RESULTS / f"term_{name}.csv", rows, describe())
 
 
-def md(work: Path) -> None:
+def md(work: Path, seeds: Sequence[int]) -> None:
     """MD of the 16 models."""
     rows = []
-    for (model, seed), checkpoint in checkpoints(work).items():
+    for (model, seed), checkpoint in checkpoints(work, seeds).items():
         out = work / "md" / f"{model}_{seed}"
         run_md(out, str(compiled(work, checkpoint, f"{model}_{seed}")), cells(work))
         rows += rows_of(out, model=model, seed=seed)
@@ -209,10 +209,10 @@ def md(work: Path) -> None:
         save("md", rows)
 
 
-def edges(work: Path) -> None:
+def edges(work: Path, seeds: Sequence[int]) -> None:
     """Question 1."""
     frames, rows = ase.io.read(work / "data" / "test_id.xyz", ":"), []
-    for (name, seed), checkpoint in checkpoints(work).items():
+    for (name, seed), checkpoint in checkpoints(work, seeds).items():
         model, found = load_model(checkpoint), defaultdict(list)
         for data, true in outputs(model, frames, batch_size=1):
             error = (data["forces"] - true["forces"]).abs().mean()
@@ -277,7 +277,7 @@ def start_cells(work: Path) -> dict[str, Path]:
     return {p.stem: p for p in sorted(folder.glob("*.xyz"))}
 
 
-def starts(work: Path) -> None:
+def starts(work: Path, seeds: Sequence[int]) -> None:
     """Question 3."""
     paths = start_cells(work)
     frames = {k: ase.io.read(p) for k, p in paths.items()}
@@ -289,7 +289,7 @@ def starts(work: Path) -> None:
          "force_rms_eV_per_A": rms[r["structure"]]}
         for r in rows_of(work / "starts_md" / "reference", model="reference", seed=0)
     ]  # fmt: skip
-    for (name, seed), checkpoint in checkpoints(work).items():
+    for (name, seed), checkpoint in checkpoints(work, seeds).items():
         out = work / "starts_md" / f"{name}_{seed}"
         run_md(out, str(compiled(work, checkpoint, f"{name}_{seed}")), paths, **options)
         found = [o for o, _ in outputs(load_model(checkpoint), list(frames.values()), batch_size=1)]
@@ -304,13 +304,13 @@ def starts(work: Path) -> None:
                 "force_rms_eV_per_A": rms[start],
             })  # fmt: skip
         print(out.name, [(r["structure"], r["stable_ps"]) for r in rows[-8:]], flush=True)
-    save("starts", rows)
+        save("starts", rows)
 
 
-def truncated(work: Path) -> None:
+def truncated(work: Path, seeds: Sequence[int]) -> None:
     """Question 2."""
     rows = []
-    for seed in GATE:
+    for seed in seeds:
         for base in CONFIGS:
             name = f"nearest_{base}"
             checkpoint = train(work, name, seed, base, NEIGHBOURS)
@@ -349,10 +349,10 @@ def quality(work: Path, checkpoint: Path, arm: str, seed: int) -> dict[str, Any]
     }  # fmt: skip
 
 
-def early(work: Path) -> None:
+def early(work: Path, seeds: Sequence[int]) -> None:
     """Question 5."""
     runs, models = [], []
-    for seed in GATE:
+    for seed in seeds:
         models += [quality(work, work / f"stock_{seed}" / "best.ckpt", "stock", seed)]
         for arm in ("ema", "ema_early", "early", "sam"):
             found, model = arm_rows(work, arm, seed)
@@ -379,7 +379,7 @@ def main() -> None:
     steps = {"md": md, "edges": edges, "starts": starts, "truncated": truncated, "early": early}
     parser.add_argument("what", choices=(*steps, "long", "wide", "summary"))
     parser.add_argument("--work", type=Path, help="folder of everything made")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="of `long` and `wide`")
+    parser.add_argument("--seeds", type=int, nargs="+", help="default: those of the protocol")
     given = parser.parse_args()
     torch.set_num_threads(1)
     if given.what == "summary":
@@ -389,8 +389,9 @@ def main() -> None:
     if given.work is None:
         parser.error("--work is needed")
     if given.what in ("long", "wide"):
-        return sizes(given.work.resolve(), given.what, given.seeds)
-    return steps[given.what](given.work.resolve())
+        return sizes(given.work.resolve(), given.what, given.seeds or [1])
+    seeds = given.seeds or (GATE if given.what in ("truncated", "early") else SEEDS)
+    return steps[given.what](given.work.resolve(), seeds)
 
 
 if __name__ == "__main__":
