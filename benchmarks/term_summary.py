@@ -90,7 +90,7 @@ def of_edges(rows: Rows, logs: Logs) -> None:
     for column in [c for c in rows[0] if c not in ("model", "seed")]:
         values = {k: r[column] for k, r in table.items()}
         ranked = [
-            np.concatenate([rankdata([x[m, s] for s in seeds]) for m in (STOCK, TERM)])
+            [r for m in (STOCK, TERM) for r in rankdata([x[m, s] for s in seeds]).tolist()]
             for x in (values, logs)
         ]
         change, gain = ([x[TERM, s] - x[STOCK, s] for s in seeds] for x in (values, logs))
