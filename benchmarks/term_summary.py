@@ -86,7 +86,7 @@ def of_md(rows: Rows) -> None:
 def of_edges(rows: Rows, logs: Logs) -> None:
     """Similarity of edges against the stable time."""
     table = {(r["model"], r["seed"]): r for r in rows}
-    seeds = sorted({s for _, s in table})
+    seeds = sorted({s for _, s in table if {(STOCK, s), (TERM, s)} <= logs.keys() & table.keys()})
     for column in [c for c in rows[0] if c not in ("model", "seed")]:
         values = {k: r[column] for k, r in table.items()}
         ranked = [
