@@ -12,8 +12,10 @@ READY := $(VENV)/.ready
 demo: $(READY)
 	$(BIN)/nequip-decorr demo --out out/demo
 
-# Two processes; a file's tests stay in one of them, since they share fixtures.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+# Two processes; a file's tests stay in one of them, since they share fixtures. Files start in the
+# order of `tests/conftest.py`. Tests start many processes, which share the bytecode they write.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile \
+	--no-loadscope-reorder
 
 test: $(READY)
 	$(PYTEST) --durations=40

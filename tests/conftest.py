@@ -6,6 +6,8 @@ import os
 import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Half of the time that g++ takes for a compiled model is to optimise what calls its kernels.
+os.environ.setdefault("AOT_INDUCTOR_COMPILE_WRAPPER_OPT_LEVEL", "O0")
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +35,17 @@ def cristobalite_cell(repeat: tuple[int, int, int] = (2, 2, 1)) -> Atoms:
     cellpar = [4.9709, 4.9709, 6.9278, 90, 90, 90]
     cell = crystal(["Si", "O"], basis, spacegroup=92, cellpar=cellpar)
     return Atoms(cell.numbers, cell.positions, cell=cell.cell, pbc=True).repeat(repeat)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with long tests come first, so that processes side by side end together."""
+
+    def is_long(item: pytest.Item) -> bool:
+        fixtures = getattr(item, "fixturenames", ())
+        return bool(item.get_closest_marker("slow")) or "compiled_model" in fixtures
+
+    long = {item.path for item in items if is_long(item)}
+    items.sort(key=lambda item: item.path not in long)
 
 
 @pytest.fixture(autouse=True)

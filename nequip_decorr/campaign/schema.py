@@ -15,6 +15,7 @@ from typing import Any, Final
 from ..errors import Finding, did_you_mean
 from ..md.criteria import Criteria
 from ..md.engines import available_engines, get_engine
+from ..md.spec import ASE, LAMMPS_LIBRARY
 from ..models.spec import ModelSpec
 from ..structures import Structure, check_structure
 from .keys import DEFAULT_MODE, KEYS, MODES, REQUIRED, CampaignFile, Ramp
@@ -178,7 +179,7 @@ def _run_fields(
     }
     run["criteria"] = Criteria(**file.criteria.model_dump())
     all_ase = bool(models) and all(model.kind == "ase" for model in models)
-    run["engine"] = file.engine or ("ase" if all_ase else "lammps-library")
+    run["engine"] = file.engine or (ASE if all_ase else LAMMPS_LIBRARY)
     if reason := available_engines().get(run["engine"]):
         mistakes.say(f"engine: {run['engine']} is not available here: {reason}")
     if file.walltime is not None:

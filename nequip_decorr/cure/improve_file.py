@@ -19,6 +19,7 @@ from ..campaign.validate import (
     validate,
 )
 from ..campaign.yaml_file import load_yaml
+from ..md.spec import LAMMPS_LIBRARY
 from .rules import DEFAULT_BEYOND
 
 _Words = Annotated[tuple[str, ...], one_or_more("a text")]
@@ -116,6 +117,6 @@ def _check_md(md: dict[Any, Any], folder: Path, mistakes: Mistakes) -> None:
     known = {key: value for key, value in md.items() if key not in ("models", "out", "labels")}
     known |= {"models": {"x": {"ase": {"calculator": "ase.calculators.lj.LennardJones"}}}}
     try:
-        parse_campaign(known | {"engine": "lammps-library"}, folder)
+        parse_campaign(known | {"engine": LAMMPS_LIBRARY}, folder)
     except CampaignError as err:
         mistakes.lines += [f"md.{line}" for line in err.mistakes]

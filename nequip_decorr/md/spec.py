@@ -18,7 +18,10 @@ STATUSES: Final = ("survived", "failed", "interrupted", "error")
 
 ENSEMBLES: Final = ("nve", "nvt", "npt")
 THERMOSTATS: Final = ("nose-hoover", "langevin")
-ENGINES: Final = ("lammps", "lammps-library", "ase")
+LAMMPS: Final = "lammps"
+LAMMPS_LIBRARY: Final = "lammps-library"
+ASE: Final = "ase"
+ENGINES: Final = (LAMMPS, LAMMPS_LIBRARY, ASE)
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class RunSpec:
     pressure_GPa: float = 0.0
     temperature_end_K: float | None = None
     pressure_end_GPa: float | None = None
-    engine: str = "lammps-library"
+    engine: str = LAMMPS_LIBRARY
     lammps_command: tuple[str, ...] | None = None
     criteria: Criteria = field(default_factory=Criteria)
     record_every: int = 10

@@ -6,13 +6,13 @@ import os
 import ase.io
 import numpy as np
 import pytest
-import torch.multiprocessing as mp
 from lightning.pytorch.callbacks import ModelCheckpoint
 from nequip.train import SimpleDDPStrategy
 
 from nequip_decorr import ExtrapolationGrade, FitExtrapolationGrade
 from nequip_decorr.errors import UserError
 from nequip_decorr.features.frames import load_model
+from tests.helpers.forks import spawn
 from tests.helpers.training import (
     build,
     datamodule,
@@ -85,5 +85,5 @@ def on_rank(rank, port, folder):
 @pytest.mark.slow
 def test_on_two_ranks_the_data_of_both_count(tmp_path):
     datamodule(tmp_path)
-    mp.spawn(on_rank, (free_port(), tmp_path), nprocs=2)
+    spawn(on_rank, (free_port(), tmp_path), nprocs=2)
     same(ExtrapolationGrade.load(tmp_path / "best.grade.npz"), tmp_path / "best.ckpt", tmp_path)

@@ -4,8 +4,6 @@ import csv
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import ase.io
@@ -23,6 +21,7 @@ from nequip_decorr.features.frames import load_model, outputs
 from nequip_decorr.model_files import recognise
 from nequip_decorr.models.potential import CompiledPotential
 from tests.helpers.cache import cached
+from tests.helpers.forks import succeeds
 from tests.helpers.training import (
     build,
     frames,
@@ -232,11 +231,7 @@ def test_a_compiled_model_has_the_grade_and_the_plain_energies(checkpoint):
         ExtrapolationGrade.fit(model, TRAINING).save(folder / "a.npz")
         command = ["compile", str(checkpoint), str(folder / "model.nequip.pt2"), "--target", "ase"]
         command += ["--grade", str(folder / "a.npz")]
-        done = subprocess.run(
-            [sys.executable, "-m", "nequip_decorr.cli", *command],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-3000:]
+        succeeds("-m", "nequip_decorr.cli", *command)
 
     out = cached("graded", make, *ROOMS, "nequip_decorr/cli/extrapolation.py") / "model.nequip.pt2"
     grade = ExtrapolationGrade.load(out.with_name("a.npz"))

@@ -1,12 +1,7 @@
 """Taps of a message-passing model: what they give, and that they leave no trace."""
 
 import copy
-import os
-import shutil
-import subprocess
-import sys
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +17,7 @@ from nequip_decorr import FeatureDecorrelation, TapFeatures
 from nequip_decorr.features.taps import TAPS, invariants, scalars
 from nequip_decorr.inspection.evaluate import load_model
 from tests.helpers.cache import cached
+from tests.helpers.forks import succeeds
 from tests.helpers.tolerances import FORCE_EV_PER_A
 from tests.helpers.training import (
     TYPES,
@@ -176,12 +172,12 @@ def test_packaged_and_compiled_models_are_those_of_stock_training(tmp_path):
             done = nequip_train(folder, run_config(folder, config, epochs=1), name)
             assert done.returncode == 0, done.stdout[-3000:]
             checkpoint = folder / "runs" / name / "last.ckpt"
-            command(folder, "nequip-package", "build", checkpoint, folder / f"{name}.nequip.zip")
-        command(
-            folder, "nequip-compile", checkpoint, folder / "tapped.nequip.pt2",
+            package = folder / f"{name}.nequip.zip"
+            succeeds("nequip-package", "build", checkpoint, package, cwd=str(folder))
+        succeeds(
+            "nequip-compile", checkpoint, folder / "tapped.nequip.pt2",
             "--mode", "aotinductor", "--device", "cpu", "--target", "ase",
         )  # fmt: skip
-        shutil.rmtree(folder / "cache", ignore_errors=True)
 
     rooms = ("correlation", "features", "training")
     made = cached("taps", make, *(f"nequip_decorr/{room}" for room in rooms))
@@ -214,17 +210,3 @@ def test_packaged_and_compiled_models_are_those_of_stock_training(tmp_path):
     atoms.calc = NequIPCalculator.from_compiled_model(compiled, device="cpu")
     expected = outputs["stock"]["forces"][: len(atoms)]
     assert np.abs(atoms.get_forces() - expected.detach().numpy()).max() < FORCE_EV_PER_A["float32"]
-
-
-def command(folder, name, *arguments):
-    """Run a command of NequIP."""
-    cache = {"TORCHINDUCTOR_CACHE_DIR": str(folder / "cache")}
-    done = subprocess.run(
-        [str(Path(sys.executable).parent / name), *map(str, arguments)],
-        cwd=folder,
-        env={**os.environ, **cache, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 from nequip.utils.global_state import set_global_state
+
+from tests.helpers.forks import Done, run
 
 TYPES = ["Si", "O"]
 BLOCK = 4
@@ -168,21 +168,12 @@ def run_config(
 
 def nequip_train(
     folder: Path, config: dict[str, Any], name: str, *overrides: str, flags: Sequence[str] = ()
-) -> Any:
-    """Run ``nequip-train`` on a config; the finished process, its output in ``stdout``."""
+) -> Done:
+    """Run ``nequip-train`` on a config."""
     (folder / f"{name}.yaml").write_text(yaml.safe_dump(config))
-    return subprocess.run(
-        [
-            str(Path(sys.executable).parent / "nequip-train"),
-            "-cp", str(folder), "-cn", name, *flags,
-            f"hydra.run.dir={folder / 'runs' / name}", *overrides,
-        ],
-        cwd=Path(__file__).parents[2],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
+    return run(
+        "nequip-train", "-cp", folder, "-cn", name, *flags,
+        f"hydra.run.dir={folder / 'runs' / name}", *overrides,
     )  # fmt: skip
 
 

@@ -2,8 +2,6 @@
 
 import csv
 import re
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from nequip_decorr.features.frames import edge_lengths, load_model, outputs
 from nequip_decorr.inspection.evaluate import evaluate
 from nequip_decorr.inspection.sources import open_frames
 from tests.helpers.checkpoints import trained
+from tests.helpers.forks import succeeds
 from tests.helpers.training import BLOCK, DECORRELATION, frames, nequip_config
 
 
@@ -122,7 +121,6 @@ def test_a_package_gives_what_its_checkpoint_gives(ours, data, tmp_path):
     from nequip_decorr.resources import configs_dir
 
     folder = tmp_path / "run"
-    bin_folder = Path(sys.executable).parent
     small = [f"training_module.model.{n}=4" for n in ("num_scalar_features", "num_tensor_features")]
     data_files = [f"data.{part}_file_path={data / 'id.xyz'}" for part in ("train", "val", "test")]
     for command in (
@@ -130,8 +128,7 @@ def test_a_package_gives_what_its_checkpoint_gives(ours, data, tmp_path):
          "epochs=10", f"hydra.run.dir={folder}", *small, *data_files],
         ["nequip-package", "build", str(folder / "best.ckpt"), str(folder / "m.nequip.zip")],
     ):  # fmt: skip
-        done = subprocess.run([bin_folder / command[0], *command[1:]], capture_output=True)
-        assert done.returncode == 0, done.stderr.decode()[-2000:]
+        succeeds(*command)
     pages = [inspect_model(folder / n, data / "ood.xyz") for n in ("best.ckpt", "m.nequip.zip")]
     a, b = (p.entries[0].statistics for p in pages)
     assert [s.channels for s in b] == [4, 4, 4]

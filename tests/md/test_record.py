@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import ase.io
 import numpy as np
 import pytest
 
 from nequip_decorr.md.record import (
     COLUMNS,
+    GRADE,
     RecordWriter,
+    read_extxyz,
     read_record,
     read_ring,
     read_trajectory,
@@ -127,6 +130,27 @@ def test_xyz_frames_come_back_with_momenta_and_a_cut_one_is_left_out(tmp_path, q
     assert frames[1].get_momenta() == pytest.approx(quartz.get_momenta(), abs=1e-7)
     path.write_text(path.read_text()[:-30])
     assert [atoms.info["step"] for atoms in read_ring(tmp_path)] == [3]
+
+
+@pytest.mark.parametrize("graded", [False, True])
+def test_our_own_frames_are_read_as_ase_reads_them(tmp_path, quartz, graded):
+    quartz.rattle(0.1, seed=1)
+    quartz.set_momenta(np.random.default_rng(0).normal(size=(72, 3)))
+    if graded:
+        quartz.set_array(GRADE, np.linspace(0, 3, 72))
+    quartz.pbc = (True, False, True)
+    path = tmp_path / "ring.extxyz"
+    with path.open("w") as file:
+        write_frame(file, quartz, 3, 0.003)
+    ours, theirs = next(read_extxyz(path)), ase.io.read(path)
+    assert ours.info == theirs.info and ours.cell.tolist() == theirs.cell.tolist()
+    assert ours.pbc.tolist() == theirs.pbc.tolist() and (GRADE in ours.arrays) == graded
+    assert ours.arrays.keys() == theirs.arrays.keys()
+    for name, values in theirs.arrays.items():
+        np.testing.assert_array_equal(ours.arrays[name], values)
+    # What others wrote is ASE's to read.
+    ase.io.write(path, quartz, columns=["symbols", "positions"])
+    assert next(read_extxyz(path)).positions == pytest.approx(quartz.positions, abs=1e-7)
 
 
 def test_no_ring_is_empty_and_no_trajectory_an_error(tmp_path):

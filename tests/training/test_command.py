@@ -9,7 +9,7 @@ import yaml
 from hydra.utils import instantiate
 
 from nequip_decorr.training.request import LOOP
-from tests.helpers.command import nequip_train_all
+from tests.helpers.forks import ROOT, run
 from tests.helpers.training import DECORRELATION, module_config, nequip_config, run_config
 
 FLAG = "+decorr=default"
@@ -175,17 +175,30 @@ SWEEPS = {
 }  # fmt: skip
 
 
+class Run:
+    """A finished run: its status, what it printed and what is in its log."""
+
+    def __init__(self, folder, name, arguments):
+        out = folder / "runs" / name
+        words = ["-cp", folder, *arguments, f"hydra.run.dir={out}"]
+        done = run("nequip-train", *words, path=(str(ROOT), str(folder)))
+        self.status, self.stdout = done.returncode, done.stdout
+        text = "".join(file.read_text() for file in sorted(out.rglob("train.log")))
+        self.log = re.sub(r"\s+", " ", text)
+
+
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     folder = tmp_path_factory.mktemp("command")
     write_all(folder)
-    first = nequip_train_all(folder, {"stock": ["-cn", "stock"], "flag": ["-cn", "stock", FLAG]})
+    first = {"stock": ["-cn", "stock"], "flag": ["-cn", "stock", FLAG]}
+    finished = {name: Run(folder, name, words) for name, words in first.items()}
     last = {n: folder / "runs" / n / "last.ckpt" for n in first}
     names = {"ours": last["flag"], "stock": last["stock"]}
-    runs = {n: [a.format(**names) for a in run[0]] for n, run in {**TRAINS, **STOPS}.items()}
-    for name, run in SWEEPS.items():
-        runs[name] = [*run, f"hydra.sweep.dir={folder / 'runs' / name}"]
-    return folder, first | nequip_train_all(folder, runs)
+    runs = {n: [a.format(**names) for a in words[0]] for n, words in {**TRAINS, **STOPS}.items()}
+    for name, words in SWEEPS.items():
+        runs[name] = [*words, f"hydra.sweep.dir={folder / 'runs' / name}"]
+    return folder, finished | {name: Run(folder, name, words) for name, words in runs.items()}
 
 
 def coefficients(folder, name):

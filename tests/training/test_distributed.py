@@ -9,11 +9,11 @@ from pathlib import Path
 import ase.io
 import pytest
 import torch
-import torch.multiprocessing as mp
 from nequip.train import SimpleDDPStrategy
 
 from nequip_decorr import FeatureCorrelation, FeatureDecorrelation
 from nequip_decorr.correlation import PENALTIES
+from tests.helpers.forks import spawn
 from tests.helpers.training import (
     build,
     data_config,
@@ -81,7 +81,7 @@ def free_port():
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("ranks"))
-    mp.spawn(on_rank, (2, free_port(), folder), nprocs=2)
+    spawn(on_rank, (2, free_port(), folder), nprocs=2)
     return [torch.load(f"{folder}/{rank}.pt") for rank in (0, 1)]
 
 
@@ -133,8 +133,8 @@ def test_training_on_two_ranks_is_training_on_one(tmp_path):
     data_config(tmp_path)
     for rank, size in ((0, 1), (0, 2), (1, 2)):
         ase.io.write(tmp_path / f"train_{rank}_of_{size}.xyz", frames()[rank::size])
-    mp.spawn(train_on_rank, (1, free_port(), str(tmp_path)), nprocs=1)
-    mp.spawn(train_on_rank, (2, free_port(), str(tmp_path)), nprocs=2)
+    spawn(train_on_rank, (1, free_port(), str(tmp_path)), nprocs=1)
+    spawn(train_on_rank, (2, free_port(), str(tmp_path)), nprocs=2)
     expected, losses = torch.load(tmp_path / "1_0.pt")
     for rank in (0, 1):
         found, on_rank = torch.load(tmp_path / f"2_{rank}.pt")

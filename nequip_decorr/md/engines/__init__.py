@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..spec import ENGINES
+from ..spec import ASE, ENGINES, LAMMPS, LAMMPS_LIBRARY
 from .base import Engine
 
 __all__ = ["Engine", "available_engines", "get_engine"]
@@ -30,4 +30,4 @@ def available_engines() -> dict[str, str | None]:
     from .lammps_command import unavailable as no_command
     from .lammps_library import unavailable as no_library
 
-    return {"lammps": no_command(), "lammps-library": no_library(), "ase": None}
+    return {LAMMPS: no_command(), LAMMPS_LIBRARY: no_library(), ASE: None}

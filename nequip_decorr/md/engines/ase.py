@@ -19,7 +19,7 @@ from ..criteria import Violation
 from ..judge import State, contact_violation, evaluate, failed
 from ..lammps.run_input import pair_of, plugin_from_environment
 from ..record import RING, TRAJECTORY, RecordWriter, grade_columns, write_frame
-from ..spec import ModelSpec, RunResult, RunSpec, target_temperature_K
+from ..spec import ASE, ModelSpec, RunResult, RunSpec, target_temperature_K
 from .ase_dynamics import degrees_of_freedom, make_dynamics
 from .base import Engine, Job
 from .pair_checks import without_stress
@@ -63,7 +63,7 @@ class ASEEngine(Engine):
     Criteria are evaluated in Python every ``check_every`` steps, and at the last.
     """
 
-    name = "ase"
+    name = ASE
 
     def refusals(self, spec: RunSpec) -> list[Finding]:
         """Find what ASE cannot do; see :class:`~nequip_decorr.md.engines.base.Engine`."""

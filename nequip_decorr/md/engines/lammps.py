@@ -14,7 +14,7 @@ from ...errors import Finding
 from ..lammps.run_input import pair_of, plugin_from_environment, write_input
 from ..lammps.run_output import LogEnd, judge, keep_ring, parse_log
 from ..record import THERMO
-from ..spec import RunResult, RunSpec
+from ..spec import LAMMPS, RunResult, RunSpec
 from .base import Engine, Job
 from .lammps_command import lammps_command
 from .pair_checks import without_pair_style
@@ -31,7 +31,7 @@ class LammpsEngine(Engine):
     Criteria are evaluated by LAMMPS every ``check_every`` steps. ``min_contact`` is not recorded.
     """
 
-    name = "lammps"
+    name = LAMMPS
 
     def refusals(self, spec: RunSpec) -> list[Finding]:
         """Find models that no pair style runs."""

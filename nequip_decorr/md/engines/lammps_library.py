@@ -16,7 +16,7 @@ from ..contact import contact_radii_A
 from ..lammps.external import Callback
 from ..lammps.run_input import RUN_LINE, Pair, pair_of, plugin_from_environment, write_input
 from ..lammps.run_output import LogEnd, judge, keep_ring, parse_log
-from ..spec import RunResult, RunSpec
+from ..spec import LAMMPS_LIBRARY, RunResult, RunSpec
 from .base import Engine, Job, working_directory
 from .pair_checks import without_pair_style, without_stress
 
@@ -47,7 +47,7 @@ class LammpsLibraryEngine(Engine):
     the working directory is the run's folder meanwhile.
     """
 
-    name = "lammps-library"
+    name = LAMMPS_LIBRARY
 
     def refusals(self, spec: RunSpec) -> list[Finding]:
         """Find what the library cannot run."""

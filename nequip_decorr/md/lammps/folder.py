@@ -17,7 +17,7 @@ from ...errors import UserError
 from ...models.metadata import MAKE_GRADE, ModelInfo, read_metadata
 from ...structures import Reading, Structure, check_structure, read_structure
 from ..criteria import Criteria
-from ..spec import RunSpec
+from ..spec import LAMMPS_LIBRARY, RunSpec
 from ..start import extxyz_text, read_start, start_frame
 from .run_input import INCLUDES, Pair
 from .run_input import write_input as write_run_input
@@ -229,7 +229,7 @@ def _campaign(model: str, name: str, file: str, settings: RunSettings) -> dict[s
         "length_ps": settings.steps * settings.timestep_fs * 1e-3,
         "record_every": settings.record_every,
         "trajectory_every": settings.trajectory_every or settings.steps,
-        "engine": "lammps-library",
+        "engine": LAMMPS_LIBRARY,
         "criteria": {k: v for k, v in asdict(settings.criteria).items() if v != default[k]},
         "out": "results",
     }
