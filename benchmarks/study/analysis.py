@@ -18,6 +18,7 @@ from nequip_decorr.survival.verdict import Comparison
 
 Row = dict[str, Any]
 CLUSTERS: Final = ("train_seed", "structure")
+FIXED_CELLS: Final = ("train_seed",)
 SHORTEST_PS: Final = 1e-3
 RESAMPLES: Final = 4000
 MIN_WITHIN: Final = 3
@@ -97,15 +98,26 @@ def curve(runs: Sequence[Row]) -> SurvivalCurve:
 
 
 @cache
-def against(tables: Tables, half: str, baseline: str, condition: str) -> Comparison | None:
-    """A condition against a baseline over the training seeds that both have."""
+def against(
+    tables: Tables, half: str, baseline: str, condition: str, clusters: tuple[str, ...] = CLUSTERS
+) -> Comparison | None:
+    """A condition against a baseline over the training seeds that both have.
+
+    Args:
+        tables: of a regime.
+        half: whose runs count.
+        baseline: a condition.
+        condition: another.
+        clusters: as the protocol has them; ``FIXED_CELLS`` for an interval over training seeds
+            alone, since the cells were fixed by design.
+    """
     shared = set(tables.seeds(half, baseline)) & set(tables.seeds(half, condition))
     if not shared:
         return None
     rows = [r for r in tables.half(half) if r["train_seed"] in shared]
     limit = horizon(rows)  # and the test of the protocol; `paired.py` has the other
     return compare(
-        rows, baseline, condition, cluster=CLUSTERS, horizon_ps=limit, paired_seeds=False
+        rows, baseline, condition, cluster=clusters, horizon_ps=limit, paired_seeds=False
     )
 
 

@@ -72,6 +72,7 @@ def write_report(console: Console, results: Path = RESULTS, docs: Path = DOCS) -
     paper_relations = {name: found for name, found in relations.items() if name in papers}
     others = [t for t in confirmed if t is not main and t.regime in papers]
     parts.append(claims(main, terms, paper_relations, bare_relations, others))
+    parts.append(summary.pairs([t for t in confirmed if t.regime in papers], study))
     parts.append(
         text.what_was_run(
             study, every, reference, json.loads((results / "hardware.json").read_text())

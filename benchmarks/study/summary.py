@@ -10,6 +10,11 @@ import numpy as np
 
 from nequip_decorr.style import SOFT, figure, grid, style
 
+from ..hardware import read as read_table
+from ..term_summary import RESULTS as QUESTIONS
+from ..term_summary import STOCK as OF_STOCK
+from ..term_summary import TERM, means
+from ..term_summary import paired as paired_again
 from .analysis import CORRELATION, Tables, error_ratio, survivors
 from .declared import STOCK, Study
 from .paired import Paired, paired, pooled, spreads
@@ -20,6 +25,7 @@ from .words import interval, number, section
 HALF: Final = "heldout"
 OFF: Final = "survived_energy_change_mae_heldout"
 POOLED: Final = "all together"
+AGAIN: Final = "SiOx, 8 frames, again"
 
 
 def readings(confirmed: Sequence[Tables], condition: str = PAPER) -> dict[str, Paired]:
@@ -45,11 +51,12 @@ def summary(
     all_of = pooled(list(found.values()))
     tables = {t.regime: t for t in confirmed}
     rows: list[list[Any]] = [
-        [study.regime(name).title, len(p.logs), p.ratio, number(p.detectable),
-         error_ratio(tables[name], STOCK, PAPER, ID_ERROR)]
+        [study.regime(name).title, p.ratio, error_ratio(tables[name], STOCK, PAPER, ID_ERROR), "-"]
         for name, p in found.items()
-    ]  # fmt: skip
-    rows.append([POOLED, len(all_of.logs), all_of.ratio, number(all_of.detectable), "-"])
+    ]
+    rows.append([POOLED, all_of.ratio, "-", "-"])
+    again = again_rows()
+    rows += again
     falls = [error_ratio(tables[name], STOCK, PAPER, CORRELATION) for name in found]
     moves = spreads(main, HALF, STOCK)
     values: dict[str, Any] = {
@@ -58,8 +65,38 @@ def summary(
         "correlation": sorted(number(f.value) for f in falls if f),
         "moves": {name: number(factor) for name, factor in moves.items()},
         "wall": _wall(main), "second": _second(study, confirmed), "rows": rows,
+        "again": bool(again),
     }  # fmt: skip
     return {"page": section("summary", **values), "lines": section("lines", **values)}
+
+
+def again_rows() -> list[list[Any]]:
+    """The demo's models, whose right times are known: `term_questions.py md`."""
+    if not (QUESTIONS / "term_md.csv").is_file():
+        return []
+    table = {path.stem: read_table(path) for path in QUESTIONS.glob("term_*.csv")}
+    runs, models = table["term_md"], table.get("term_edges", [])
+    stable, right = (
+        paired_again(means(runs, time), OF_STOCK, TERM) for time in ("stable_ps", "right_ps")
+    )
+    error = paired_again(means(models, "force_mae_eV_per_A"), OF_STOCK, TERM)
+    if stable is None or right is None:
+        return []
+    return [[AGAIN, stable.ratio, error.ratio if error else "-", right.ratio]]
+
+
+def pairs(confirmed: Sequence[Tables], study: Study) -> str:
+    """The section of the details that holds what the first page leaves out."""
+    found = readings(confirmed)
+    rows: list[list[Any]] = [
+        [study.regime(name).title, len(p.logs), p.ratio, number(p.p_value), number(p.detectable),
+         number(p.correlation)]
+        for name, p in found.items()
+    ]  # fmt: skip
+    if found:
+        p = pooled(list(found.values()))
+        rows.append([POOLED, len(p.logs), p.ratio, number(p.p_value), number(p.detectable), "-"])
+    return section("pairs", rows=rows)
 
 
 def _wall(tables: Tables, name: str = "wall") -> dict[str, Any] | None:

@@ -20,9 +20,10 @@ def planted(
     errors: dict[str, Sequence[float]] | None = None,
     seeds: Sequence[int] = SEEDS,
     noise: float = 0.05,
+    stock_ps: float = 0.1,
     **columns: float | None,
 ) -> Tables:
-    """Held-out runs whose stable times are stock's times a ratio, of 0.1 ps and a seed's scatter.
+    """Held-out runs whose stable times are stock's times a ratio, with a seed's scatter.
 
     ``errors``: ID force error by seed, 1 elsewhere; ``columns``: of every condition but stock.
     """
@@ -36,7 +37,8 @@ def planted(
             extra = {} if name == "stock" else columns
             models.append({**key, "force_mae_test_id": error, "correlation_test_id": 0.5, **extra})
             for structure in ("a", "b"):
-                time = min(0.1 * ratio * (1 + 0.5 * (k % 3)) * np.exp(noise * rng.normal()), 10.0)
+                time = stock_ps * ratio * (1 + 0.5 * (k % 3)) * np.exp(noise * rng.normal())
+                time = min(time, 10.0)
                 alive = time >= 10
                 runs.append(
                     {**key, "half": "heldout", "structure": structure, "temperature_K": 2000.0}
@@ -58,6 +60,28 @@ def planted(
 def test_the_verdict_is_that_of_the_planted_ratio(ratio: float, noise: float, verdict: str) -> None:
     rows = claims._confirmed_claims(planted({"paper": ratio}, noise=noise), "paper")
     assert rows[0][1] == verdict
+
+
+def test_no_order_of_magnitude_is_asked_for_where_the_horizon_has_none() -> None:
+    tables = planted({"paper": 3.0}, stock_ps=1.0)
+    ((_, verdict, evidence), *_) = claims._confirmed_claims(tables, "paper")
+    assert verdict == "**reproduced** in direction, its size is beyond the horizon"
+    assert "a model that never fails has 6." in evidence
+
+
+def test_cells_fixed_by_design_are_no_clusters() -> None:
+    """Stock lasts 30 times as long in one cell as in the other, and a wall survives in both."""
+    tables = planted({"wall": 1000.0})
+    runs = [
+        {**r, "stable_time_ps": 30 * r["stable_time_ps"]}
+        if (r["condition"], r["structure"]) == ("stock", "b")
+        else r
+        for r in tables.runs
+    ]
+    ((_, verdict, _),) = claims._core_claims(Tables("harsh", tables.models, runs))
+    assert verdict.startswith("**shown**")
+    drawn = claims.against(Tables("harsh", tables.models, runs), "heldout", "stock", "wall")
+    assert drawn is not None and drawn.ratio.low < 1
 
 
 def test_fewer_seeds_than_asked_for_are_provisional() -> None:
