@@ -98,8 +98,7 @@ def arm_rows(runs: Rows, models: Rows) -> list[list[str]]:
                 *(middle(of_arm(v, arm)) for v in (*columns.values(), whole, poor)),
                 f"{100 * np.mean(of_arm(alive, arm)):.0f} %",
                 ratio(columns["right"], arm, "baseline"),
-                "" if arm in ("baseline", "wall", "term")
-                else ratio(columns["right"], arm, _rival(arm)),
+                ratio(columns["right"], arm, _rival(arm)),
                 ratio(error, arm, "baseline"),
             ]
         )  # fmt: skip
@@ -107,6 +106,9 @@ def arm_rows(runs: Rows, models: Rows) -> list[list[str]]:
 
 
 def _rival(arm: str) -> str:
+    """Random labels of as many rounds, for the arms that have such a rival; else the arm itself."""
+    if arm in ("baseline", "wall", "term") or arm.startswith("near"):
+        return arm
     return "random, 2 rounds" if arm == "ours, 2 rounds" else "random"
 
 
