@@ -25,6 +25,7 @@ from .words import interval, number, section
 HALF: Final = "heldout"
 OFF: Final = "survived_energy_change_mae_heldout"
 POOLED: Final = "all together"
+GATE: Final = 4  # fewer pairs are no evidence for the first page
 AGAIN: Final = "SiOx, 8 frames, again"
 
 
@@ -80,7 +81,7 @@ def again_rows() -> list[list[Any]]:
         paired_again(means(runs, time), OF_STOCK, TERM) for time in ("stable_ps", "right_ps")
     )
     error = paired_again(means(models, "force_mae_eV_per_A"), OF_STOCK, TERM)
-    if stable is None or right is None:
+    if stable is None or right is None or len(stable.logs) < GATE:
         return []
     return [[AGAIN, stable.ratio, error.ratio if error else "-", right.ratio]]
 
