@@ -72,9 +72,10 @@ def targets(node):
 
 
 def resolved(text):
-    """Without Hydra's references: a model's width, its types and their distances."""
+    """Without Hydra's references: a model's width, its types, their distances and energies."""
     text = text.replace("${model_type_names}", "[Si, O]")
     text = text.replace("${training_data_stats:shortest_distances}", "[[2.9, 1.5], [1.5, 2.4]]")
+    text = text.replace("${training_data_stats:per_type_energy_fit}", "{Si: -1.2, O: -9.3}")
     return re.sub(r"\$\{[\w.]*num_scalar_features\}", str(WIDTH), text)
 
 
