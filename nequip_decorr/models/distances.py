@@ -1,4 +1,4 @@
-"""Shortest distances and energies per type of the training data, for NequIP's statistics manager."""
+"""Shortest distances and energies per type of the training data, for the statistics manager."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ class DistanceStatisticsManager(DataStatisticsManager):
 
     - ``${training_data_stats:shortest_distances}``, a mapping from ``"Si_O"`` to a distance in the
       units of the data, infinite for a pair that is never within the cutoff.
-    - ``${training_data_stats:per_type_energy_fit}``, a mapping from ``"Si"`` to an energy: the least
-      squares fit of the energy per atom by the composition. Where the compositions leave a choice
-      it is the one nearest to ``per_atom_energy_mean``, so data of one composition give just that.
+    - ``${training_data_stats:per_type_energy_fit}``, a mapping from ``"Si"`` to an energy: the
+      least squares fit of the energy per atom by the composition. Where the compositions leave a
+      choice it is the one nearest to ``per_atom_energy_mean``, so data of one composition give
+      just that.
 
     Args:
         dataloader_kwargs: arguments of the data loader, such as ``batch_size``.
