@@ -73,7 +73,7 @@ class DistanceStatisticsManager(DataStatisticsManager):
 
     def compute(self) -> dict[str, Any]:
         """Return all statistics by name."""
-        found = super().compute()
+        found: dict[str, Any] = super().compute()
         if self._energies:
             shares, energies = torch.cat(self._compositions), torch.cat(self._energies)
             mean = energies.mean()
