@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -111,7 +110,10 @@ def _fit(arguments: argparse.Namespace) -> int:
         f"{about['calibration_atoms']} atoms"
     )
     if about["estimate"] == "tail":
-        print("note: so few atoms cannot tell this quantile; the tail of the largest tenth does")
+        print(
+            f"note: so few atoms cannot tell the {about['quantile']:.4g} quantile; it is "
+            "extrapolated from their largest tenth. Files of --validation add atoms"
+        )
     return 0
 
 
@@ -132,6 +134,7 @@ def _score(arguments: argparse.Namespace) -> Answer:
     console = Console()
     for table in tables(scores):
         console.print(table)
+    console.print("Inside the data is not accurate: look at the force error too.")
     for path in write(scores, arguments.out):
         console.print(str(path), highlight=False, soft_wrap=True)
     rows = [row for one in scores for row in one.rows()]
@@ -149,7 +152,10 @@ def _compile(arguments: argparse.Namespace) -> int:
         arguments.model, arguments.out, grade, arguments.target,
         "--device", arguments.device, *shlex.split(arguments.arguments),
     )  # fmt: skip
-    print(f"{arguments.out}: with the output extrapolation_grade, {json.dumps(grade.about)}")
+    print(
+        f"{arguments.out}: with the output extrapolation_grade of {grade.about['training_frames']} "
+        "training structures"
+    )
     return 0
 
 

@@ -155,7 +155,7 @@ class DecorrelationScheduler(Callback):
             f"loss term `{self.metric}`: coefficient from {self.schedule.start:g} to "
             f"{self.schedule.end:g} ({self.schedule.shape}) over {span(self.schedule, trainer)}. "
             "If training ends earlier (patience, `max_time`), the coefficient stops on the way; a "
-            f"shorter schedule: {_shorter(50)}"
+            f"shorter schedule: {_shorter(max(trainer.max_epochs or 0, 0) // 2 or 50)}"
         )
         before = self._length_before
         if before is not None and self._length is not None and before != self._length:

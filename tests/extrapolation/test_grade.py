@@ -203,7 +203,7 @@ def test_from_a_checkpoint_to_scores_in_two_commands(checkpoint, tmp_path, capsy
     assert main([*command[1].split(), str(tmp_path / "train.xyz")]) == 0
     shown = capsys.readouterr().out
     assert "8 structures" in shown and "0.999 quantile by cross-validation in 8 parts" in shown
-    assert "so few atoms cannot tell this quantile" in shown
+    assert "so few atoms cannot tell the 0.999 quantile" in shown
     out = tmp_path / "grades"
     assert main(["extrapolation", "score", str(checkpoint), f"far={data}", "--out", str(out)]) == 0
     assert "atoms with the largest grades" in capsys.readouterr().out

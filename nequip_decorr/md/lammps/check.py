@@ -296,4 +296,5 @@ def _conclusion(report: CheckReport) -> str:
     ways = [item.way for item in report.agreements if not item.note]
     if report.status == 2:
         return f"Result: not checked. Compared: {', '.join(ways) or 'nothing'}."
-    return f"Result: agrees ({', '.join(ways)})."
+    other = "".join(f"; {item.way} not compared" for item in report.agreements if item.note)
+    return f"Result: agrees ({', '.join(ways)}){other}."
