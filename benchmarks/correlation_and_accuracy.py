@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import os
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from hardware import describe, write
 from nequip_decorr.datasets.siox import make_siox
 from nequip_decorr.demo import CONFIGS, TEST_SETS
 from nequip_decorr.inspection.evaluate import evaluate_files
+from nequip_decorr.processes import script
 from nequip_decorr.resources import configs_dir
 
 RESULTS = Path(__file__).parent / "results"
@@ -32,7 +32,7 @@ def train(name: str, seed: int, work: Path) -> Path:
     folder = work / f"{name}_{seed}"
     if not (folder / "done").is_file():
         command = [
-            str(Path(sys.executable).parent / "nequip-train"),
+            script("nequip-train"),
             "-cp", str(configs_dir()), "-cn", CONFIGS[name], f"data_dir={work / 'data'}",
             f"hydra.run.dir={folder}", f"seed={seed}", "trainer.enable_progress_bar=false",
         ]  # fmt: skip

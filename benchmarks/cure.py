@@ -20,7 +20,6 @@ import argparse
 import multiprocessing
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
@@ -48,7 +47,7 @@ from nequip_decorr.files import read_json, write_json
 from nequip_decorr.inspection.evaluate import evaluate_files
 from nequip_decorr.md.record import read_record
 from nequip_decorr.md.times import trusted_time_ps
-from nequip_decorr.processes import call
+from nequip_decorr.processes import call, script
 from nequip_decorr.resources import configs_dir
 
 RESULTS = Path(__file__).parent / "results"
@@ -58,8 +57,12 @@ HORIZON_PS = 6.0
 SOURCE_PS = 2.0
 SOURCE_VELOCITIES = [1, 2]
 HELDOUT_VELOCITIES = [11]
-NEAR = Rules(frames=FRAMES, beyond=3.0, own_share=0.0)
 NEAR_HALT = 4.0
+# MD that the grade chooses from, and the rules of the choice.
+CHOICES = {
+    "grade": ("source", Rules(frames=FRAMES)),
+    "near": ("near", Rules(frames=FRAMES, beyond=3.0, own_share=0.0)),
+}
 GRADE_BOUNDS = (3.0, 5.0, 10.0, 20.0, 50.0, np.inf)
 SHARE_BOUNDS = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 WALL = {
@@ -199,7 +202,7 @@ class Unit:
         if arm.energy_per_type:
             model["per_type_energy_shifts"] = "${training_data_stats:per_type_energy_fit}"
         (self.folder / "train.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-        command = [str(Path(sys.executable).parent / "nequip-train"), "-cp", str(self.folder)]
+        command = [script("nequip-train"), "-cp", str(self.folder)]
         command += ["-cn", "train", f"hydra.run.dir={self.folder / 'training'}"]
         call(command, self.folder / "train.log")
         shutil.copy(self.folder / "training" / "best.ckpt", self.folder / "best.ckpt")
@@ -259,10 +262,9 @@ class Unit:
         return ase.io.read(path, ":")
 
     def _chosen(self, source: str, earlier: Unit) -> list[Atoms]:
-        if source in ("grade", "near"):
-            md = earlier.md("near" if source == "near" else "source")
-            rules = NEAR if source == "near" else Rules(frames=FRAMES)
-            found = collect([md], earlier.model(), rules=rules)
+        if source in CHOICES:
+            half, rules = CHOICES[source]
+            found = collect([earlier.md(half)], earlier.model(), rules=rules)
             print(self.arm, self.seed, found, flush=True)
             return [_plain(frame) for frame in found.frames]
         # As many as the grade chose in the same round of the same seed.

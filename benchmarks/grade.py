@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import subprocess
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -45,6 +44,7 @@ from nequip_decorr.extrapolation.scoring import Reading, auroc
 from nequip_decorr.features.fields import ATOM_TYPE
 from nequip_decorr.features.frames import load_model, outputs
 from nequip_decorr.md.times import trusted_time_ps
+from nequip_decorr.processes import script
 from nequip_decorr.report.loading import load_runs
 
 RESULTS = Path(__file__).parent / "results"
@@ -199,7 +199,7 @@ def compiled(checkpoint: Path) -> Path:
     """The model with its grade for LAMMPS."""
     path = checkpoint.with_name("graded.nequip.pt2")
     if not path.is_file():
-        command = [Path(sys.executable).parent / "nequip-decorr", "compile", checkpoint, path]
+        command = [script("nequip-decorr"), "compile", checkpoint, path]
         subprocess.run([*map(str, command)], check=True, capture_output=True)
     return path
 
