@@ -78,14 +78,17 @@ class Arm:
     """A way to train.
 
     Attributes:
-        source: who chooses the labels: ``grade``, ``near``, ``random``, ``reference``,
-            ``rattled`` or nobody; ``near`` is the grade among frames just beyond the edge.
+        source: who chooses the labels: ``grade``, ``near``, ``random``, ``near random``,
+            ``reference``, ``rattled`` or nobody; ``near`` is the grade among frames just beyond
+            the edge, and ``near random`` takes frames of such MD at random.
         after: the arm whose model runs the MD and whose labels are kept.
         config: ``stock`` or ``decorrelated``.
         wall: whether ShortRangeZBL is added.
         steps: of training.
         energy_weight: coefficient of the energy in the loss; that of the forces is 1.
         energy_per_type: whether each type has its own shift of the energy, by least squares.
+        learnt: whether labels count in the grade as far as the model has learnt them; else like
+            all other training data.
     """
 
     source: str = ""
@@ -95,6 +98,7 @@ class Arm:
     steps: int = STEPS
     energy_weight: float = 1.0
     energy_per_type: bool = False
+    learnt: bool = False
 
 
 ARMS = {
@@ -115,10 +119,18 @@ ARMS = {
     "near, 2 rounds": Arm("near", after="near", steps=3 * STEPS, energy_per_type=True),
     "near, 3 rounds": Arm("near", after="near, 2 rounds", steps=3 * STEPS, energy_per_type=True),
 }
+NEAR = {"steps": 3 * STEPS, "energy_per_type": True, "learnt": True}
+for _choice, _source in (("learnt", "near"), ("learnt, random", "near random")):
+    _after = "baseline"
+    for _round in ("1 round", "2 rounds", "3 rounds"):
+        ARMS[f"{_choice}, {_round}"] = Arm(_source, after=_after, **NEAR)
+        _after = f"{_choice}, {_round}"
 NAMES = list(ARMS)
-FIRST, THEN, WHY, LAST, NEXT = NAMES[:3], NAMES[3:8], NAMES[8:10], NAMES[10:13], NAMES[13:]
+FIRST, THEN, WHY, LAST, NEXT = NAMES[:3], NAMES[3:8], NAMES[8:10], NAMES[10:13], NAMES[13:16]
+LEARNT = NAMES[16:]
 BLOCKS = [
     *(((1, 2), FIRST), ((1, 2), WHY), ((1, 2), NEXT), ((3, 4), FIRST)),
+    *(((1, 2), LEARNT), ((3, 4), LEARNT)),
     *(((1, 2), THEN), ((3, 4), THEN)),
     *(((5, 6), FIRST), ((7, 8), FIRST), ((3, 4), WHY), ((1, 2), LAST), ((3, 4), LAST)),
     *(((5, 6), THEN + WHY + LAST), ((7, 8), THEN + WHY + LAST)),
@@ -169,7 +181,8 @@ class Unit:
             elif not checkpoint.is_file():
                 self._train(arm, epochs)
             seconds["train_s"] = time.perf_counter() - began
-            fitted(checkpoint, self.folder)
+            added = self.labels() if arm.learnt else []
+            fitted(checkpoint, data if added else self.folder, added)
             began = time.perf_counter()
             compiled(checkpoint)
             seconds["compile_s"] = time.perf_counter() - began
@@ -255,11 +268,11 @@ class Unit:
         return earlier.labels() + self._new(arm.source, earlier)
 
     def _new(self, source: str, earlier: Unit) -> list[Atoms]:
-        path = earlier.folder / f"{source}.xyz"
+        path = earlier.folder / f"{source.replace(' ', '_')}.xyz"
         with earlier.lock(source):
             if not path.is_file():
                 ase.io.write(path, labelled(self._chosen(source, earlier)), format="extxyz")
-        return ase.io.read(path, ":")
+        return ase.io.read(path, ":") if path.stat().st_size else []
 
     def _chosen(self, source: str, earlier: Unit) -> list[Atoms]:
         if source in CHOICES:
@@ -268,11 +281,14 @@ class Unit:
             print(self.arm, self.seed, found, flush=True)
             return [_plain(frame) for frame in found.frames]
         # As many as the grade chose in the same round of the same seed.
-        rival = self.other("ours" if earlier.arm == "random" else earlier.arm)
-        number = len(self._new("grade", rival))
+        near = source == "near random"
+        name = earlier.arm.replace(", random", "")
+        rival = self.other("ours" if name == "random" else name)
+        number = len(self._new("near" if near else "grade", rival))
         rng = np.random.default_rng([self.seed, len(source), len(earlier.labels())])
-        if source == "random":
-            pool = _sane(earlier.md("source"), earlier.model())
+        if source in ("random", "near random"):
+            half, rules = CHOICES["near" if near else "grade"]
+            pool = _sane(earlier.md(half), earlier.model(), rules)
         else:
             pool = self._reference() if source == "reference" else self._rattled(rng, number)
         chosen = rng.choice(len(pool), min(number, len(pool)), replace=False)
@@ -324,11 +340,11 @@ def _plain(frame: Atoms) -> Atoms:
     return Atoms(frame.symbols, frame.positions, cell=frame.cell, pbc=True, info=info)
 
 
-def _sane(folder: Path, checkpoint: Path) -> list[Atoms]:
+def _sane(folder: Path, checkpoint: Path, rules: Rules) -> list[Atoms]:
     """Start cells and frames of MD up to the last that is worth a label, as `collect` has it."""
     model, grade = fitted(checkpoint, checkpoint.parent)
     sources = sources_of(folder)
-    pool, _ = _pool(model, grade, sources, Rules(), lambda x, _: x)
+    pool, _ = _pool(model, grade, sources, rules, lambda x, _: x)
     last: dict[str, int] = {}
     for atoms, candidate in pool:
         if not candidate.own:

@@ -117,7 +117,10 @@ class Improve:
                 )
             shutil.copy(found[0], checkpoint)
         ours = "nequip-decorr"
-        self._step(folder, "fit", [ours, "extrapolation", "fit", str(checkpoint), str(data)])
+        first = [str((self.plan.folder / name).resolve()) for name in train.data]
+        fit = [ours, "extrapolation", "fit", str(checkpoint), *first]
+        fit += ["--added", *map(str, earlier)] if earlier else []
+        self._step(folder, "fit", fit)
         model, target = str(folder / "model.nequip.pt2"), self.plan.file.target
         self._step(folder, "compile", [ours, "compile", str(checkpoint), model, "--target", target])
 

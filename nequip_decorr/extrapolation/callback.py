@@ -14,7 +14,8 @@ from lightning.pytorch.callbacks import Callback
 from ..errors import UserError
 from ..features.frames import load_model
 from .beside import grade_file
-from .grade import DEFAULT_QUANTILE, ExtrapolationGrade, check_quantile
+from .grade import DEFAULT_QUANTILE, ExtrapolationGrade
+from .quantile import check_quantile
 
 log = logging.getLogger(__name__)
 

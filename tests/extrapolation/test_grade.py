@@ -14,8 +14,9 @@ from ase import Atoms
 
 from nequip_decorr.cli.main import main
 from nequip_decorr.errors import UserError
-from nequip_decorr.extrapolation.grade import FIELD, ExtrapolationGrade, upper_quantile
+from nequip_decorr.extrapolation.grade import FIELD, ExtrapolationGrade
 from nequip_decorr.extrapolation.module import add_grade
+from nequip_decorr.extrapolation.quantile import upper_quantile
 from nequip_decorr.extrapolation.scoring import Reading, auroc, score
 from nequip_decorr.features.frames import load_model, outputs
 from nequip_decorr.model_files import recognise
