@@ -71,7 +71,7 @@ def count_added(
                 f"added frame {number} has an element that the first training data lack; give it "
                 "as training data"
             )
-        off = data["forces"].detach().double().cpu() - torch.from_numpy(_forces(frame, "added"))
+        off = data["forces"].detach().double().cpu() - torch.from_numpy(_forces(frame, "an added"))
         error = off.norm(dim=1)
         weight = (1 + (error / tolerance) ** 2).rsqrt()
         vectors = gaussians.vector(features(data).double(), types) / threshold
@@ -88,7 +88,7 @@ def count_added(
 
 
 def _rms_force(frames: Sequence[Atoms]) -> float:
-    forces = np.concatenate([_forces(frame, "training") for frame in frames])
+    forces = np.concatenate([_forces(frame, "a training") for frame in frames])
     rms = float(np.sqrt((forces**2).sum(1).mean()))
     if not rms > 0:
         raise UserError("the forces of all training structures are zero: added frames need a scale")
@@ -97,5 +97,5 @@ def _rms_force(frames: Sequence[Atoms]) -> float:
 
 def _forces(frame: Atoms, kind: str) -> np.ndarray:
     if frame.calc is None or "forces" not in frame.calc.results:
-        raise UserError(f"added frames count by their force errors: a {kind} frame has no forces")
+        raise UserError(f"added frames count by their force errors: {kind} frame has no forces")
     return np.asarray(frame.calc.results["forces"], dtype=float)

@@ -20,12 +20,12 @@ class Fake:
 
     def __init__(self, to_label=(3, 2, 0), labels=()):
         self.to_label, self.labels = list(to_label), list(labels)
-        self.seen = []
+        self.seen, self.commands = [], {}
 
     def __call__(self, command, log):
         name, folder = log.stem, log.parent
         self.seen.append(f"{folder.name}/{name}")
-        self.command = command
+        self.commands[self.seen[-1]] = command
         if name == "train":
             (folder / "training").mkdir(exist_ok=True)
             (folder / "training" / "best.ckpt").write_text("weights")
@@ -88,6 +88,11 @@ def test_rounds_go_on_until_all_are_done_and_labels_join_the_training_data(impro
     ]
     sizes = [len(ase.io.read(page.parent / f"round_{k}" / "train.xyz", ":")) for k in range(3)]
     assert sizes == [4, 7, 9]
+    fit = fake.commands["round_2/fit"][3:]
+    labels = [page.parent / f"round_{k}" / "labelled.xyz" for k in (0, 1)]
+    checkpoint, first = page.parent / "round_2" / "best.ckpt", path.parent / "train.xyz"
+    assert fit == [*map(str, (checkpoint, first)), "--added", *map(str, labels)]
+    assert "--added" not in fake.commands["round_0/fit"]
     assert "all rounds are done" in said[-1] and "<h1>Improvement" in page.read_text()
     assert "5 labels took the mean right time from 0.5 to 0.5 ps." in page.read_text()
     md = yaml.safe_load((page.parent / "round_1" / "md.yaml").read_text())
