@@ -131,8 +131,9 @@ def _inspect(
         accumulator.update(features.values, batch.kinds, batch.lengths_A)
         for found in labels:
             found.add(batch.frames, batch.output)
-        for frame in batch.frames if closest is not None else ():
-            closest.add(frame)
+        if closest is not None:
+            for frame in batch.frames:
+                closest.add(frame)
         bare += _without_edges(batch)
         done += len(batch.frames)
         if progress is not None:
