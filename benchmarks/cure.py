@@ -269,7 +269,7 @@ class Unit:
 
     def _new(self, source: str, earlier: Unit) -> list[Atoms]:
         path = earlier.folder / f"{source.replace(' ', '_')}.xyz"
-        with earlier.lock(source):
+        with earlier.lock(f"labels {source}"):
             if not path.is_file():
                 ase.io.write(path, labelled(self._chosen(source, earlier)), format="extxyz")
         return ase.io.read(path, ":") if path.stat().st_size else []
