@@ -309,19 +309,23 @@ class Unit:
         return found
 
     def run(self) -> None:
-        """Everything of the unit, and its rows."""
+        """Everything of the unit."""
         began = time.perf_counter()
-        out = self.md("heldout")
-        runs, bounds = [], []
+        self.md("heldout")
+        about = read_json(self.folder / "model.json") | {"wall_s": time.perf_counter() - began}
+        write_json(self.folder / "unit.json", {"models": [about]})
+
+    def rows(self) -> dict[str, list[dict[str, Any]]]:
+        """Rows of the results, by the name of their file."""
+        out, runs, bounds = self.folder / "heldout", [], []
         for row in stability.read(out):
             folder = out / "runs" / row["run_id"]
             key = {"arm": self.arm, "seed": self.seed, "structure": row["structure"]}
             times = {f"{t}_ps": until(folder, row, t)[0] for t in TIMES}
             runs.append({**key, "status": row["status"], "cause": row["cause"], **times})
             bounds.append({**key, **_other_bounds(folder, row["stable_time_ps"])})
-        wall = time.perf_counter() - began
-        about = {**read_json(self.folder / "model.json"), "wall_s": wall}
-        write_json(self.folder / "unit.json", {"runs": runs, "bounds": bounds, "models": [about]})
+        (about,) = (read_json(self.folder / "unit.json") or {})["models"]
+        return {"runs": runs, "bounds": bounds, "models": [{**about, **self.fit()}]}
 
     def fit(self) -> dict[str, float]:
         """Errors on the labelled frames themselves: whether the training has learnt them."""
@@ -394,9 +398,7 @@ def rows(work: Path) -> None:
     """Raw rows of all finished units into the results."""
     units = [Unit(work, *item) for item in QUEUE]
     units = [unit for unit in units if (unit.folder / "unit.json").is_file()]
-    found = [read_json(unit.folder / "unit.json") or {} for unit in units]
-    for unit, item in zip(units, found, strict=True):
-        item["models"][0] |= unit.fit()
+    found = [unit.rows() for unit in units]
     record = {**describe(), "horizon_ps": HORIZON_PS, "frames": FRAMES, "steps": STEPS}
     for name in ("runs", "models", "bounds"):
         table = [row for unit in found for row in unit[name]]

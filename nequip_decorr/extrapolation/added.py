@@ -43,6 +43,7 @@ def count_added(
     threshold: float,
     training: Sequence[Atoms],
     added: Iterable[Atoms],
+    share: float = TOLERANCE,
 ) -> tuple[Gaussians, dict[str, Any]]:
     """Count the atoms of added frames as known, as far as the model has learnt their forces.
 
@@ -53,6 +54,7 @@ def count_added(
         threshold: distance at which gamma is 1.
         training: the first training data, with forces.
         added: frames with forces that the model was trained on too.
+        share: the tolerance, over the RMS force of the first training data.
 
     Returns:
         The Gaussians, and what is to be said of the added frames.
@@ -60,7 +62,7 @@ def count_added(
     Raises:
         UserError: forces are missing, or an element that the first data do not have.
     """
-    tolerance = TOLERANCE * _rms_force(training)
+    tolerance = share * _rms_force(training)
     labelled = LabelledSoFar(*gaussians.mean.shape)
     errors, weights, number = [], [], 0
     for number, frame in enumerate(added, 1):
