@@ -191,7 +191,7 @@ def summary() -> None:
 
 
 def blocks() -> dict[str, str]:
-    """Tables of docs/cure.md: the arms whose labels count as far as they are learnt, and the first."""
+    """Tables of docs/cure.md: arms that do what the package does now, and the first ones."""
     runs, models = (read(RESULTS / f"cure_{k}.csv") for k in ("runs", "models"))
     found = arm_rows(runs, models)
     now = [row for row in found if row[0] == "baseline" or row[0].startswith(NOW)]
