@@ -1,7 +1,7 @@
 """How much of a campaign of short runs is MD, and what does a report on 1,000 runs cost?
 
-    python benchmarks/campaign_cost.py run --model MODEL.nequip.pt2 [--runs 8] [--length-ps 6]
-    python benchmarks/campaign_cost.py report [--runs 1000]
+    python -m benchmarks.campaign_cost run --model MODEL.nequip.pt2 [--runs 8] [--length-ps 6]
+    python -m benchmarks.campaign_cost report [--runs 1000]
 
 `run` starts `nequip-decorr stability run` with one worker on 72 atoms of quartz at 300 K. MD is the
 time within the engines; the rest is the imports of the command and of its worker, the check of the
@@ -27,7 +27,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import yaml
 from ase.build import bulk
-from hardware import describe, read, write
+from benchmarks.hardware import describe, read, write
 
 from nequip_decorr import stability
 from tests.conftest import quartz_cell
