@@ -27,8 +27,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import yaml
 from ase.build import bulk
-from benchmarks.hardware import describe, read, write
 
+from benchmarks.hardware import describe, read, write
 from nequip_decorr import stability
 from tests.conftest import quartz_cell
 from tests.helpers import synthetic
