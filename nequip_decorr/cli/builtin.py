@@ -78,8 +78,10 @@ def _demo(arguments: argparse.Namespace) -> int:
     if arguments.improve:
         from ..cure.demo import improve_demo
 
-        names = "out", "seed", "epochs", "length_ps", "rounds"
-        improve_demo(*(getattr(arguments, name) for name in names), lmp)
+        improve_demo(
+            arguments.out, arguments.seed, arguments.epochs, arguments.length_ps, arguments.rounds,
+            lmp,
+        )  # fmt: skip
         return 0
     given = {item.name: getattr(arguments, item.name) for item in fields(Settings)}
     run_demo(Settings(**{**given, "lmp": lmp}))

@@ -107,4 +107,8 @@ def _structures(datasets: Sequence[Any], type_names: Sequence[str]) -> list[Atom
 
 def _key(atoms: Atoms) -> bytes:
     """The same for a structure in the precision of the training and in that of its file."""
-    return atoms.numbers.tobytes() + atoms.positions.astype(np.float32).tobytes()
+    parts: tuple[bytes, bytes] = (
+        atoms.numbers.tobytes(),
+        atoms.positions.astype(np.float32).tobytes(),
+    )
+    return b"".join(parts)

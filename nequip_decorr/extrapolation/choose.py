@@ -74,7 +74,8 @@ class LabelledSoFar:
 
     def whitened(self, whiten: Tensor) -> Tensor:
         """Whitening factors after which the length of a vector is the grade, ``[T, K, K]``."""
-        return torch.linalg.solve_triangular(self._factor, whiten, upper=False)
+        white: Tensor = torch.linalg.solve_triangular(self._factor, whiten, upper=False)
+        return white
 
     def grade(self, candidate: Candidate) -> Tensor:
         """Grade of each atom of a structure, ``[num_atoms]``."""
