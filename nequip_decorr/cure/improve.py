@@ -140,9 +140,11 @@ class Improve:
         folder.mkdir(exist_ok=True)
         self.say(f"--- MD of the models of round 0 and {last}, without a halt at the grade")
         self._md(folder, "md", models, {}, {})
-        self.judged = {name: page.times(folder / "md", name) for name in models}
+        found = {name: page.times(folder / "md", name) for name in models}
+        self.judged = {name.replace("_", " "): row for name, row in found.items()}
         write_json(folder / "times.json", self.judged)
         self._write()
+        self.say(f"both in detail: nequip-decorr stability report {folder / 'md'}")
 
     def _md(
         self,
