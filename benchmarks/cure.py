@@ -40,7 +40,6 @@ from hardware import describe, write
 from nequip_decorr import stability
 from nequip_decorr.campaign.labels import TIMES, until
 from nequip_decorr.cure.collect import _pool, collect, sources_of
-from nequip_decorr.cure.improve import HALT
 from nequip_decorr.cure.rules import Rules
 from nequip_decorr.demo import CONFIGS, TEMPERATURE_K, TEST_SETS
 from nequip_decorr.files import read_json, write_json
@@ -57,11 +56,13 @@ HORIZON_PS = 6.0
 SOURCE_PS = 2.0
 SOURCE_VELOCITIES = [1, 2]
 HELDOUT_VELOCITIES = [11]
-NEAR_HALT = 4.0
+HALTS = {"source": 30.0, "near": 4.0, "far": 12.0}
+"""Grade at which MD stops, by what it is run for."""
 # MD that the grade chooses from, and the rules of the choice.
 CHOICES = {
-    "grade": ("source", Rules(frames=FRAMES)),
+    "grade": ("source", Rules(frames=FRAMES, beyond=10.0, own_share=0.25)),
     "near": ("near", Rules(frames=FRAMES, beyond=3.0, own_share=0.0)),
+    "far": ("far", Rules(frames=FRAMES, beyond=9.0, own_share=0.0)),
 }
 GRADE_BOUNDS = (3.0, 5.0, 10.0, 20.0, 50.0, np.inf)
 SHARE_BOUNDS = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
@@ -78,9 +79,10 @@ class Arm:
     """A way to train.
 
     Attributes:
-        source: who chooses the labels: ``grade``, ``near``, ``random``, ``near random``,
+        source: who chooses the labels: ``grade``, ``near``, ``far``, ``random``, ``near random``,
             ``reference``, ``rattled`` or nobody; ``near`` is the grade among frames just beyond
-            the edge, and ``near random`` takes frames of such MD at random.
+            the edge, ``far`` up to three times as far, and ``near random`` takes frames of the MD
+            of ``near`` at random.
         after: the arm whose model runs the MD and whose labels are kept.
         config: ``stock`` or ``decorrelated``.
         wall: whether ShortRangeZBL is added.
@@ -125,6 +127,10 @@ for _choice, _source in (("learnt", "near"), ("learnt, random", "near random")):
     for _round in ("1 round", "2 rounds", "3 rounds"):
         ARMS[f"{_choice}, {_round}"] = Arm(_source, after=_after, **NEAR)
         _after = f"{_choice}, {_round}"
+ARMS |= {
+    "far, 2 rounds": Arm("far", after="learnt, 1 round", **NEAR),
+    "far, 3 rounds": Arm("far", after="far, 2 rounds", **NEAR),
+}
 NAMES = list(ARMS)
 FIRST, THEN, WHY, LAST, NEXT = NAMES[:3], NAMES[3:8], NAMES[8:10], NAMES[10:13], NAMES[13:16]
 LEARNT = NAMES[16:]
@@ -223,7 +229,7 @@ class Unit:
     def md(self, half: str) -> Path:
         """MD of the start cells: ``heldout``, labelled, or one that halts itself.
 
-        ``source`` halts as `improve` does, ``near`` at :data:`NEAR_HALT`.
+        MD other than ``heldout`` halts at the grade of :data:`HALTS`.
         """
         out = self.folder / half
         checkpoint = self.model()
@@ -232,8 +238,7 @@ class Unit:
             if half == "heldout":
                 self._campaign(model, half, out, labels={"reference": "siox"})
             else:
-                halt = NEAR_HALT if half == "near" else HALT * Rules().beyond
-                self._campaign(model, half, out, criteria={"extrapolation_grade": halt})
+                self._campaign(model, half, out, criteria={"extrapolation_grade": HALTS[half]})
         return out
 
     def _campaign(self, models: dict, half: str, out: Path, **more: Any) -> None:
@@ -241,7 +246,7 @@ class Unit:
             return
         source = half != "heldout"
         cells = self.work / ("data" if source else "heldout") / "md"
-        every = {"heldout": 10, "near": 5}.get(half, 20)
+        every = {"heldout": 10, "source": 20}.get(half, 5)
         campaign = {
             "models": models,
             "structures": {p.stem: str(p) for p in sorted(cells.glob("*.xyz"))},

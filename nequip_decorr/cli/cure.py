@@ -38,7 +38,8 @@ rounds.json         the numbers of the rounds
 round_N/train.xyz   training data of round N; training/, best.ckpt, best.grade.npz, model.nequip.pt2
 round_N/md/         its campaign: see `nequip-decorr stability run`
 round_N/to_label.xyz, labelled.xyz   the chosen frames, and the same with labels
-judged_N/md/, times.json   MD of the first and the last model without the halt at the grade
+final_N/model.nequip.pt2   the last model: its grade has the edge of the first data
+final_N/md/, times.json    MD of the first and the last model without the halt at the grade
 round_N/*.log       output of each step
 """
 

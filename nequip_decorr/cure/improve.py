@@ -74,8 +74,8 @@ class Improve:
                 break
             self._label(folder)
             labels += len(list(read_extxyz(folder / "labelled.xyz")))
-        if file.judge and number:
-            self._judge(number)
+        if number:
+            self._finish(number)
         self.say(f"finished: {why}; {self.plan.out / 'index.html'}")
         return self.plan.out / "index.html"
 
@@ -103,7 +103,7 @@ class Improve:
         earlier = [self.plan.out / f"round_{k}" / "labelled.xyz" for k in range(number)]
         data = folder / "train.xyz"
         if not (folder / "train.done").is_file():
-            parts = [*(self.plan.folder / name for name in train.data), *earlier]
+            parts = [*self._first(), *earlier]
             frames = [atoms for part in parts for atoms in ase.io.iread(part, ":")]
             ase.io.write(data, frames, format="extxyz")
         config = (self.plan.folder / train.config).resolve()
@@ -118,33 +118,46 @@ class Improve:
                     "`train.checkpoint` to the name that its ModelCheckpoint gives"
                 )
             shutil.copy(found[0], checkpoint)
-        ours = "nequip-decorr"
-        first = [str((self.plan.folder / name).resolve()) for name in train.data]
-        fit = [ours, "extrapolation", "fit", str(checkpoint), *first]
-        fit += ["--added", *map(str, earlier)] if earlier else []
+        # Labels count like all other data here, so that MD explores farther in each round.
+        fit = ["nequip-decorr", "extrapolation", "fit", str(checkpoint), str(data)]
         self._step(folder, "fit", fit)
-        model, target = str(folder / "model.nequip.pt2"), self.plan.file.target
-        self._step(folder, "compile", [ours, "compile", str(checkpoint), model, "--target", target])
+        self._compile(folder, str(checkpoint), folder / "model.nequip.pt2")
 
     def _simulate(self, folder: Path) -> None:
         """MD that stops where the model has left its data."""
         halt = {"extrapolation_grade": HALT * self.plan.file.beyond}
         self._md(folder, "md", {"model": folder / "model.nequip.pt2"}, DENSE, halt)
 
-    def _judge(self, last: int) -> None:
-        """MD of the first and the last model that nothing but the user's criteria stops."""
-        models = {
-            f"round_{k}": self.plan.out / f"round_{k}" / "model.nequip.pt2" for k in (0, last)
-        }
-        folder = self.plan.out / f"judged_{last}"
+    def _finish(self, last: int) -> None:
+        """Compile the last model with the grade of the first data; judge it and the first one."""
+        folder = self.plan.out / f"final_{last}"
         folder.mkdir(exist_ok=True)
+        self.say(f"--- the model of round {last}, with the edge of the first data")
+        rounds = [self.plan.out / f"round_{k}" for k in range(last + 1)]
+        checkpoint = str(rounds[last] / self.plan.file.train.checkpoint)
+        grade, model = folder / "model.grade.npz", folder / "model.nequip.pt2"
+        fit = ["nequip-decorr", "extrapolation", "fit", checkpoint, *map(str, self._first())]
+        fit += ["--added", *(str(each / "labelled.xyz") for each in rounds[:-1])]
+        self._step(folder, "fit", [*fit, "--out", str(grade)])
+        self._compile(folder, checkpoint, model, "--grade", str(grade))
+        if not self.plan.file.judge:
+            return
         self.say(f"--- MD of the models of round 0 and {last}, without a halt at the grade")
+        models = {"round_0": rounds[0] / "model.nequip.pt2", f"round_{last}": model}
         self._md(folder, "md", models, {}, {})
         found = {name: page.times(folder / "md", name) for name in models}
         self.judged = {name.replace("_", " "): row for name, row in found.items()}
         write_json(folder / "times.json", self.judged)
         self._write()
         self.say(f"both in detail: nequip-decorr stability report {folder / 'md'}")
+
+    def _first(self) -> list[Path]:
+        """The user's own training files."""
+        return [self.plan.folder / name for name in self.plan.file.train.data]
+
+    def _compile(self, folder: Path, checkpoint: str, model: Path, *options: str) -> None:
+        words = ["nequip-decorr", "compile", checkpoint, str(model)]
+        self._step(folder, "compile", [*words, "--target", self.plan.file.target, *options])
 
     def _md(
         self,

@@ -69,7 +69,7 @@ def write(folder: Path, changes):
 def improve(path, monkeypatch):
     def runs(folder, time):
         """The first model leaves the data and is right for 0.5 ps, the others for 1 ps."""
-        judged = "judged" in str(folder)
+        judged = "final" in str(folder)
         models = ("round_0", "round_1", "round_2") if judged else ("model",)
         found = dict.fromkeys(models, 1.0)
         if judged or "round_0" in str(folder):
@@ -88,7 +88,8 @@ def improve(path, monkeypatch):
 
 
 ROUND = ["train", "fit", "compile", "md", "collect", "label"]
-REST = [f"round_2/{name}" for name in ROUND[:4]] + ["judged_2/md"]
+FINAL = ["fit", "compile", "md"]
+REST = [f"round_2/{name}" for name in ROUND[:4]] + [f"final_2/{name}" for name in FINAL]
 
 
 def test_rounds_go_on_until_all_are_done_and_labels_join_the_training_data(improve, path):
@@ -97,11 +98,22 @@ def test_rounds_go_on_until_all_are_done_and_labels_join_the_training_data(impro
     assert fake.seen == [f"round_{k}/{name}" for k in (0, 1) for name in ROUND] + REST
     sizes = [len(ase.io.read(page.parent / f"round_{k}" / "train.xyz", ":")) for k in range(3)]
     assert sizes == [4, 7, 9]
-    fit = fake.commands["round_2/fit"][3:]
+    fit = fake.commands["final_2/fit"][3:]
     labels = [page.parent / f"round_{k}" / "labelled.xyz" for k in (0, 1)]
     checkpoint, first = page.parent / "round_2" / "best.ckpt", path.parent / "train.xyz"
-    assert fit == [*map(str, (checkpoint, first)), "--added", *map(str, labels)]
-    assert "--added" not in fake.commands["round_0/fit"]
+    grade = page.parent / "final_2" / "model.grade.npz"
+    assert fit == [
+        *map(str, (checkpoint, first)),
+        "--added",
+        *map(str, labels),
+        "--out",
+        str(grade),
+    ]
+    assert fake.commands["final_2/compile"][-2:] == ["--grade", str(grade)]
+    assert fake.commands["round_2/fit"][3:] == [
+        str(checkpoint),
+        str(checkpoint.with_name("train.xyz")),
+    ]
     assert "all rounds are done" in said[-1] and "<h1>Improvement" in page.read_text()
     assert "5 labels took the mean right time from 0.5 ps to 1 ps." in page.read_text()
     assert "1 of 1 runs left the data; mean time until then 0.5 ps, right for 0.5 ps" in said
@@ -109,9 +121,9 @@ def test_rounds_go_on_until_all_are_done_and_labels_join_the_training_data(impro
     assert md["structures"] == str(path.parent / "cell.xyz")
     assert md["criteria"] == {"extrapolation_grade": 4.0} and "labels" not in md
     assert md["trajectory_every"] == 5
-    judged = yaml.safe_load((page.parent / "judged_2" / "md.yaml").read_text())
+    judged = yaml.safe_load((page.parent / "final_2" / "md.yaml").read_text())
     assert "criteria" not in judged and list(judged["models"]) == ["round_0", "round_2"]
-    assert judged["models"]["round_2"] == str(page.parent / "round_2" / "model.nequip.pt2")
+    assert judged["models"]["round_2"] == str(page.parent / "final_2" / "model.nequip.pt2")
 
 
 def test_the_md_of_the_user_wins_and_judging_can_be_left_out(improve, path):
@@ -120,7 +132,7 @@ def test_the_md_of_the_user_wins_and_judging_can_be_left_out(improve, path):
     write(path.parent, {"md": md, "judge": False, "rounds": 1})
     fake, said = Fake(), []
     page = improve(fake, said).run()
-    assert fake.seen[-1] == "round_1/md"
+    assert fake.seen[-3:] == ["round_1/md", "final_1/fit", "final_1/compile"]
     written = yaml.safe_load((page.parent / "round_1" / "md.yaml").read_text())
     assert written["trajectory_every"] == 20
     assert written["criteria"] == {"extrapolation_grade": 7, "contact_fraction": 0.5}
@@ -130,12 +142,12 @@ def test_the_md_of_the_user_wins_and_judging_can_be_left_out(improve, path):
 def test_nothing_beyond_the_edge_and_no_labels_left_are_ends(improve, path):
     fake, said = Fake(to_label=(3, 0)), []
     improve(fake, said).run()
-    assert fake.seen[-2:] == ["round_1/collect", "judged_1/md"]
+    assert fake.seen[-2:] == ["final_1/compile", "final_1/md"]
     assert "no frame is beyond the edge" in said[-1]
     write(path.parent, {"max_labels": 2, "out": "spent"})
     fake = Fake()
     improve(fake, said).run()
-    assert fake.seen[-2:] == ["round_1/md", "judged_1/md"]
+    assert fake.seen[-2:] == ["final_1/compile", "final_1/md"]
     assert "all labels are spent" in said[-1]
 
 
