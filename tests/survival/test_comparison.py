@@ -13,6 +13,7 @@ from nequip_decorr.survival import permutation
 from nequip_decorr.survival.arrays import run_arrays
 from nequip_decorr.survival.comparison import compare
 from nequip_decorr.survival.estimators import restricted_mean, rmst
+from nequip_decorr.survival.summary import summarise
 
 LENGTH_PS = 10.0
 
@@ -116,6 +117,13 @@ def test_nobody_failed():
     )
     right = compare(campaign([10] * 6, [10] * 6), "A", "B", time="right")
     assert "neither A nor B went wrong within 10 ps" in right.conclusion
+
+
+def test_a_model_alone_that_failed_at_once_is_said_too():
+    rows = [row for row in campaign([0.05] * 8, [], length_ps=10.0) if row["model"] == "A"]
+    (said,) = summarise(rows).warnings
+    assert said.startswith("All 8 runs of A failed almost at once (mean 0.05 of 10 ps)")
+    assert not summarise([*rows[:-1], {**rows[-1], "stable_time_ps": 5.0}]).warnings
 
 
 def test_identical_runs_do_not_claim_certainty():
