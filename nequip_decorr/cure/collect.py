@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import ase.io
 import numpy as np
@@ -27,6 +27,9 @@ from ..md.spec import RunSpec
 from ..md.start import read_start
 from ..structures import READ_ALL, Reading, iter_frames
 from .rules import DEFAULT_BEYOND, Rules
+
+NOTHING: Final = "nothing to label"
+"""How the line begins that says why no frame was chosen."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,16 @@ class Collected:
     own: int = 0
     repeated: int = 0
     beyond: float = DEFAULT_BEYOND
+
+    @property
+    def why_none(self) -> str:
+        """Why no frame was chosen."""
+        if self.counts["wreckage"]:
+            return (
+                f"runs go from inside the data to wreckage (a grade above {self.beyond:g}) between "
+                "two stored frames; store frames more often (`trajectory_every`) or raise --beyond"
+            )
+        return "no frame is beyond the edge of the training data"
 
     def __str__(self) -> str:
         n = self.counts

@@ -117,7 +117,8 @@ def test_a_campaign_gives_its_start_cells_and_frames(checkpoint, tmp_path, capsy
     stability.run(campaign, workers=1)
     out = tmp_path / "to_label.xyz"
     command = ["stability", "collect", str(tmp_path / "md"), "--out", str(out), "--frames", "3"]
-    assert main([*command, "--model", str(checkpoint), "--beyond", "1000"]) == 0
+    limits = ["--beyond", "1000", "--own-share", "0.3"]
+    assert main([*command, "--model", str(checkpoint), *limits]) == 0
     shown = capsys.readouterr().out
     assert "7 frames looked at" in shown and "for own cells" in shown
     chosen = ase.io.read(out, ":")
