@@ -32,7 +32,7 @@ import numpy as np
 import torch
 import yaml
 from ase import Atoms
-from correlation_and_accuracy import BLOCK_SIZE, train
+from correlation_and_accuracy import BLOCK_SIZE, CONFIGS, train
 from filelock import FileLock
 from grade import compiled, fitted, labelled, trained
 from hardware import describe, write
@@ -42,7 +42,7 @@ from nequip_decorr.campaign.labels import TIMES, until
 from nequip_decorr.cure.collect import _pool, collect, sources_of
 from nequip_decorr.cure.improve import HALT
 from nequip_decorr.cure.rules import Rules
-from nequip_decorr.demo import CONFIGS, TEMPERATURE_K, TEST_SETS
+from nequip_decorr.demo import TEMPERATURE_K, TEST_SETS
 from nequip_decorr.files import read_json, write_json
 from nequip_decorr.inspection.evaluate import evaluate_files
 from nequip_decorr.md.record import read_record
@@ -78,14 +78,17 @@ class Arm:
     """A way to train.
 
     Attributes:
-        source: who chooses the labels: ``grade``, ``near``, ``random``, ``reference``,
-            ``rattled`` or nobody; ``near`` is the grade among frames just beyond the edge.
+        source: who chooses the labels: ``grade``, ``near``, ``random``, ``near random``,
+            ``reference``, ``rattled`` or nobody; ``near`` is the grade among frames just beyond
+            the edge, and ``near random`` takes frames of such MD at random.
         after: the arm whose model runs the MD and whose labels are kept.
         config: ``stock`` or ``decorrelated``.
         wall: whether ShortRangeZBL is added.
         steps: of training.
         energy_weight: coefficient of the energy in the loss; that of the forces is 1.
         energy_per_type: whether each type has its own shift of the energy, by least squares.
+        learnt: whether labels count in the grade as far as the model has learnt them; else like
+            all other training data.
     """
 
     source: str = ""
@@ -95,6 +98,7 @@ class Arm:
     steps: int = STEPS
     energy_weight: float = 1.0
     energy_per_type: bool = False
+    learnt: bool = False
 
 
 ARMS = {
@@ -115,10 +119,18 @@ ARMS = {
     "near, 2 rounds": Arm("near", after="near", steps=3 * STEPS, energy_per_type=True),
     "near, 3 rounds": Arm("near", after="near, 2 rounds", steps=3 * STEPS, energy_per_type=True),
 }
+NEAR = {"steps": 3 * STEPS, "energy_per_type": True, "learnt": True}
+for _choice, _source in (("learnt", "near"), ("learnt, random", "near random")):
+    _after = "baseline"
+    for _round in ("1 round", "2 rounds", "3 rounds"):
+        ARMS[f"{_choice}, {_round}"] = Arm(_source, after=_after, **NEAR)
+        _after = f"{_choice}, {_round}"
 NAMES = list(ARMS)
-FIRST, THEN, WHY, LAST, NEXT = NAMES[:3], NAMES[3:8], NAMES[8:10], NAMES[10:13], NAMES[13:]
+FIRST, THEN, WHY, LAST, NEXT = NAMES[:3], NAMES[3:8], NAMES[8:10], NAMES[10:13], NAMES[13:16]
+LEARNT = NAMES[16:]
 BLOCKS = [
     *(((1, 2), FIRST), ((1, 2), WHY), ((1, 2), NEXT), ((3, 4), FIRST)),
+    *(((1, 2), LEARNT), ((3, 4), LEARNT)),
     *(((1, 2), THEN), ((3, 4), THEN)),
     *(((5, 6), FIRST), ((7, 8), FIRST), ((3, 4), WHY), ((1, 2), LAST), ((3, 4), LAST)),
     *(((5, 6), THEN + WHY + LAST), ((7, 8), THEN + WHY + LAST)),
@@ -169,7 +181,8 @@ class Unit:
             elif not checkpoint.is_file():
                 self._train(arm, epochs)
             seconds["train_s"] = time.perf_counter() - began
-            fitted(checkpoint, self.folder)
+            added = self.labels() if arm.learnt else []
+            fitted(checkpoint, data if added else self.folder, added)
             began = time.perf_counter()
             compiled(checkpoint)
             seconds["compile_s"] = time.perf_counter() - began
@@ -255,11 +268,11 @@ class Unit:
         return earlier.labels() + self._new(arm.source, earlier)
 
     def _new(self, source: str, earlier: Unit) -> list[Atoms]:
-        path = earlier.folder / f"{source}.xyz"
-        with earlier.lock(source):
+        path = earlier.folder / f"{source.replace(' ', '_')}.xyz"
+        with earlier.lock(f"labels {source}"):
             if not path.is_file():
                 ase.io.write(path, labelled(self._chosen(source, earlier)), format="extxyz")
-        return ase.io.read(path, ":")
+        return ase.io.read(path, ":") if path.stat().st_size else []
 
     def _chosen(self, source: str, earlier: Unit) -> list[Atoms]:
         if source in CHOICES:
@@ -268,11 +281,14 @@ class Unit:
             print(self.arm, self.seed, found, flush=True)
             return [_plain(frame) for frame in found.frames]
         # As many as the grade chose in the same round of the same seed.
-        rival = self.other("ours" if earlier.arm == "random" else earlier.arm)
-        number = len(self._new("grade", rival))
+        near = source == "near random"
+        name = earlier.arm.replace(", random", "")
+        rival = self.other("ours" if name == "random" else name)
+        number = len(self._new("near" if near else "grade", rival))
         rng = np.random.default_rng([self.seed, len(source), len(earlier.labels())])
-        if source == "random":
-            pool = _sane(earlier.md("source"), earlier.model())
+        if source in ("random", "near random"):
+            half, rules = CHOICES["near" if near else "grade"]
+            pool = _sane(earlier.md(half), earlier.model(), rules)
         else:
             pool = self._reference() if source == "reference" else self._rattled(rng, number)
         chosen = rng.choice(len(pool), min(number, len(pool)), replace=False)
@@ -293,19 +309,23 @@ class Unit:
         return found
 
     def run(self) -> None:
-        """Everything of the unit, and its rows."""
+        """Everything of the unit."""
         began = time.perf_counter()
-        out = self.md("heldout")
-        runs, bounds = [], []
+        self.md("heldout")
+        about = read_json(self.folder / "model.json") | {"wall_s": time.perf_counter() - began}
+        write_json(self.folder / "unit.json", {"models": [about]})
+
+    def rows(self) -> dict[str, list[dict[str, Any]]]:
+        """Rows of the results, by the name of their file."""
+        out, runs, bounds = self.folder / "heldout", [], []
         for row in stability.read(out):
             folder = out / "runs" / row["run_id"]
             key = {"arm": self.arm, "seed": self.seed, "structure": row["structure"]}
             times = {f"{t}_ps": until(folder, row, t)[0] for t in TIMES}
             runs.append({**key, "status": row["status"], "cause": row["cause"], **times})
             bounds.append({**key, **_other_bounds(folder, row["stable_time_ps"])})
-        wall = time.perf_counter() - began
-        about = {**read_json(self.folder / "model.json"), "wall_s": wall}
-        write_json(self.folder / "unit.json", {"runs": runs, "bounds": bounds, "models": [about]})
+        (about,) = (read_json(self.folder / "unit.json") or {})["models"]
+        return {"runs": runs, "bounds": bounds, "models": [{**about, **self.fit()}]}
 
     def fit(self) -> dict[str, float]:
         """Errors on the labelled frames themselves: whether the training has learnt them."""
@@ -324,11 +344,11 @@ def _plain(frame: Atoms) -> Atoms:
     return Atoms(frame.symbols, frame.positions, cell=frame.cell, pbc=True, info=info)
 
 
-def _sane(folder: Path, checkpoint: Path) -> list[Atoms]:
+def _sane(folder: Path, checkpoint: Path, rules: Rules) -> list[Atoms]:
     """Start cells and frames of MD up to the last that is worth a label, as `collect` has it."""
     model, grade = fitted(checkpoint, checkpoint.parent)
     sources = sources_of(folder)
-    pool, _ = _pool(model, grade, sources, Rules(), lambda x, _: x)
+    pool, _ = _pool(model, grade, sources, rules, lambda x, _: x)
     last: dict[str, int] = {}
     for atoms, candidate in pool:
         if not candidate.own:
@@ -378,9 +398,7 @@ def rows(work: Path) -> None:
     """Raw rows of all finished units into the results."""
     units = [Unit(work, *item) for item in QUEUE]
     units = [unit for unit in units if (unit.folder / "unit.json").is_file()]
-    found = [read_json(unit.folder / "unit.json") or {} for unit in units]
-    for unit, item in zip(units, found, strict=True):
-        item["models"][0] |= unit.fit()
+    found = [unit.rows() for unit in units]
     record = {**describe(), "horizon_ps": HORIZON_PS, "frames": FRAMES, "steps": STEPS}
     for name in ("runs", "models", "bounds"):
         table = [row for unit in found for row in unit[name]]

@@ -37,9 +37,10 @@ from hardware import describe, write
 
 from nequip_decorr.extrapolation.grade import ExtrapolationGrade
 from nequip_decorr.features.frames import load_model
+from nequip_decorr.lammps_wheel import PLUGIN_VARIABLE
 from nequip_decorr.md.engines.lammps_command import lammps_command
 from nequip_decorr.md.lammps.build import inspect_lammps, run_lammps
-from nequip_decorr.md.lammps.run_input import PLUGIN_VARIABLE, write_data
+from nequip_decorr.md.lammps.run_input import write_data
 from nequip_decorr.md.lammps.step_zero import evaluate_in_lammps, evaluate_in_library
 from nequip_decorr.md.record import read_trajectory
 from nequip_decorr.md.start import start_frame

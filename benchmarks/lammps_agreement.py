@@ -41,12 +41,13 @@ import numpy as np
 from ase.build import make_supercell
 from hardware import describe, write
 
+from nequip_decorr.lammps_wheel import COMMAND_VARIABLE, PLUGIN_VARIABLE
 from nequip_decorr.md.criteria import Criteria
 from nequip_decorr.md.engines import get_engine
-from nequip_decorr.md.engines.lammps_command import COMMAND_VARIABLE, lammps_command
+from nequip_decorr.md.engines.lammps_command import lammps_command
 from nequip_decorr.md.lammps.build import inspect_lammps, run_lammps
 from nequip_decorr.md.lammps.check import check_model
-from nequip_decorr.md.lammps.run_input import PLUGIN_VARIABLE, write_data
+from nequip_decorr.md.lammps.run_input import write_data
 from nequip_decorr.md.record import read_record
 from nequip_decorr.md.spec import ModelSpec, RunSpec
 from nequip_decorr.md.start import extxyz_text, start_frame

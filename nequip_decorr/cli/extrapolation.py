@@ -49,6 +49,11 @@ def add_parsers(commands: Any) -> None:
         "many (10,000 atoms for the default quantile), else cross-validation is",
     )  # fmt: skip
     fit.add_argument(
+        "--added", nargs="+", type=Path, default=[], metavar="FILE",
+        help="labelled frames from MD of an earlier model that this one was trained on too: they "
+        "do not move the edge, and count as far as the model has learnt their forces",
+    )  # fmt: skip
+    fit.add_argument(
         "--quantile", type=float, default=0.999,
         help="share of unseen atoms below gamma = 1 (default: 0.999)",
     )  # fmt: skip
@@ -95,11 +100,11 @@ def _fit(arguments: argparse.Namespace) -> int:
     from ..extrapolation.grade import ExtrapolationGrade
     from ..features.frames import load_model
 
-    training = _read(arguments.data)
-    validation = _read(arguments.validation)
+    files = arguments.data, arguments.validation, arguments.added
+    training, validation, added = map(_read, files)
     model = load_model(arguments.model)
     grade = ExtrapolationGrade.fit(
-        model, training, validation, quantile=arguments.quantile, progress=progress
+        model, training, validation, added, quantile=arguments.quantile, progress=progress
     )
     out = arguments.out or grade_file(arguments.model)
     grade.save(out)
@@ -113,6 +118,12 @@ def _fit(arguments: argparse.Namespace) -> int:
         print(
             f"note: so few atoms cannot tell the {about['quantile']:.4g} quantile; it is "
             "extrapolated from their largest tenth. Files of --validation add atoms"
+        )
+    if added:
+        learnt = about["added_atoms_learnt"] / about["added_atoms"]
+        print(
+            f"{about['added_frames']} added frames: the median force error of their atoms is "
+            f"{about['added_force_error_eV_per_A']:.3g} eV/A; they count as {learnt:.0%} known"
         )
     return 0
 

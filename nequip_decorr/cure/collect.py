@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import ase.io
 import numpy as np
@@ -26,7 +26,10 @@ from ..md.record import read_ring, read_trajectory
 from ..md.spec import RunSpec
 from ..md.start import read_start
 from ..structures import READ_ALL, Reading, iter_frames
-from .rules import Rules
+from .rules import DEFAULT_BEYOND, Rules
+
+NOTHING: Final = "nothing to label"
+"""How the line begins that says why no frame was chosen."""
 
 
 @dataclass(frozen=True)
@@ -55,19 +58,43 @@ class Collected:
             worst_atom, atoms_beyond_edge and chosen_for.
         counts: frames by ``inside`` the edge, ``wreckage`` and ``candidates``.
         left_grade: largest grade among the candidates if the chosen frames were labelled.
+        own: number of different start cells.
+        repeated: start cells that were left out because they are the same as one of these.
+        beyond: grade from which a frame is wreckage, once the start cells count as labelled.
     """
 
     frames: list[Atoms] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     left_grade: float = 0.0
+    own: int = 0
+    repeated: int = 0
+    beyond: float = DEFAULT_BEYOND
+
+    @property
+    def why_none(self) -> str:
+        """Why no frame was chosen."""
+        if self.counts["wreckage"]:
+            return (
+                f"runs go from inside the data to wreckage (a grade above {self.beyond:g}) between "
+                "two stored frames; store frames more often (`trajectory_every`) or raise --beyond"
+            )
+        return "no frame is beyond the edge of the training data"
 
     def __str__(self) -> str:
         n = self.counts
-        return (
+        found = (
             f"{sum(n.values())} frames looked at: {n['inside']} inside the training data, "
             f"{n['wreckage']} wreckage, {n['candidates']} candidates; {len(self.frames)} chosen; "
             f"with their labels the largest grade of a candidate is {self.left_grade:.3g}"
         )
+        if self.repeated:
+            found += f"\nstart cells: {self.own}, and {self.repeated} like one of them left out"
+        if any(frame.info["largest_grade"] > self.beyond for frame in self.frames):
+            found += (
+                f"\nsome grades below are above {self.beyond:g} (--beyond): they are the model's "
+                "own, and wreckage is what is above once the start cells count as labelled"
+            )
+        return found
 
 
 def sources_of(place: Path, reading: Reading | None = None) -> list[Source]:
@@ -189,20 +216,21 @@ def _pool(
     model: Any, grade: ExtrapolationGrade, sources: Sequence[Source], rules: Rules, progress: Any
 ) -> tuple[Pool, Collected]:
     """All candidates, the user's own cells first, each of them once."""
-    own: Pool = []
-    seen: set[bytes] = set()
-    for source in sources:
-        start = source.start
-        if start is not None and (key := _positions(start)) not in seen:
-            seen.add(key)
-            start.info = {"run": source.name, **start.info}
-            own.append((start, _candidate(model, grade, start, own=True)))
+    cells: dict[bytes, Atoms] = {}
+    starts = [(source.name, source.start) for source in sources if source.start is not None]
+    for name, start in starts:
+        start.info = {"run": name, **start.info}
+        cells.setdefault(_positions(start), start)
+    own: Pool = [(start, _candidate(model, grade, start, own=True)) for start in cells.values()]
     width = len(grade.gaussians.scale)
     labelled = LabelledSoFar(len(model.type_names), width)
     for _, cell in own:
         labelled.add(cell)
     pool = [item for item in own if _largest(item[1]) > EDGE]
-    found = Collected(counts=Counter(inside=len(own) - len(pool), candidates=len(pool)))
+    counts = Counter(inside=len(own) - len(pool), candidates=len(pool))
+    found = Collected(
+        counts=counts, own=len(own), repeated=len(starts) - len(own), beyond=rules.beyond
+    )
     for source in progress(sources, "grading"):
         for atoms in source.frames:
             candidate = None if _broken(atoms, rules) else _candidate(model, grade, atoms)

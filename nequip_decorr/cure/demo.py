@@ -1,9 +1,9 @@
-"""``nequip-decorr demo --improve``: a model of the built-in data, improved in one round."""
+"""``nequip-decorr demo --improve``: a model of the built-in data, improved in rounds."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
@@ -13,9 +13,15 @@ from ..resources import configs_dir
 from .improve import Improve
 from .improve_file import load_plan
 
+ENERGY_PER_TYPE: Final = (
+    "data.stats_manager._target_=nequip_decorr.DistanceStatisticsManager",
+    "training_module.model.per_type_energy_shifts=${training_data_stats:per_type_energy_fit}",
+)
+"""Cells with fewer oxygens join the data, so one mean energy for all atoms would mislead."""
+
 
 def improve_demo(
-    out: Path, seed: int, epochs: int | None, length_ps: float, lmp: str | None
+    out: Path, seed: int, epochs: int | None, length_ps: float, rounds: int, lmp: str | None
 ) -> Path:
     """Make the data, write ``improve.yaml`` and do its rounds; returns the page."""
     out = out.resolve()
@@ -30,9 +36,8 @@ def improve_demo(
     md: dict[str, Any] = {
         "structures": {path.stem: str(path.relative_to(out)) for path in cells},
         "temperatures_K": [2000],
-        "seeds": [seed],
+        "seeds": [seed, seed + 1],
         "length_ps": length_ps,
-        "trajectory_every": 20,
     }
     if lmp is not None:
         md |= {"engine": "lammps", "lammps_command": lmp}
@@ -45,11 +50,12 @@ def improve_demo(
                 f"data_dir={data}",
                 f"seed={seed}",
                 *([f"epochs={epochs}"] if epochs else []),
+                *ENERGY_PER_TYPE,
             ],
         },
         "md": md,
         "labels": {"reference": "siox"},
-        "rounds": 1,
+        "rounds": rounds,
         "out": "improve",
     }
     path = out / "improve.yaml"

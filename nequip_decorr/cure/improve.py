@@ -13,20 +13,20 @@ from pathlib import Path
 from typing import Any, Final
 
 import ase.io
-import numpy as np
 import yaml
 
-from .. import html
-from ..campaign.labels import TIMES, runs_by_time
 from ..errors import UserError
 from ..files import read_json, write_json
 from ..md.record import read_extxyz
 from ..processes import CommandError, call, script
-from ..style import figure, grid, style
+from . import page
+from .collect import NOTHING
 from .improve_file import Plan, absolute
 
-HALT: Final = 3.0
+HALT: Final = 4 / 3
 """MD stops at so many times the grade from which a frame is wreckage."""
+DENSE: Final = {"record_every": 5, "trajectory_every": 5, "ring_frames": 20}
+"""Steps between stored frames: MD is beyond the edge for some 50 fs before it stops."""
 Run = Callable[[Sequence[str], Path], None]
 
 
@@ -46,6 +46,7 @@ class Improve:
     def __init__(self, plan: Plan, say: Callable[[str], None] = print, run: Run = call) -> None:
         self.plan, self.say, self._run = plan, say, run
         self.rows: list[dict[str, Any]] = []
+        self.judged: dict[str, dict[str, Any]] = {}
 
     def run(self) -> Path:
         """All rounds; returns the page.
@@ -69,11 +70,12 @@ class Improve:
             if number == file.rounds or left < 1:
                 why = "all rounds are done" if number == file.rounds else "all labels are spent"
                 break
-            if not self._collect(folder, left):
-                why = "no frame is beyond the edge of the data"
+            if why := self._collect(folder, left):
                 break
             self._label(folder)
             labels += len(list(read_extxyz(folder / "labelled.xyz")))
+        if file.judge and number:
+            self._judge(number)
         self.say(f"finished: {why}; {self.plan.out / 'index.html'}")
         return self.plan.out / "index.html"
 
@@ -117,33 +119,65 @@ class Improve:
                 )
             shutil.copy(found[0], checkpoint)
         ours = "nequip-decorr"
-        self._step(folder, "fit", [ours, "extrapolation", "fit", str(checkpoint), str(data)])
+        first = [str((self.plan.folder / name).resolve()) for name in train.data]
+        fit = [ours, "extrapolation", "fit", str(checkpoint), *first]
+        fit += ["--added", *map(str, earlier)] if earlier else []
+        self._step(folder, "fit", fit)
         model, target = str(folder / "model.nequip.pt2"), self.plan.file.target
         self._step(folder, "compile", [ours, "compile", str(checkpoint), model, "--target", target])
 
     def _simulate(self, folder: Path) -> None:
+        """MD that stops where the model has left its data."""
+        halt = {"extrapolation_grade": HALT * self.plan.file.beyond}
+        self._md(folder, "md", {"model": folder / "model.nequip.pt2"}, DENSE, halt)
+
+    def _judge(self, last: int) -> None:
+        """MD of the first and the last model that nothing but the user's criteria stops."""
+        models = {
+            f"round_{k}": self.plan.out / f"round_{k}" / "model.nequip.pt2" for k in (0, last)
+        }
+        folder = self.plan.out / f"judged_{last}"
+        folder.mkdir(exist_ok=True)
+        self.say(f"--- MD of the models of round 0 and {last}, without a halt at the grade")
+        self._md(folder, "md", models, {}, {})
+        self.judged = {name: page.times(folder / "md", name) for name in models}
+        write_json(folder / "times.json", self.judged)
+        self._write()
+
+    def _md(
+        self,
+        folder: Path,
+        name: str,
+        models: dict[str, Path],
+        defaults: dict[str, Any],
+        criteria: dict[str, float],
+    ) -> None:
         file = self.plan.file
-        md = {"ring_frames": 20, **file.md, "models": {"model": str(folder / "model.nequip.pt2")}}
+        md = {**defaults, **file.md, "models": {key: str(path) for key, path in models.items()}}
         md["structures"] = absolute(file.md["structures"], self.plan.folder)
-        criteria = {"extrapolation_grade": HALT * file.beyond, **(md.get("criteria") or {})}
-        md |= {"criteria": criteria, "out": str(folder / "md")}
+        if criteria := criteria | (md.get("criteria") or {}):
+            md["criteria"] = criteria
+        md["out"] = str(folder / name)
         if not self.plan.command:
             md["labels"] = absolute(file.labels, self.plan.folder)
-        path = folder / "md.yaml"
+        path = folder / f"{name}.yaml"
         path.write_text(yaml.safe_dump(md, sort_keys=False))
-        self._step(folder, "md", ["nequip-decorr", "stability", "run", str(path)])
+        self._step(folder, name, ["nequip-decorr", "stability", "run", str(path)])
 
-    def _collect(self, folder: Path, frames: int) -> bool:
+    def _collect(self, folder: Path, frames: int) -> str:
+        """Choose frames; returns why there are none."""
         out, checkpoint = folder / "to_label.xyz", folder / self.plan.file.train.checkpoint
         command = ["nequip-decorr", "stability", "collect", str(folder / "md"), "--out", str(out)]
         command += ["--model", str(checkpoint), "--frames", str(frames)]
         try:
             self._step(folder, "collect", [*command, "--beyond", str(self.plan.file.beyond)])
         except CommandError:
-            if "nothing to label" in (folder / "collect.log").read_text():
-                return False
-            raise
-        return True
+            lines = (folder / "collect.log").read_text().splitlines()
+            found = [line for line in lines if line.startswith(NOTHING)]
+            if not found:
+                raise
+            return found[-1]
+        return ""
 
     def _label(self, folder: Path) -> None:
         frames, labelled = folder / "to_label.xyz", folder / "labelled.xyz"
@@ -174,32 +208,17 @@ class Improve:
         )
 
     def _page(self, number: int, labels: int) -> None:
-        row: dict[str, Any] = {"round": number, "labels": labels}
-        row["force_mae_eV_per_A"] = self._errors(self.plan.out / f"round_{number}")
-        for time in TIMES:
-            try:
-                runs = runs_by_time(self.plan.out / f"round_{number}" / "md", time)
-                row[time] = float(np.mean([r["stable_time_ps"] for r in runs]))
-            except UserError:
-                row[time] = None
+        folder = self.plan.out / f"round_{number}"
+        row: dict[str, Any] = {"round": number, "labels": labels, **page.times(folder / "md")}
+        row["force_mae_eV_per_A"] = self._errors(folder)
         self.rows.append(row)
-        shown = {t: f"{row[t]:.3g} ps" if row[t] is not None else "unknown" for t in TIMES}
-        self.say(", ".join(f"{time}: {text}" for time, text in shown.items()))
+        self.say(page.in_words(row))
         write_json(self.plan.out / "rounds.json", self.rows)
-        errors = list(self.rows[0]["force_mae_eV_per_A"])
-        page = html.render(
-            "improve.html",
-            title=f"Improvement: {self.plan.out.name}",
-            headline=_headline(self.rows),
-            head=["round", "labels", *TIMES],
-            rows=[[str(r["round"]), str(r["labels"]),
-                   *(f"{r[t]:.3g}" if r[t] is not None else "" for t in TIMES)] for r in self.rows],
-            error_head=["round", *errors],
-            error_rows=[[str(r["round"]), *(f"{r['force_mae_eV_per_A'][k]:.3g}" for k in errors)]
-                        for r in self.rows if errors],
-            picture=html.png_bytes(_figure(self.rows)),
-        )  # fmt: skip
-        (self.plan.out / "index.html").write_text(page, encoding="utf-8")
+        self._write()
+
+    def _write(self) -> None:
+        text = page.render(self.plan.out.name, self.rows, self.judged, HALT * self.plan.file.beyond)
+        (self.plan.out / "index.html").write_text(text, encoding="utf-8")
 
     def _errors(self, folder: Path) -> dict[str, float]:
         """Force error of a round's model on each test file."""
@@ -224,34 +243,3 @@ def _labelled(path: Path) -> int:
         return 0
     results = [atoms.calc.results for atoms in read_extxyz(path) if atoms.calc is not None]
     return sum({"energy", "forces"} <= set(found) for found in results)
-
-
-def _headline(rows: Sequence[dict[str, Any]]) -> str:
-    """First and last round in a sentence: of the right time, else of the trusted or stable one."""
-    first, last = rows[0], rows[-1]
-    known = [t for t in TIMES if first[t] is not None and last[t] is not None]
-    if not known:
-        return "No run has ended."
-    time = known[-1]
-    if len(rows) == 1:
-        return f"Without labels of its MD the model is {time} for {first[time]:.3g} ps."
-    return (
-        f"{last['labels']} labels took the mean {time} time from {first[time]:.3g} to "
-        f"{last[time]:.3g} ps."
-    )
-
-
-def _figure(rows: Sequence[dict[str, Any]]) -> Any:
-    with style():
-        fig, grid_of = figure(5.8, 3.4)
-        axes = grid_of[0, 0]
-        styles = zip(TIMES, ("#0072B2", "#D55E00", "#009E73"), "os^", strict=True)
-        for time, colour, marker in styles:
-            known = [(r["labels"], r[time]) for r in rows if r[time] is not None]
-            if known:
-                axes.plot(*zip(*known, strict=True), marker=marker, color=colour, label=time)
-        axes.set(xlabel="labels", ylabel="mean time of the runs (ps)", ylim=(0, None))
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.legend()
-        grid(axes)
-    return fig

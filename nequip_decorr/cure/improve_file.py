@@ -43,6 +43,7 @@ class _File(Strict):
     frames: Count = 15
     max_labels: Count = 1000
     beyond: Annotated[float, number(above=1)] = DEFAULT_BEYOND
+    judge: Annotated[bool, of_kind(bool, "true or false", empty=True)] = True
     target: Annotated[str, of_kind(str, "a target of nequip-compile")] = "pair_allegro"
     out: Annotated[str | None, of_kind(str, "a folder name")] = None
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import ase.io
+import numpy as np
 from ase import Atoms
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
@@ -14,7 +16,8 @@ from lightning.pytorch.callbacks import Callback
 from ..errors import UserError
 from ..features.frames import load_model
 from .beside import grade_file
-from .grade import DEFAULT_QUANTILE, ExtrapolationGrade, check_quantile
+from .grade import DEFAULT_QUANTILE, ExtrapolationGrade
+from .quantile import check_quantile
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +47,14 @@ class FitExtrapolationGrade(Callback):
 
     Args:
         quantile: share of unseen atoms below gamma = 1.
+        added: files of those training structures that were collected from MD of an earlier model;
+            they do not move the edge (:mod:`nequip_decorr.extrapolation.added`).
     """
 
-    def __init__(self, quantile: float = DEFAULT_QUANTILE) -> None:
+    def __init__(self, quantile: float = DEFAULT_QUANTILE, added: str | Sequence[str] = ()) -> None:
         self.quantile = check_quantile(quantile)
+        files = [added] if isinstance(added, str) else added
+        self.added = [atoms for file in files for atoms in ase.io.read(file, ":")]
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Check that there will be a checkpoint."""
@@ -70,8 +77,17 @@ class FitExtrapolationGrade(Callback):
             model = load_model(path)
             sets = data.train_dataset, data.val_dataset
             training, validation = (_structures(each, model.type_names) for each in sets)
+            added = {_key(atoms) for atoms in self.added}
+            first = [atoms for atoms in training if _key(atoms) not in added]
+            if len(training) - len(first) < len(added):
+                raise UserError(
+                    f"{len(training) - len(first)} of {len(added)} structures of `added` are in "
+                    "the training set; all must be"
+                )
             log.info(f"fitting the extrapolation grade of {path}")
-            grade = ExtrapolationGrade.fit(model, training, validation, quantile=self.quantile)
+            grade = ExtrapolationGrade.fit(
+                model, first, validation, self.added, quantile=self.quantile
+            )
             grade.save(grade_file(Path(path)))
         except Exception as error:
             log.warning(
@@ -87,3 +103,12 @@ def _structures(datasets: Sequence[Any], type_names: Sequence[str]) -> list[Atom
     single = (s[k] for s in datasets for k in range(len(s)))
     batches = (AtomicDataDict.batched_from_list([data]) for data in single)
     return [atoms for batch in batches for atoms in to_ase(batch, list(type_names))]
+
+
+def _key(atoms: Atoms) -> bytes:
+    """The same for a structure in the precision of the training and in that of its file."""
+    parts: tuple[bytes, bytes] = (
+        atoms.numbers.tobytes(),
+        atoms.positions.astype(np.float32).tobytes(),
+    )
+    return b"".join(parts)

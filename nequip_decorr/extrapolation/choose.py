@@ -72,6 +72,11 @@ class LabelledSoFar:
             self.matrix[number] += g.T @ g
             self._factor[number] = torch.linalg.cholesky(self.matrix[number])
 
+    def whitened(self, whiten: Tensor) -> Tensor:
+        """Whitening factors after which the length of a vector is the grade, ``[T, K, K]``."""
+        white: Tensor = torch.linalg.solve_triangular(self._factor, whiten, upper=False)
+        return white
+
     def grade(self, candidate: Candidate) -> Tensor:
         """Grade of each atom of a structure, ``[num_atoms]``."""
         found = torch.zeros(len(candidate.types), dtype=torch.float64)

@@ -20,15 +20,14 @@ from ..errors import UserError
 from ..features.fields import ATOM_TYPE, EDGE_FEATURES, match_fields
 from ..features.frames import outputs
 from ..features.taps import attach_taps, interaction_layers
+from .added import count_added
 from .atoms import AtomFeatures
+from .quantile import can_tell, check_quantile, upper_quantile
 from .statistics import DEFAULT_MAX_CHANNELS, DEFAULT_RIDGE, Gaussians, select_channels
 
 FIELD: Final = "extrapolation_grade"
 DEFAULT_QUANTILE: Final = 0.999
 FOLDS: Final = 10
-ATOMS_BEYOND: Final = 10
-"""Atoms beyond the quantile that a validation set must have to be used for it."""
-TAIL: Final = 0.9
 _TAP: Final = "node_invariants"
 
 Progress = Callable[[Iterable[Any], str], Iterable[Any]]
@@ -74,6 +73,7 @@ class ExtrapolationGrade:
         model: Any,
         training: Iterable[Atoms],
         validation: Iterable[Atoms] | None = None,
+        added: Iterable[Atoms] = (),
         *,
         fields: Sequence[str] | None = None,
         quantile: float = DEFAULT_QUANTILE,
@@ -89,6 +89,9 @@ class ExtrapolationGrade:
             validation: structures like the training data that it was not trained on. Below
                 ``10 / (1 - quantile)`` atoms they cannot tell the quantile, and each tenth of the
                 training data is measured by the other nine instead.
+            added: structures that the model was trained on too, but that were collected from MD of
+                an earlier model: they do not move the edge (:mod:`.added`). They and ``training``
+                need forces then.
             fields: output fields or patterns (default: ``edge_features``, or the invariants of
                 NequIP's layers).
             quantile: share of unseen atoms below gamma = 1.
@@ -101,7 +104,7 @@ class ExtrapolationGrade:
         """
         check_quantile(quantile)
         show = progress or (lambda frames, _: frames)
-        training = list(training)
+        training, added = list(training), list(added)
         validation = list(validation or [])
         features = find_features(model, fields)
         parts: dict[int, Moments] = {}
@@ -124,7 +127,7 @@ class ExtrapolationGrade:
             return Gaussians.of_moments(merge_moments(kept), ridge)
 
         gaussians = gaussians_without(None)
-        if len(parts) == 1 or _can_tell(sum(map(len, validation)), quantile):
+        if len(parts) == 1 or can_tell(sum(map(len, validation)), quantile):
             unseen, how, judges = validation, "validation", {0: gaussians}
         else:
             unseen, how = training, f"cross-validation in {len(parts)} parts"
@@ -148,15 +151,21 @@ class ExtrapolationGrade:
             "quantile": quantile,
             "calibration": how,
             "calibration_atoms": len(finite),
-            "estimate": "sample" if _can_tell(len(finite), quantile) else "tail",
+            "estimate": "sample" if can_tell(len(finite), quantile) else "tail",
             "training_frames": len(training),
             "training_atoms": dict(zip(model.type_names, counts.long().tolist(), strict=True)),
-            "data_sha256": _hash_of_frames(training),
+            "data_sha256": _hash_of_frames([*training, *added]),
             "model_sha256": hash_of_model(model),
             "ridge": ridge,
             "max_channels": max_channels,
         }
-        return cls(features, gaussians, upper_quantile(finite, quantile), about)
+        threshold = upper_quantile(finite, quantile)
+        if added:
+            gaussians, more = count_added(
+                model, features, gaussians, threshold, training, show(added, "added frames")
+            )
+            about |= more
+        return cls(features, gaussians, threshold, about)
 
     def of_output(self, data: Any) -> Tensor:
         """Grade of each atom in a model's output, ``[num_atoms]`` in float64."""
@@ -221,36 +230,6 @@ class ExtrapolationGrade:
             raise UserError(f"no extrapolation grade at {path}") from None
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise UserError(f"{path} is no extrapolation grade: {error}") from error
-
-
-def check_quantile(quantile: float) -> float:
-    """Return the quantile, or say that it is not allowed."""
-    if not 0.5 <= quantile < 1:
-        raise UserError(f"`quantile` must be at least 0.5 and below 1, got {quantile}")
-    return quantile
-
-
-def upper_quantile(values: np.ndarray, quantile: float) -> float:
-    """Estimate a quantile, beyond the reach of a small sample by the tail of its largest tenth.
-
-    Where fewer than ten values lie beyond the quantile, the excesses over the 90 % quantile are
-    taken as exponential: peaks over a threshold (Pickands 1975, doi:10.1214/aos/1176343003), shape
-    zero. The sample quantile of some hundred values would be their largest one, and scatter as
-    that does.
-
-    Args:
-        values: ``[n]``.
-        quantile: between 0 and 1.
-    """
-    if _can_tell(len(values), quantile) or quantile <= TAIL:
-        return float(np.quantile(values, quantile))
-    start = np.quantile(values, TAIL)
-    excess = (values[values > start] - start).mean() if (values > start).any() else 0.0
-    return float(start + excess * np.log((1 - TAIL) / (1 - quantile)))
-
-
-def _can_tell(number: int, quantile: float) -> bool:
-    return number * (1 - quantile) >= ATOMS_BEYOND
 
 
 def find_features(model: Any, fields: Sequence[str] | None = None) -> AtomFeatures:

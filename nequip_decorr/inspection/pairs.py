@@ -7,7 +7,7 @@ all others stay.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from typing import Any, Final
@@ -89,28 +89,41 @@ class PairCurve:
 HEADER: Final = ("model", "pair", "shortest distance in the data (Å)", "barrier (eV)", "finding")
 
 
-def pair_curves(model: Model, frames: Iterable[Atoms], name: str = "model") -> list[PairCurve]:
-    """Curves of every pair of the model's elements that the data have.
+class ClosestPairs:
+    """The closest two atoms of each pair of elements, over frames that come one by one.
 
     Args:
         model: from :func:`~nequip_decorr.features.frames.open_model`.
-        frames: the training data.
-        name: of the model.
     """
-    closest: dict[tuple[str, str], tuple[float, Atoms, int, np.ndarray]] = {}
-    present: set[str] = set()
-    for frame in frames:
-        present |= set(frame.symbols)
-        i, j, distance, vector = neighbour_list("ijdD", frame, model.cutoff_A)
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.elements: set[str] = set()
+        self.found: dict[tuple[str, str], tuple[float, Atoms, int, np.ndarray]] = {}
+
+    def add(self, frame: Atoms) -> None:
+        """Look through one frame."""
+        self.elements |= set(frame.symbols)
+        i, j, distance, vector = neighbour_list("ijdD", frame, self.model.cutoff_A)
         symbols = np.array(frame.symbols)
-        for pair in combinations_with_replacement(model.type_names, 2):
+        for pair in combinations_with_replacement(self.model.type_names, 2):
             mine = np.flatnonzero((symbols[i] == pair[0]) & (symbols[j] == pair[1]) & (i != j))
-            if len(mine) and distance[mine].min() < closest.get(pair, (np.inf,))[0]:
+            if len(mine) and distance[mine].min() < self.found.get(pair, (np.inf,))[0]:
                 k = mine[distance[mine].argmin()]
                 bare = Atoms(frame.symbols, frame.positions, cell=frame.cell, pbc=frame.pbc)
                 bare.positions[j[k]] = bare.positions[i[k]] + vector[k]
-                closest[pair] = (float(distance[k]), bare, int(j[k]), vector[k])
-    known = [t for t in model.type_names if t in present]
+                self.found[pair] = (float(distance[k]), bare, int(j[k]), vector[k])
+
+
+def pair_curves(pairs: ClosestPairs, name: str = "model") -> list[PairCurve]:
+    """Curves of every pair of the model's elements that the data have.
+
+    Args:
+        pairs: of the training data.
+        name: of the model.
+    """
+    model, closest = pairs.model, pairs.found
+    known = [t for t in model.type_names if t in pairs.elements]
     found = []
     for pair in combinations_with_replacement(known, 2):
         shortest = closest[pair][0] if pair in closest else np.inf

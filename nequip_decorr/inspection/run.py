@@ -20,7 +20,7 @@ from ..structures import Reading
 from .accumulate import Accumulator
 from .entry import Entry
 from .labels import Labels
-from .pairs import pair_curves
+from .pairs import ClosestPairs, pair_curves
 from .result import Inspection
 from .sources import FrameSet, open_frames
 
@@ -98,12 +98,14 @@ def inspect_model(
     fitted = None if grade is None else ExtrapolationGrade.load(grade)
     if fitted is not None:
         fitted.check_model(opened.module)
-    entries, grades = [], []
-    for key, frames in sets.items():
-        entries.append(_inspect(opened, frames, name, key, field, block_size, num_bins, progress))
+    entries, grades, closest = [], [], ClosestPairs(opened)
+    options = field, block_size, num_bins, progress
+    for number, (key, frames) in enumerate(sets.items()):
+        looks = closest if pairs and number == 0 else None
+        entries.append(_inspect(opened, frames, name, key, *options, looks))
         if fitted is not None:
             grades.append(score(fitted, opened.module, f"{name}: {key}", frames, keep=False))
-    curves = pair_curves(opened, next(iter(sets.values())), name) if pairs else []
+    curves = pair_curves(closest, name) if pairs else []
     return Inspection(tuple(entries), tuple(grades), tuple(curves))
 
 
@@ -116,6 +118,7 @@ def _inspect(
     block_size: int | None,
     num_bins: int,
     progress: Callable[[str, int, int], None] | None,
+    closest: ClosestPairs | None,
 ) -> Entry:
     accumulator: Accumulator | None = None
     done = bare = 0
@@ -128,6 +131,9 @@ def _inspect(
         accumulator.update(features.values, batch.kinds, batch.lengths_A)
         for found in labels:
             found.add(batch.frames, batch.output)
+        if closest is not None:
+            for frame in batch.frames:
+                closest.add(frame)
         bare += _without_edges(batch)
         done += len(batch.frames)
         if progress is not None:

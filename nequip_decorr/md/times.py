@@ -10,9 +10,9 @@ ENERGY_BOUND: Final = 0.15
 """Error of the energy gained since the start, eV/atom."""
 FORCE_SHARE: Final = 0.5
 """Mean absolute error of the forces over their root mean square."""
-GRADE_BOUND: Final = 20.0
+GRADE_BOUND: Final = 5.0
 """Largest grade of an atom."""
-ATOMS_SHARE: Final = 0.75
+ATOMS_SHARE: Final = 0.5
 """Share of atoms beyond the edge of the data."""
 PERSISTENCE: Final = 2
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import torch
 from nequip.data import (
@@ -12,6 +12,10 @@ from nequip.data import (
     EdgeLengths,
     Min,
 )
+
+from ..errors import UserError
+
+_LISTED: Final = 5
 
 
 class DistanceStatisticsManager(DataStatisticsManager):
@@ -54,25 +58,44 @@ class DistanceStatisticsManager(DataStatisticsManager):
         shortest = {"field": EdgeLengths(), "metric": Min(), "per_type": True}
         metrics.append({"name": "shortest_distances", **shortest})
         super().__init__(metrics, dataloader_kwargs, type_names)
-        self._compositions: list[torch.Tensor] = []
-        self._energies: list[torch.Tensor] = []
+        self.reset()
 
     def forward(self, data: AtomicDataDict.Type) -> None:
         """Add a batch of frames."""
-        super().forward(data)
-        if AtomicDataDict.TOTAL_ENERGY_KEY not in data:
-            return
         data = AtomicDataDict.with_batch_(data)
-        energies = data[AtomicDataDict.TOTAL_ENERGY_KEY].reshape(-1).double()
-        where = data[AtomicDataDict.BATCH_KEY], data[AtomicDataDict.ATOM_TYPE_KEY].reshape(-1)
-        numbers = torch.zeros(len(energies), len(self.type_names), dtype=torch.float64)
+        sizes, types = data[AtomicDataDict.NUM_NODES_KEY], data[AtomicDataDict.ATOM_TYPE_KEY]
+        numbers = torch.zeros(len(sizes), len(self.type_names), dtype=torch.float64)
+        where = data[AtomicDataDict.BATCH_KEY], types.reshape(-1)
         numbers.index_put_(where, numbers.new_ones(()), accumulate=True)
-        sizes = numbers.sum(1)
+        missing = torch.full((len(sizes),), torch.nan)
+        energies = data.get(AtomicDataDict.TOTAL_ENERGY_KEY, missing).reshape(-1).double()
+        first = data[AtomicDataDict.POSITIONS_KEY][sizes.cumsum(0) - sizes]
+        for k in torch.nonzero(~energies.isfinite()).flatten().tolist():
+            atoms = "".join(
+                f"{name}{int(n)}" for name, n in zip(self.type_names, numbers[k], strict=True) if n
+            )
+            place = ", ".join(f"{x:.4f}" for x in first[k].tolist())
+            self._faults.append(f"{atoms} with its first atom at ({place}): {energies[k]:g}")
+        if self._faults:
+            return
+        super().forward(data)
         self._compositions.append(numbers / sizes[:, None])
         self._energies.append(energies / sizes)
 
     def compute(self) -> dict[str, Any]:
-        """Return all statistics by name."""
+        """Return all statistics by name.
+
+        Raises:
+            UserError: a frame has no energy, or one that is not finite; the message names it.
+        """
+        if self._faults:
+            more = len(self._faults) - _LISTED
+            listed = [*self._faults[:_LISTED], *([f"and {more} more"] if more > 0 else [])]
+            raise UserError(
+                "training data without an energy, or with one that is not finite (nan: none); "
+                "allowed: a finite energy for each frame. Label these frames or leave them out:\n"
+                + "\n".join(listed)
+            )
         found: dict[str, Any] = super().compute()
         if self._energies:
             shares, energies = torch.cat(self._compositions), torch.cat(self._energies)
@@ -85,4 +108,6 @@ class DistanceStatisticsManager(DataStatisticsManager):
     def reset(self) -> None:
         """Forget all batches."""
         super().reset()
-        self._compositions, self._energies = [], []
+        self._compositions: list[torch.Tensor] = []
+        self._energies: list[torch.Tensor] = []
+        self._faults: list[str] = []

@@ -222,7 +222,13 @@ def test_run_status_compare_and_report(tmp_path: Path, capsys: pytest.CaptureFix
     assert "4 runs, 4 to do" in said
     assert "[4/4] " in said
     assert "all runs: 2 survived, 2 failed: " in said
-    assert f"next: nequip-decorr stability report {out}" in said
+    assert said.splitlines()[-5:] == [
+        f"made in {out}:",
+        "  runs.csv      a row per finished run",
+        "  runs/RUN_ID/  of each run: manifest.json (result), thermo.csv (record), frames",
+        f"next: nequip-decorr stability report {out}",
+        f"      nequip-decorr stability compare {out}",
+    ]
 
     assert main(["stability", "status", str(out)]) == 0
     said = capsys.readouterr().out
@@ -271,6 +277,34 @@ def test_a_warning_does_not_stop_the_run(
     said = capsys.readouterr()
     assert "warning: timestep_fs: 10 fs is long for Cu" in said.err
     assert "1 survived" in said.out
+
+
+def test_a_labelled_campaign_ends_with_its_times_and_all_that_comes_next(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ase.io.write(tmp_path / "cu.xyz", bulk("Cu", cubic=True).repeat(2))
+    emt = {"ase": {"calculator": "ase.calculators.emt.EMT"}}
+    broken = {"ase": {"calculator": "ase.calculators.lj.LennardJones", "arguments": {"rc": "x"}}}
+    data = {
+        "models": {"emt": emt, "broken": broken},
+        "structures": ["cu.xyz"],
+        "temperatures_K": 300,
+        "replicas": 1,
+        "length_ps": 0.005,
+        "labels": emt,
+    }
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(data, sort_keys=False))
+    status = main(["stability", "run", str(tmp_path / "c.yaml"), "--workers", "1"])
+    out = tmp_path / "c_stability"
+    lines = capsys.readouterr().out.splitlines()
+    assert "  times.csv     stable, trusted and right time of each run" in lines
+    assert lines[-4:] == [
+        f"next: nequip-decorr stability status {out} --runs",
+        f"      nequip-decorr stability report {out}",
+        f"      nequip-decorr stability compare {out}",
+        f"      nequip-decorr stability compare {out} --time right",
+    ]
+    assert status == 1
 
 
 def test_a_shard_as_in_a_slurm_array(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

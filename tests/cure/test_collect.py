@@ -82,6 +82,24 @@ def test_a_frame_far_beyond_the_edge_is_wreckage(checkpoint, tmp_path):
     assert wide.counts["wreckage"] == 0 and strict.counts["wreckage"] == 1
 
 
+def test_the_summary_names_start_cells_left_out_and_grades_above_beyond(checkpoint, tmp_path):
+    start = moved(1.2)
+    near = start.copy()
+    near.positions[7] += 0.02
+    for name, cell in (("start", start), ("again", start)):
+        ase.io.write(tmp_path / f"{name}.xyz", cell)
+    near.info = {"step": 10}
+    ase.io.write(tmp_path / "md.xyz", near)
+    places = [tmp_path / f"{name}.xyz" for name in ("start", "again", "md")]
+    wide = collect(places, checkpoint, rules=Rules(**{**ALL, "frames": 1}))
+    assert (wide.own, wide.repeated) == (1, 1) and sum(wide.counts.values()) == 2
+    assert str(wide).splitlines()[1:] == ["start cells: 1, and 1 like one of them left out"]
+    beyond = 0.5 * wide.frames[0].info["largest_grade"]
+    found = collect(places, checkpoint, rules=Rules(**{**ALL, "frames": 1, "beyond": beyond}))
+    assert found.counts["candidates"] == 2 and found.frames[0].info["largest_grade"] > beyond
+    assert f"some grades below are above {beyond:g} (--beyond)" in str(found).splitlines()[2]
+
+
 def test_a_campaign_gives_its_start_cells_and_frames(checkpoint, tmp_path, capsys, quartz):
     quartz.rattle(0.05, seed=1)
     ase.io.write(tmp_path / "quartz.xyz", quartz)
@@ -99,7 +117,8 @@ def test_a_campaign_gives_its_start_cells_and_frames(checkpoint, tmp_path, capsy
     stability.run(campaign, workers=1)
     out = tmp_path / "to_label.xyz"
     command = ["stability", "collect", str(tmp_path / "md"), "--out", str(out), "--frames", "3"]
-    assert main([*command, "--model", str(checkpoint), "--beyond", "1000"]) == 0
+    limits = ["--beyond", "1000", "--own-share", "0.3"]
+    assert main([*command, "--model", str(checkpoint), *limits]) == 0
     shown = capsys.readouterr().out
     assert "7 frames looked at" in shown and "for own cells" in shown
     chosen = ase.io.read(out, ":")

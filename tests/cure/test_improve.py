@@ -20,19 +20,19 @@ class Fake:
 
     def __init__(self, to_label=(3, 2, 0), labels=()):
         self.to_label, self.labels = list(to_label), list(labels)
-        self.seen = []
+        self.seen, self.commands = [], {}
 
     def __call__(self, command, log):
         name, folder = log.stem, log.parent
         self.seen.append(f"{folder.name}/{name}")
-        self.command = command
+        self.commands[self.seen[-1]] = command
         if name == "train":
             (folder / "training").mkdir(exist_ok=True)
             (folder / "training" / "best.ckpt").write_text("weights")
         if name == "collect":
             number = self.to_label.pop(0)
             if not number:
-                log.write_text("nothing to label\n")
+                log.write_text("nothing to label: no frame is beyond the edge\n")
                 raise CommandError("exit 1")
             wanted = int(command[command.index("--frames") + 1])
             ase.io.write(folder / "to_label.xyz", frames(min(number, wanted), seed=9))
@@ -67,9 +67,19 @@ def write(folder: Path, changes):
 
 @pytest.fixture
 def improve(path, monkeypatch):
-    monkeypatch.setattr(
-        "nequip_decorr.cure.improve.runs_by_time", lambda *_: [{"stable_time_ps": 0.5}]
-    )
+    def runs(folder, time):
+        """The first model leaves the data and is right for 0.5 ps, the others for 1 ps."""
+        judged = "judged" in str(folder)
+        models = ("round_0", "round_1", "round_2") if judged else ("model",)
+        found = dict.fromkeys(models, 1.0)
+        if judged or "round_0" in str(folder):
+            found[next(iter(found))] = 0.5
+        return [
+            {"model": m, "stable_time_ps": t, "cause": "extrapolation" if t < 1 else ""}
+            for m, t in found.items()
+        ]
+
+    monkeypatch.setattr("nequip_decorr.cure.page.runs_by_time", runs)
 
     def make(fake, said=None):
         return Improve(load_plan(path), (said if said is not None else []).append, fake)
@@ -78,31 +88,55 @@ def improve(path, monkeypatch):
 
 
 ROUND = ["train", "fit", "compile", "md", "collect", "label"]
+REST = [f"round_2/{name}" for name in ROUND[:4]] + ["judged_2/md"]
 
 
 def test_rounds_go_on_until_all_are_done_and_labels_join_the_training_data(improve, path):
     fake, said = Fake(), []
     page = improve(fake, said).run()
-    assert fake.seen == [f"round_{k}/{name}" for k in (0, 1) for name in ROUND] + [
-        f"round_2/{name}" for name in ROUND[:4]
-    ]
+    assert fake.seen == [f"round_{k}/{name}" for k in (0, 1) for name in ROUND] + REST
     sizes = [len(ase.io.read(page.parent / f"round_{k}" / "train.xyz", ":")) for k in range(3)]
     assert sizes == [4, 7, 9]
+    fit = fake.commands["round_2/fit"][3:]
+    labels = [page.parent / f"round_{k}" / "labelled.xyz" for k in (0, 1)]
+    checkpoint, first = page.parent / "round_2" / "best.ckpt", path.parent / "train.xyz"
+    assert fit == [*map(str, (checkpoint, first)), "--added", *map(str, labels)]
+    assert "--added" not in fake.commands["round_0/fit"]
     assert "all rounds are done" in said[-1] and "<h1>Improvement" in page.read_text()
-    assert "5 labels took the mean right time from 0.5 to 0.5 ps." in page.read_text()
+    assert "5 labels took the mean right time from 0.5 ps to 1 ps." in page.read_text()
+    assert "1 of 1 runs left the data; mean time until then 0.5 ps, right for 0.5 ps" in said
     md = yaml.safe_load((page.parent / "round_1" / "md.yaml").read_text())
     assert md["structures"] == str(path.parent / "cell.xyz")
-    assert md["criteria"] == {"extrapolation_grade": 30.0} and "labels" not in md
+    assert md["criteria"] == {"extrapolation_grade": 4.0} and "labels" not in md
+    assert md["trajectory_every"] == 5
+    judged = yaml.safe_load((page.parent / "judged_2" / "md.yaml").read_text())
+    assert "criteria" not in judged and list(judged["models"]) == ["round_0", "round_2"]
+    assert judged["models"]["round_2"] == str(page.parent / "round_2" / "model.nequip.pt2")
+
+
+def test_the_md_of_the_user_wins_and_judging_can_be_left_out(improve, path):
+    md = {"structures": "cell.xyz", "temperatures_K": 500, "trajectory_every": 20,
+          "criteria": {"extrapolation_grade": 7, "contact_fraction": 0.5}}  # fmt: skip
+    write(path.parent, {"md": md, "judge": False, "rounds": 1})
+    fake, said = Fake(), []
+    page = improve(fake, said).run()
+    assert fake.seen[-1] == "round_1/md"
+    written = yaml.safe_load((page.parent / "round_1" / "md.yaml").read_text())
+    assert written["trajectory_every"] == 20
+    assert written["criteria"] == {"extrapolation_grade": 7, "contact_fraction": 0.5}
+    assert "Round 1, 3 labels: 0 of 1 runs left the data" in page.read_text()
 
 
 def test_nothing_beyond_the_edge_and_no_labels_left_are_ends(improve, path):
     fake, said = Fake(to_label=(3, 0)), []
     improve(fake, said).run()
-    assert fake.seen[-1] == "round_1/collect" and "no frame is beyond the edge" in said[-1]
+    assert fake.seen[-2:] == ["round_1/collect", "judged_1/md"]
+    assert "no frame is beyond the edge" in said[-1]
     write(path.parent, {"max_labels": 2, "out": "spent"})
     fake = Fake()
     improve(fake, said).run()
-    assert fake.seen[-1] == "round_1/md" and "all labels are spent" in said[-1]
+    assert fake.seen[-2:] == ["round_1/md", "judged_1/md"]
+    assert "all labels are spent" in said[-1]
 
 
 @pytest.mark.parametrize("step", ROUND)
@@ -119,7 +153,7 @@ def test_killed_at_any_step_it_goes_on_there(improve, step):
     improve(second).run()
     again = [] if step == "label" else [f"round_1/{step}"]  # its labels were all there
     rest = [f"round_1/{name}" for name in ROUND[ROUND.index(step) + 1 :]]
-    assert second.seen == again + rest + [f"round_2/{name}" for name in ROUND[:4]]
+    assert second.seen == again + rest + REST
 
 
 def test_labels_that_fail_or_are_too_few_are_tried_again_and_may_come_later(improve, path):

@@ -51,6 +51,26 @@ def test_one_line_of_yaml_makes_the_grade_of_the_best_checkpoint(tmp_path):
     same(ExtrapolationGrade.load(folder / "best.grade.npz"), folder / "best.ckpt", tmp_path)
 
 
+def test_frames_of_earlier_md_do_not_move_the_edge(tmp_path, caplog):
+    datamodule(tmp_path)
+    training, validation = (ase.io.read(tmp_path / f"{n}.xyz", ":") for n in ("train", "val"))
+    ase.io.write(tmp_path / "labelled.xyz", training[2:])
+    saver = ModelCheckpoint(dirpath=tmp_path, filename="best")
+    made = FitExtrapolationGrade(quantile=0.9, added=str(tmp_path / "labelled.xyz"))
+    fit(tmp_path, module_config(), [saver, made], epochs=1, checkpoint=True)
+    found = ExtrapolationGrade.load(tmp_path / "best.grade.npz")
+    model = load_model(tmp_path / "best.ckpt")
+    expected = ExtrapolationGrade.fit(model, training[:2], validation, training[2:], quantile=0.9)
+    assert found.about["added_frames"] == len(training) - 2
+    assert found.about == expected.about
+    assert found.threshold == pytest.approx(expected.threshold)
+    ase.io.write(tmp_path / "labelled.xyz", frames(1, seed=99))
+    strange = FitExtrapolationGrade(added=[str(tmp_path / "labelled.xyz")])
+    with caplog.at_level(logging.WARNING):
+        fit(tmp_path, module_config(), [saver, strange], epochs=1, checkpoint=True)
+    assert "0 of 1 structures of `added` are in the training set" in caplog.text
+
+
 def test_a_failure_keeps_the_training_and_says_what_to_do(tmp_path, caplog, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("no memory")

@@ -14,8 +14,9 @@ from ase import Atoms
 
 from nequip_decorr.cli.main import main
 from nequip_decorr.errors import UserError
-from nequip_decorr.extrapolation.grade import FIELD, ExtrapolationGrade, upper_quantile
+from nequip_decorr.extrapolation.grade import FIELD, ExtrapolationGrade
 from nequip_decorr.extrapolation.module import add_grade
+from nequip_decorr.extrapolation.quantile import upper_quantile
 from nequip_decorr.extrapolation.scoring import Reading, auroc, score
 from nequip_decorr.features.frames import load_model, outputs
 from nequip_decorr.model_files import recognise
@@ -204,6 +205,12 @@ def test_from_a_checkpoint_to_scores_in_two_commands(checkpoint, tmp_path, capsy
     shown = capsys.readouterr().out
     assert "8 structures" in shown and "0.999 quantile by cross-validation in 8 parts" in shown
     assert "so few atoms cannot tell the 0.999 quantile" in shown
+    ase.io.write(tmp_path / "labelled.xyz", frames(2, seed=6))
+    added = ["--added", str(tmp_path / "labelled.xyz")]
+    assert main([*command[1].split(), str(tmp_path / "train.xyz"), *added]) == 0
+    assert re.search(r"2 added frames: .* eV/A; they count as \d+% known", capsys.readouterr().out)
+    assert main([*command[1].split(), str(tmp_path / "train.xyz")]) == 0
+    capsys.readouterr()
     out = tmp_path / "grades"
     assert main(["extrapolation", "score", str(checkpoint), f"far={data}", "--out", str(out)]) == 0
     assert "atoms with the largest grades" in capsys.readouterr().out

@@ -12,7 +12,7 @@ from nequip.nn import graph_model
 
 from nequip_decorr import inspect_model
 from nequip_decorr.features.frames import Model
-from nequip_decorr.inspection.pairs import pair_curves
+from nequip_decorr.inspection.pairs import ClosestPairs, pair_curves
 from nequip_decorr.inspection.result import Inspection
 from tests.helpers.training import build, frames, module_config
 
@@ -52,6 +52,13 @@ def molecule():
     return Atoms("SiOO", [[0.2, 0, 0], [18.6, 0, 0], [3.6, 0, 0]], cell=[20.0] * 3, pbc=True)
 
 
+def curves_of(energy, *structures):
+    closest = ClosestPairs(model(energy))
+    for atoms in structures:
+        closest.add(atoms)
+    return pair_curves(closest)
+
+
 @pytest.fixture(autouse=True)
 def one_at_a_time(monkeypatch):
     # `Pairwise` takes one frame, since it reads one cell.
@@ -64,7 +71,7 @@ def one_at_a_time(monkeypatch):
 
 
 def test_curves_are_the_energy_of_the_moved_atom():
-    curves = {c.pair: c for c in pair_curves(model(wall), [molecule()])}
+    curves = {c.pair: c for c in curves_of(wall, molecule())}
     assert set(curves) == {"Si-Si", "Si-O", "O-O"}
     found = curves["Si-O"]
     assert found.shortest_A == pytest.approx(1.6)
@@ -81,12 +88,12 @@ def test_curves_are_the_energy_of_the_moved_atom():
 
 
 def test_a_well_is_no_wall():
-    (found,) = (c for c in pair_curves(model(well), [molecule()]) if c.pair == "Si-O")
+    (found,) = (c for c in curves_of(well, molecule()) if c.pair == "Si-O")
     assert found.barrier_eV == 0 and found.finding == "no wall"
 
 
 def test_a_barrier_with_a_well_behind_it_is_said():
-    curves = pair_curves(model(lambda r: 20 * torch.exp(-((r - 1.2) ** 2) / 0.02)), [molecule()])
+    curves = curves_of(lambda r: 20 * torch.exp(-((r - 1.2) ** 2) / 0.02), molecule())
     (found,) = (c for c in curves if c.pair == "Si-O")
     assert found.barrier_eV == pytest.approx(20, rel=0.02) and found.finding == "falls again"
 
@@ -94,7 +101,7 @@ def test_a_barrier_with_a_well_behind_it_is_said():
 def test_the_closest_pair_of_all_frames_counts():
     closer = molecule()
     closer.positions[1, 0] += 0.3
-    (found,) = (c for c in pair_curves(model(wall), [molecule(), closer]) if c.pair == "Si-O")
+    (found,) = (c for c in curves_of(wall, molecule(), closer) if c.pair == "Si-O")
     assert found.shortest_A == pytest.approx(1.3)
 
 
@@ -117,3 +124,20 @@ def test_a_real_model_has_its_curves_in_page_table_and_csv(tmp_path, monkeypatch
     )
     plain = Inspection(found.entries)
     assert "Two atoms" not in plain.to_html(tmp_path / "plain.html").read_text()
+
+
+def test_pairs_need_no_pass_of_their_own_over_the_data(monkeypatch):
+    monkeypatch.undo()
+
+    class Counted(list):
+        passes = 0
+
+        def __iter__(self):
+            self.passes += 1
+            return super().__iter__()
+
+    eager = next(iter(build(module_config()).model.values())).eval()
+    plain, with_pairs = Counted(frames(2)), Counted(frames(2))
+    inspect_model(eager, plain)
+    assert inspect_model(eager, with_pairs, pairs=True).pairs
+    assert with_pairs.passes == plain.passes > 0

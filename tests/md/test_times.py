@@ -39,10 +39,10 @@ def test_energy_and_forces_in_turn_are_wrong_too_and_so_is_what_is_not_a_number(
 
 def test_trusted_until_one_atom_is_far_or_many_are_outside():
     share = np.zeros(6)
-    assert trusted_time_ps(TIME, np.array([1, 1, 40, 1, 21, 22]), share) == pytest.approx(0.4)
-    assert trusted_time_ps(TIME, np.ones(6), np.array([0, 0.8, 0.8, 1, 1, 1])) == pytest.approx(0.1)
-    assert trusted_time_ps(TIME, np.full(6, 9.0), np.full(6, 0.7)) is None
-    assert trusted_time_ps(TIME, np.full(6, 9.0), share, grade_bound=5) == 0.0
+    assert trusted_time_ps(TIME, np.array([1, 1, 40, 1, 6, 5.5]), share) == pytest.approx(0.4)
+    assert trusted_time_ps(TIME, np.ones(6), np.array([0, 0.6, 0.6, 1, 1, 1])) == pytest.approx(0.1)
+    assert trusted_time_ps(TIME, np.full(6, 4.0), np.full(6, 0.4)) is None
+    assert trusted_time_ps(TIME, np.full(6, 9.0), share, grade_bound=8) == 0.0
 
 
 def test_frames_without_a_grade_are_left_out():

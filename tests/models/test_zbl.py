@@ -19,6 +19,7 @@ from nequip.scripts._package_utils import _EXTERNAL_MODULES, _INTERNAL_MODULES, 
 from nequip.utils.global_state import set_global_state
 
 from nequip_decorr import DistanceStatisticsManager, ShortRangeZBL
+from nequip_decorr.errors import UserError
 from nequip_decorr.inspection.evaluate import load_model
 from tests.helpers.training import frames, module_config, nequip_train, run_config
 
@@ -119,6 +120,25 @@ def test_one_composition_gives_each_type_the_mean_energy() -> None:
     found = computed(frames())
     each = list(found["per_type_energy_fit"].values())
     assert each == pytest.approx(3 * [found["per_atom_energy_mean"]], rel=1e-9)
+
+
+@pytest.mark.parametrize("energy", [math.nan, None])
+def test_frames_without_an_energy_are_named(energy: float | None) -> None:
+    bad = frames()
+    labels = dict(bad[3].calc.results)
+    del labels["energy"]
+    bad[3].calc = SinglePointCalculator(bad[3], **labels, **({"energy": energy} if energy else {}))
+    manager = DistanceStatisticsManager(type_names=SYMBOLS)
+    with pytest.raises(UserError) as error:
+        manager.get_statistics([graph(atoms) for atoms in bad])
+    x, y, z = bad[3].positions[0]
+    counts = {s: list(bad[3].symbols).count(s) for s in ("Si", "O")}
+    formula = f"Si{counts['Si']}O{counts['O']}"
+    named = f"{formula} with its first atom at ({x:.4f}, {y:.4f}, {z:.4f}): nan"
+    assert str(error.value).splitlines()[1:] == [named]
+    manager.reset()
+    good = manager.get_statistics([graph(atoms) for atoms in frames()])
+    assert math.isfinite(good["per_type_energy_fit"]["Si"])
 
 
 def test_a_periodic_cell_has_zbl_below_the_reach_of_each_pair() -> None:

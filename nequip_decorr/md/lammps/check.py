@@ -128,7 +128,7 @@ def grade_difference(found: np.ndarray, reference: np.ndarray) -> float:
 def check_model(
     model_path: str | Path,
     structure_path: str | Path,
-    command: Sequence[str] = ("lmp",),
+    command: Sequence[str],
     plugin: str | Path | None = None,
     required: bool = False,
     reading: Reading | None = None,

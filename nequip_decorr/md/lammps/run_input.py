@@ -15,6 +15,7 @@ from ase.calculators.lammps.coordinatetransform import calc_reduced_cell, calc_r
 from ase.data import atomic_masses, atomic_numbers
 
 from ...errors import UserError
+from ...lammps_wheel import PLUGIN_VARIABLE
 from ...models.metadata import read_info
 from ...resources import templates_dir
 from ..judge import lammps_variables
@@ -25,7 +26,6 @@ INCLUDES: Final = (
 )
 RUN_LINE: Final = "include   ${templates}/run.lmp"
 OFF: Final = 1e300
-PLUGIN_VARIABLE: Final = "NEQUIP_DECORR_LMP_PLUGIN"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import shlex
 from typing import Any
 
 from ...html import environment
+from ...lammps_wheel import COMMAND_VARIABLE
 from ...models.metadata import ModelInfo
 from .build import command_words
 from .settings import RunSettings
@@ -30,13 +31,20 @@ def run_script(settings: RunSettings, model: ModelInfo) -> str:
     return _filled(
         "run.sh.j2",
         ensemble=settings.ensemble,
-        lammps=shlex.join(command_words(settings.lammps)),
+        lammps=_command(settings.lammps),
         launcher=f"mpirun -np {settings.ranks}" if settings.ranks > 1 else "",
         flags=accelerator_flags(settings.pair, model.device),
         restart_every=settings.restart_every,
         grade=settings.grade,
         bound=settings.criteria.extrapolation_grade,
     )
+
+
+def _command(lammps: str | None) -> str:
+    """The command as a shell word; where none is named, the one that `lammps check` asks too."""
+    if lammps is None:
+        return f'"${{{COMMAND_VARIABLE}:-lmp}}"'
+    return shlex.quote(shlex.join(command_words(lammps)))
 
 
 def slurm_script(settings: RunSettings, model: ModelInfo) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ...errors import UserError
+from ...lammps_wheel import COMMAND_DEFAULT, PLUGIN_VARIABLE
 from ...models.spec import ModelSpec
 from ..criteria import Criteria
 from ..spec import THERMOSTATS, RunSpec
@@ -56,10 +57,15 @@ class RunSettings:
         1000, "--restart-every", "steps between two restart files, 0 for none", least=0
     )
     ranks: int = _option(1, "--ranks", "MPI ranks, or GPUs for a model compiled for cuda", least=1)
-    lammps: str = _option("lmp", "--lmp", "LAMMPS executable or command")
+    lammps: str | None = _option(
+        None, "--lmp", f"LAMMPS executable or command (default: {COMMAND_DEFAULT})"
+    )
     plugin: Path | None = field(
         default=None,
-        metadata={"option": "--plugin", "help": "LAMMPS plugin that brings the pair style"},
+        metadata={
+            "option": "--plugin",
+            "help": f"LAMMPS plugin that brings the pair style (default: ${PLUGIN_VARIABLE})",
+        },
     )
     grade: bool | None = None
     criteria: Criteria = field(default_factory=Criteria)

