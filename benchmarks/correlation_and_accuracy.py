@@ -18,13 +18,14 @@ import numpy as np
 from hardware import describe, write
 
 from nequip_decorr.datasets.siox import make_siox
-from nequip_decorr.demo import CONFIGS, TEST_SETS
+from nequip_decorr.demo import TEST_SETS
 from nequip_decorr.inspection.evaluate import evaluate_files
 from nequip_decorr.processes import script
 from nequip_decorr.resources import configs_dir
 
 RESULTS = Path(__file__).parent / "results"
 BLOCK_SIZE = 32
+CONFIGS = {"stock": "siox_allegro", "decorrelated": "siox_allegro_decorr"}
 
 
 def train(name: str, seed: int, work: Path) -> Path:

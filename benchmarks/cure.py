@@ -32,7 +32,7 @@ import numpy as np
 import torch
 import yaml
 from ase import Atoms
-from correlation_and_accuracy import BLOCK_SIZE, train
+from correlation_and_accuracy import BLOCK_SIZE, CONFIGS, train
 from filelock import FileLock
 from grade import compiled, fitted, labelled, trained
 from hardware import describe, write
@@ -41,7 +41,7 @@ from nequip_decorr import stability
 from nequip_decorr.campaign.labels import TIMES, until
 from nequip_decorr.cure.collect import _pool, collect, sources_of
 from nequip_decorr.cure.rules import Rules
-from nequip_decorr.demo import CONFIGS, TEMPERATURE_K, TEST_SETS
+from nequip_decorr.demo import TEMPERATURE_K, TEST_SETS
 from nequip_decorr.files import read_json, write_json
 from nequip_decorr.inspection.evaluate import evaluate_files
 from nequip_decorr.md.record import read_record

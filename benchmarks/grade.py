@@ -31,7 +31,7 @@ import ase.io
 import numpy as np
 import torch
 from ase import Atoms
-from correlation_and_accuracy import train
+from correlation_and_accuracy import CONFIGS, train
 from hardware import describe, read, write
 from scipy.spatial import cKDTree
 from scipy.stats import spearmanr
@@ -39,7 +39,7 @@ from scipy.stats import t as student
 
 from nequip_decorr import ExtrapolationGrade, stability
 from nequip_decorr.datasets.siox import Reference, make_siox, relaxed
-from nequip_decorr.demo import CONFIGS, TEMPERATURE_K, TEST_SETS
+from nequip_decorr.demo import TEMPERATURE_K, TEST_SETS
 from nequip_decorr.extrapolation.scoring import Reading, auroc
 from nequip_decorr.features.fields import ATOM_TYPE
 from nequip_decorr.features.frames import load_model, outputs

@@ -37,7 +37,7 @@ from hardware import describe, read, write
 ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from correlation_and_accuracy import BLOCK_SIZE  # noqa: E402
+from correlation_and_accuracy import BLOCK_SIZE, CONFIGS  # noqa: E402
 from grade import trained  # noqa: E402
 from term_parts import alike  # noqa: E402
 
@@ -52,7 +52,7 @@ from nequip_decorr.datasets.siox import (  # noqa: E402
     remove_oxygens,
     sample,
 )
-from nequip_decorr.demo import CONFIGS, TEMPERATURE_K  # noqa: E402
+from nequip_decorr.demo import TEMPERATURE_K  # noqa: E402
 from nequip_decorr.features.frames import load_model, outputs  # noqa: E402
 from nequip_decorr.inspection.evaluate import evaluate_files  # noqa: E402
 from nequip_decorr.md.record import read_record  # noqa: E402

@@ -27,7 +27,9 @@ from .processes import CommandError as DemoError
 from .processes import call, script, together
 from .resources import configs_dir
 
-CONFIGS: Final = {"stock": "siox_allegro", "decorrelated": "siox_allegro_decorr"}
+CONFIG: Final = "siox_allegro"
+MODELS: Final = {"stock": (), "decorrelated": ("+decorr=default",)}
+"""What the training of each model adds to the config."""
 TEST_SETS: Final = ("test_id", "test_hot", "test_siox1.55", "test_siox1.1")
 REFERENCE: Final = "reference"
 TEMPERATURE_K: Final = 2000.0
@@ -152,10 +154,10 @@ class Demo:
     def train(self) -> None:
         """Both models, side by side."""
         commands = {}
-        for name, config in CONFIGS.items():
+        for name, flags in MODELS.items():
             folder = self.out / name
             commands[name] = [
-                "nequip-train", "-cp", str(configs_dir()), "-cn", config,
+                "nequip-train", "-cp", str(configs_dir()), "-cn", CONFIG, *flags,
                 f"data_dir={self.out / 'data'}", f"hydra.run.dir={folder}",
                 f"seed={self.settings.seed}",
             ]  # fmt: skip
@@ -174,7 +176,7 @@ class Demo:
                 str(self.out / name / "model.nequip.pt2"),
                 "--mode", "aotinductor", "--device", "cpu", "--target", "pair_allegro",
             ]
-            for name in CONFIGS
+            for name in MODELS
         }  # fmt: skip
         self.each(commands, "compiled", "compile.log")
 
@@ -205,9 +207,9 @@ class Demo:
         if path.is_file():
             return
         files = {name: self.out / "data" / f"{name}.xyz" for name in TEST_SETS}
-        block = int(_config("stock")["training_module"]["model"]["num_scalar_features"])
+        block = int(_config()["training_module"]["model"]["num_scalar_features"])
         results = {}
-        for name in CONFIGS:
+        for name in MODELS:
             with self.console.status(f"evaluating {name}"):
                 found = evaluate_files(self.out / name / "best.ckpt", files, block)
             results[name] = {kind: e.to_dict() for kind, e in found.items()}
@@ -231,7 +233,7 @@ class Demo:
 
     def campaign(self) -> dict[str, Any]:
         """The MD as a campaign file."""
-        models: dict[str, Any] = {name: f"{name}/model.nequip.pt2" for name in CONFIGS}
+        models: dict[str, Any] = {name: f"{name}/model.nequip.pt2" for name in MODELS}
         models[REFERENCE] = {"reference": "siox"}
         data: dict[str, Any] = {
             "models": models,
@@ -249,7 +251,7 @@ class Demo:
         return data
 
     def _epochs_done(self, name: str) -> float:
-        total = self.settings.epochs or _config("stock")["epochs"]
+        total = self.settings.epochs or _config()["epochs"]
         try:
             with (self.out / name / "logs" / "metrics.csv").open(newline="") as file:
                 epochs = [int(r["epoch"]) for r in csv.DictReader(file) if r.get("epoch")]
@@ -258,8 +260,8 @@ class Demo:
         return min(max(epochs, default=0) / total, 1.0)
 
 
-def _config(name: str) -> dict[str, Any]:
-    config: dict[str, Any] = yaml.safe_load((configs_dir() / f"{CONFIGS[name]}.yaml").read_text())
+def _config() -> dict[str, Any]:
+    config: dict[str, Any] = yaml.safe_load((configs_dir() / f"{CONFIG}.yaml").read_text())
     return config
 
 

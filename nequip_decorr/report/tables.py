@@ -49,8 +49,8 @@ def survival(found: Analysis) -> Table:
     header = ["model", "median stable time / ps", *(f"stable beyond {t} ps" for t in times)]
     beyond = f"> {horizon:g}"
     rows = [
-        [m.name, estimate(m.median_ps, beyond), *(percent(m.survival_at[t]) for t in times),
-         m.n_judged]
+        [m.name, estimate(m.median_ps, beyond) if m.rmst.n_failed else beyond,
+         *(percent(m.survival_at[t]) for t in times), m.n_judged]
         for m in models
     ]  # fmt: skip
     return [*header, "runs"], rows
@@ -187,7 +187,7 @@ def percent(value: Estimate) -> str:
     if value.value == value.high == 1:
         return f"100% (at least {value.low:.0%})"
     if value.value == value.low == 0:
-        return f"0% (at most {value.high:.0%})"
+        return f"0% (at most {value.high:.0%})" if value.high < 1 else "0% (no upper bound)"
     return f"{value.value:.0%} ({value.low:.0%} to {value.high:.0%})"
 
 

@@ -223,6 +223,13 @@ class Rmst(Result):
     n_failed: int
     n_clusters: int
 
+    @property
+    def interval_text(self) -> str:
+        """The interval in ps; only a lower bound where no run failed."""
+        nothing = 1e-3 * self.horizon_ps
+        low = f"< {nothing:g}" if self.low_ps < nothing else f"{self.low_ps:.3g}"
+        return f"{low} to {self.high_ps:.3g}" if self.n_failed else f"at least {self.low_ps:.2g}"
+
 
 def restricted_mean(time: Array, failed: Array, horizon_ps: float) -> tuple[float, Array]:
     """Area under the Kaplan-Meier curve (ps), and the derivative of it with each weight [n]."""

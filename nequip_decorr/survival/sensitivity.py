@@ -194,8 +194,10 @@ def order_sentence(points: Sequence[Point], model: str, other: str) -> str:
     """Whether the order of two models as run holds at every scale, in words."""
     ratios = ratio_range(points, model, other)
     as_run = [pair[0] for (_, scale), pair in ratios.items() if scale == 1 and pair]
-    if not as_run or as_run[0] == 1:
-        return f"As run, {model} and {other} have the same mean stable time, or none is known."
+    if not as_run:
+        return f"The mean stable times of {model} and {other} have no known ratio as run."
+    if as_run[0] == 1:
+        return f"As run, {model} and {other} have the same mean stable time: no order to turn."
     better, worse = (model, other) if as_run[0] > 1 else (other, model)
     turned: dict[bool, dict[str, float]] = {True: {}, False: {}}
     for (kind, scale), pair in ratio_range(points, better, worse).items():

@@ -15,7 +15,7 @@ from .arrays import Estimate, Result, run_arrays
 from .comparison import compare
 from .estimators import Rmst, SurvivalCurve, common_horizon, kaplan_meier, rmst
 from .incidence import CumulativeIncidence, cumulative_incidence
-from .verdict import Comparison
+from .verdict import Comparison, at_once
 
 Row = Mapping[str, Any]
 FRACTIONS: Final = (0.25, 0.5, 1.0)
@@ -45,15 +45,6 @@ class ModelSummary(Result):
     survival_at: dict[str, Estimate]
     curve: SurvivalCurve
     incidence: dict[str, CumulativeIncidence]
-
-    @property
-    def interval_text(self) -> str:
-        """Interval of the mean stable time in ps; only a lower bound where no run failed."""
-        nothing = 1e-3 * self.rmst.horizon_ps
-        low = f"< {nothing:g}" if self.rmst.low_ps < nothing else f"{self.rmst.low_ps:.3g}"
-        if not self.rmst.n_failed:
-            return f"at least {self.rmst.low_ps:.2g}"
-        return f"{low} to {self.rmst.high_ps:.3g}"
 
     @property
     def n_judged(self) -> int:
@@ -129,6 +120,8 @@ def summarise(
             comparisons.append(compare(rows, other, better, horizon_ps=horizon, **shared))
         except ValueError as err:
             warnings.append(f"{better} and {other} can't be compared in pairs: {err}")
+    if not comparisons:
+        warnings += [text for m in models for text in at_once(m.name, m.rmst)]
     return SurvivalSummary(
         horizon_ps=horizon,
         models=tuple(models),

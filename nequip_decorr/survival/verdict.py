@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from .arrays import Estimate, Result
 from .estimators import Rmst
 from .permutation import PermutationTest
 
 Verdict = Literal["a_better", "b_better", "sample_only", "inconclusive"]
+_ENDED: Final = {"stable": "failed", "trusted": "left the training data", "right": "went wrong"}
+_UNBOUNDED: Final = 1e3
+_AT_ONCE: Final = 0.01
+"""Share of the horizon below which a mean says that the model never got going."""
 
 
 @dataclass(frozen=True)
@@ -101,14 +105,25 @@ class Comparison(Result):
             ratio = self._ratio_of_order()
             interval = f"{_number(ratio.low)} to {_number(ratio.high)}"
             return f"{self.level:.0%} interval {interval}; {p}, {size}"
-        return (
-            f"{self.both_survived} of {self.n_pairs} pairs survived to the end in both; mean "
-            f"{self.time} time {_number(self.rmst_a.rmst_ps)} ps in {self.model_a} and "
-            f"{_number(self.rmst_b.rmst_ps)} ps in {self.model_b} of {_number(self.horizon_ps)} ps "
-            f"({p}, {size}). They are not shown to be alike either: a ratio of {self.model_b} to "
-            f"{self.model_a} anywhere from {_number(self.ratio.low)} to {_number(self.ratio.high)} "
-            f"is compatible with these runs ({self.level:.0%} interval)"
-        )
+        ended, a, b, horizon = _ENDED[self.time], self.model_a, self.model_b, self.horizon_ps
+        if self.rmst_a.n_failed or self.rmst_b.n_failed:
+            seen = (
+                f"of {size}, {a} {ended} in {self.rmst_a.n_failed} and {b} in "
+                f"{self.rmst_b.n_failed}; mean {self.time} time {_number(self.rmst_a.rmst_ps)} ps "
+                f"in {a} and {_number(self.rmst_b.rmst_ps)} ps in {b} of {_number(horizon)} ps"
+            )
+        else:
+            seen = f"neither {a} nor {b} {ended} within {_number(horizon)} ps in {size}"
+        tested = f" ({p})" if self.permutation.smallest_p < 1 else ""
+        low, high = self.ratio.low, self.ratio.high
+        if low > 1 / _UNBOUNDED or high < _UNBOUNDED:
+            known = (
+                f"a ratio of {b} to {a} anywhere from {_number(low)} to {_number(high)} is "
+                f"compatible with these runs ({self.level:.0%} interval)"
+            )
+        else:
+            known = f"these runs do not bound the ratio of {b} to {a} ({self.level:.0%} interval)"
+        return f"{seen}{tested}. They are not shown to be alike either: {known}"
 
     @property
     def conclusion(self) -> str:
@@ -121,12 +136,18 @@ class Comparison(Result):
     def notes(self) -> tuple[str, ...]:
         """What must be known with the conclusion, a sentence each."""
         found = []
-        test = self.permutation
-        if test.smallest_p >= round(1 - self.level, 12):
+        test, means = self.permutation, {self.model_a: self.rmst_a, self.model_b: self.rmst_b}
+        lasted = [model for model, mean in means.items() if not mean.n_failed]
+        if test.smallest_p == 1 and len(lasted) < 2:
+            found.append(f"No test is possible: in each pair both were {self.time} equally long.")
+        elif 1 > test.smallest_p >= round(1 - self.level, 12):
+            more = (
+                "structures or velocity seeds" if test.unit == "pair" else f"{_words(test.unit)}s"
+            )
             found.append(
-                f"The test cannot reach p < {1 - self.level:.2g} here: with "
-                f"{_units(test.n_units, test.unit)} and the ties among them, the smallest possible "
-                f"p is {_number(test.smallest_p)}."
+                f"The test cannot reach p < {1 - self.level:.2g}: with "
+                f"{_units(test.n_units, test.unit)}, of which ties do not count, the smallest "
+                f"possible p is {_number(test.smallest_p)}. It needs more {more}."
             )
         for name, levels in self.clusters.items():
             if levels == 1:
@@ -136,16 +157,18 @@ class Comparison(Result):
                 )
             elif levels < 5:
                 found.append(
-                    f"With {_units(levels, name)} the interval rests on a t quantile with "
-                    f"{_units(levels - 1, 'degree')} of freedom: it is wide, and sensitive to each."
+                    f"With only {_units(levels, name)} the interval is wide and depends much on "
+                    f"each ({_units(levels - 1, 'degree')} of freedom)."
                 )
-        for model, mean in ((self.model_a, self.rmst_a), (self.model_b, self.rmst_b)):
-            if not mean.n_failed:
-                found.append(
-                    f"No run of {model} failed up to the horizon: by the exact binomial bound its "
-                    f"mean {self.time} time is at least {_number(mean.low_ps)} ps. Nothing is "
-                    "known beyond the horizon."
-                )
+        if lasted:
+            bound, end = _number(means[lasted[0]].low_ps), _number(self.horizon_ps)
+            found.append(
+                f"No run of {' or '.join(lasted)} {_ENDED[self.time]} within {end} ps; nothing is "
+                f"known beyond. {self._groups()} do not rule out a mean as low as {bound} ps on "
+                "others like them (exact binomial bound)."
+            )
+        for model, mean in means.items():
+            found += at_once(model, mean, self.time)
             if count := self.cut_short[model]:
                 found.append(
                     f"{_units(count, 'run')} of {model} cut short before the horizon: censored, "
@@ -168,12 +191,23 @@ class Comparison(Result):
         return " and ".join(_units(levels, name) for name, levels in self.clusters.items())
 
 
+def at_once(model: str, mean: Rmst, time: str = "stable") -> list[str]:
+    """A sentence where all runs of a model ended at once, or nothing."""
+    if mean.n_failed < mean.n_runs or mean.rmst_ps >= _AT_ONCE * mean.horizon_ps:
+        return []
+    return [
+        f"All {mean.n_runs} runs of {model} {_ENDED[time]} almost at once (mean "
+        f"{_number(mean.rmst_ps)} of {_number(mean.horizon_ps)} ps): check its start "
+        "structures, units and criteria first."
+    ]
+
+
 def _units(count: int, name: str) -> str:
     return f"{count} {_words(name)}{'' if count == 1 else 's'}"
 
 
 def _words(name: str) -> str:
-    return name.removesuffix("_K").replace("_", " ")
+    return name.removesuffix("_K").replace("train_", "training ").replace("_", " ")
 
 
 def _number(x: float) -> str:

@@ -354,7 +354,7 @@ def test_a_full_disk_stops_the_campaign_and_loses_nothing(folder: Path) -> None:
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "disk"
     path.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(path)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(path)]
     if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
         pytest.skip("mounting a small tmpfs needs root")
     yield path

@@ -154,13 +154,18 @@ def test_all_stable_and_all_dead_at_once(tmp_path):
     assert text.headline == "No difference shown between rock and stone." or (
         text.headline == "No difference shown between stone and rock."
     )
-    assert "4 of 4 pairs survived to the end in both" in text.all
+    assert "failed within 5 ps in 4 pairs over 2 structures." in text.all
+    assert "p = 1" not in text.all and "smallest possible p" not in text.all
 
 
 def test_where_no_run_failed_the_interval_is_a_bound(tmp_path):
     same = write_campaign(tmp_path / "s", {"rock": {}}, **SMALL)
     text = read(write_report(same, tmp_path / "rs"))
-    assert re.search(r"no run failed: at least [\d.]+ ps \(95% bound\)", text.headline)
+    assert re.fullmatch(
+        r"No run of rock failed within [\d.]+ ps "
+        r"\(on other structures like these at least [\d.]+ ps, 95% bound\)\.",
+        text.headline,
+    )
     assert "95% interval" not in text.all[: text.all.index("Stable time")]
 
 

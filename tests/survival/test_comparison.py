@@ -13,6 +13,7 @@ from nequip_decorr.survival import permutation
 from nequip_decorr.survival.arrays import run_arrays
 from nequip_decorr.survival.comparison import compare
 from nequip_decorr.survival.estimators import restricted_mean, rmst
+from nequip_decorr.survival.summary import summarise
 
 LENGTH_PS = 10.0
 
@@ -75,11 +76,14 @@ def test_swapping_the_models_mirrors_the_result():
 def test_no_difference_says_how_many_survived_and_what_is_not_excluded():
     c = compare(campaign([10] * 9 + [4], [10] * 10), "A", "B")
     assert c.verdict == "inconclusive"
-    assert "No difference shown: 9 of 10 pairs survived to the end in both" in c.conclusion
+    start = "No difference shown: of 10 pairs over 10 structures, A failed in 1 and B in 0; mean "
+    assert c.conclusion.startswith(start)
     assert "not shown to be alike either" in c.conclusion
     assert c.ratio.low < 1 < c.ratio.high
-    assert any("No run of B failed" in note for note in c.notes)
-    assert any("cannot reach p < 0.05" in note for note in c.notes)
+    assert any("No run of B failed within 10 ps; nothing is known beyond" in n for n in c.notes)
+    assert any("cannot reach p < 0.05" in note for note in c.notes) == (
+        c.permutation.smallest_p < 1
+    )
     assert c.permutation.smallest_p == 1.0
 
 
@@ -105,6 +109,21 @@ def test_nobody_failed():
     assert c.ratio.high == pytest.approx(1 / bound)
     assert c.difference_ps.low == pytest.approx(-10 * (1 - bound))
     assert np.isnan(c.logrank_p) and c.to_dict()["logrank_p"] is None
+    start = "No difference shown: neither A nor B failed within 10 ps in 6 pairs over 6 structures."
+    assert c.conclusion.startswith(start) and "p =" not in c.conclusion
+    assert c.notes == (
+        "No run of A or B failed within 10 ps; nothing is known beyond. 6 structures do not rule "
+        "out a mean as low as 5.41 ps on others like them (exact binomial bound).",
+    )
+    right = compare(campaign([10] * 6, [10] * 6), "A", "B", time="right")
+    assert "neither A nor B went wrong within 10 ps" in right.conclusion
+
+
+def test_a_model_alone_that_failed_at_once_is_said_too():
+    rows = [row for row in campaign([0.05] * 8, [], length_ps=10.0) if row["model"] == "A"]
+    (said,) = summarise(rows).warnings
+    assert said.startswith("All 8 runs of A failed almost at once (mean 0.05 of 10 ps)")
+    assert not summarise([*rows[:-1], {**rows[-1], "stable_time_ps": 5.0}]).warnings
 
 
 def test_identical_runs_do_not_claim_certainty():
@@ -133,6 +152,15 @@ def test_everybody_failed_at_time_zero():
     both = compare(campaign([0] * 8, [0] * 8, length_ps=10.0), "A", "B")
     assert both.verdict == "inconclusive" and both.horizon_ps == 10.0
     assert np.isnan(both.ratio.value)
+    assert "these runs do not bound the ratio of B to A" in both.conclusion
+    assert both.notes == (
+        "No test is possible: in each pair both were stable equally long.",
+        *(
+            f"All 8 runs of {model} failed almost at once (mean 0 of 10 ps): check its start "
+            "structures, units and criteria first."
+            for model in "AB"
+        ),
+    )
     with pytest.raises(ValueError, match="give the length asked for"):
         compare(campaign([0] * 8, [0] * 8), "A", "B")
 
@@ -291,7 +319,7 @@ def test_trained_models_are_exchanged_whole():
     assert (c.permutation.unit, c.permutation.n_units) == ("train_seed", 8)
     assert c.permutation.p_value == pytest.approx(2 / 70)
     assert "permutation of trained models p = 0.029" in c.conclusion
-    assert "24 pairs over 3 structures and 4 train seeds" in c.conclusion
+    assert "24 pairs over 3 structures and 4 training seeds" in c.conclusion
 
 
 def test_trained_models_of_one_seed_are_exchanged_with_each_other():
@@ -308,7 +336,9 @@ def test_trained_models_of_one_seed_are_exchanged_with_each_other():
     )  # fmt: skip
     assert c.permutation.p_value == c.permutation.smallest_p == 2**-6
     assert c.verdict == "b_better"
-    assert "; paired permutation of trained models p = 0.016, 21 pairs over 7 train" in c.conclusion
+    assert (
+        "; paired permutation of trained models p = 0.016, 21 pairs over 7 training" in c.conclusion
+    )
     apart = compare(rows, "A", "B", cluster="train_seed", paired_seeds=False)
     assert (apart.permutation.n_units, apart.verdict) == (14, "inconclusive")
     assert apart.permutation.p_value > 0.3

