@@ -10,8 +10,9 @@ kept in the work folder and not done again, so that any stop costs one step.
     python benchmarks/cure.py page                           # table of docs/cure.md, and its figure
 
 ``--lmp COMMAND`` runs the MD in a LAMMPS with pair_style allegro instead of the library engine.
-Raw rows: ``results/cure_runs.csv`` (a run each), ``cure_models.csv`` (a training each) and
-``cure_bounds.csv`` (trusted times of each run by other bounds).
+Raw rows: ``results/cure_runs.csv`` (a run each) and ``cure_models.csv`` (a training each). Trusted
+times are by the grade with the edge of the first data, over the labelled frames of a run: first run
+``grade_added.py rows``.
 """
 
 from __future__ import annotations
@@ -42,14 +43,16 @@ from nequip_decorr.campaign.labels import TIMES, until
 from nequip_decorr.cure.collect import _pool, collect, sources_of
 from nequip_decorr.cure.rules import Rules
 from nequip_decorr.demo import TEMPERATURE_K, TEST_SETS
+from nequip_decorr.extrapolation.added import TOLERANCE
 from nequip_decorr.files import read_json, write_json
 from nequip_decorr.inspection.evaluate import evaluate_files
-from nequip_decorr.md.record import read_record
 from nequip_decorr.md.times import trusted_time_ps
 from nequip_decorr.processes import call, script
 from nequip_decorr.resources import configs_dir
 
 RESULTS = Path(__file__).parent / "results"
+LEARNT = f"added {TOLERANCE:g}"
+"""The way of ``grade_added.py`` that is the package's."""
 FRAMES = 15
 STEPS = 2400
 HORIZON_PS = 6.0
@@ -64,8 +67,6 @@ CHOICES = {
     "near": ("near", Rules(frames=FRAMES, beyond=3.0, own_share=0.0)),
     "far": ("far", Rules(frames=FRAMES, beyond=9.0, own_share=0.0)),
 }
-GRADE_BOUNDS = (3.0, 5.0, 10.0, 20.0, 50.0, np.inf)
-SHARE_BOUNDS = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 WALL = {
     "_target_": "nequip_decorr.ShortRangeZBL",
     "chemical_species": "${chemical_symbols}",
@@ -322,15 +323,17 @@ class Unit:
 
     def rows(self) -> dict[str, list[dict[str, Any]]]:
         """Rows of the results, by the name of their file."""
-        out, runs, bounds = self.folder / "heldout", [], []
+        out, runs = self.folder / "heldout", []
+        graded = read_json(self.folder / "grades.json") or []
         for row in stability.read(out):
             folder = out / "runs" / row["run_id"]
             key = {"arm": self.arm, "seed": self.seed, "structure": row["structure"]}
             times = {f"{t}_ps": until(folder, row, t)[0] for t in TIMES}
+            mine = [r for r in graded if r["structure"] == row["structure"]]
+            times["trusted_ps"] = trusted_ps(mine, LEARNT)
             runs.append({**key, "status": row["status"], "cause": row["cause"], **times})
-            bounds.append({**key, **_other_bounds(folder, row["stable_time_ps"])})
         (about,) = (read_json(self.folder / "unit.json") or {})["models"]
-        return {"runs": runs, "bounds": bounds, "models": [{**about, **self.fit()}]}
+        return {"runs": runs, "models": [{**about, **self.fit()}]}
 
     def fit(self) -> dict[str, float]:
         """Errors on the labelled frames themselves: whether the training has learnt them."""
@@ -363,15 +366,13 @@ def _sane(folder: Path, checkpoint: Path, rules: Rules) -> list[Atoms]:
     return [*starts.values(), *frames]
 
 
-def _other_bounds(folder: Path, stable_ps: float) -> dict[str, float]:
-    """Trusted times by other bounds of the largest grade and the share of atoms beyond the edge."""
-    record, found = read_record(folder), {}
-    columns = [record[k] for k in ("time_ps", "max_grade", "share_above_1")]
-    for bound in GRADE_BOUNDS:
-        for share in SHARE_BOUNDS:
-            passage = trusted_time_ps(*columns, grade_bound=bound, atoms_share=share)
-            found[f"{bound:g}/{share:g}"] = min(stable_ps, np.inf if passage is None else passage)
-    return found
+def trusted_ps(frames: list[dict[str, Any]], way: str, **bounds: float) -> float:
+    """Trusted time of a run from its rows of ``grade_added.py``, graded in one of its ways."""
+    columns = [
+        np.array([r[k] for r in frames]) for k in ("time_ps", f"largest {way}", f"share {way}")
+    ]
+    passage = trusted_time_ps(*columns, **bounds)
+    return min(frames[0]["stable_ps"], np.inf if passage is None else passage)
 
 
 def _commit() -> str:
@@ -402,10 +403,10 @@ def run(work: Path, lmp: str | None, workers: int) -> None:
 def rows(work: Path) -> None:
     """Raw rows of all finished units into the results."""
     units = [Unit(work, *item) for item in QUEUE]
-    units = [unit for unit in units if (unit.folder / "unit.json").is_file()]
+    units = [unit for unit in units if (unit.folder / "grades.json").is_file()]
     found = [unit.rows() for unit in units]
     record = {**describe(), "horizon_ps": HORIZON_PS, "frames": FRAMES, "steps": STEPS}
-    for name in ("runs", "models", "bounds"):
+    for name in ("runs", "models"):
         table = [row for unit in found for row in unit[name]]
         write(RESULTS / f"cure_{name}.csv", table, record if name == "runs" else None)
     print(f"{len(found)} of {len(QUEUE)} units")

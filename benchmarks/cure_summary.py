@@ -124,23 +124,6 @@ HEAD = (
 )  # fmt: skip
 
 
-def bounds_chosen(runs: Rows, bounds: Rows) -> list[str]:
-    """Bounds of the trusted time that order best on half of the seeds, judged on the others."""
-    names = [k for k in bounds[0] if "/" in k]
-    joined = [{**b, "right_ps": r["right_ps"]} for r, b in zip(runs, bounds, strict=True)]
-    lines = []
-    for odd, half in ((1, "odd"), (0, "even")):
-        mine, rest = ([r for r in joined if (r["seed"] % 2 == odd) == k] for k in (1, 0))
-        if not (mine and rest):
-            continue
-        best = max(names, key=lambda n, rows=mine: index(rows, n))
-        lines.append(
-            f"bounds chosen on {half} seeds: {best}, C {index(mine, best):.3f}; on the others "
-            f"{index(rest, best):.3f}, default 5/0.5 {index(rest, '5/0.5'):.3f}"
-        )
-    return lines
-
-
 def mean_of(rows: Rows, name: str) -> float:
     """Mean of the values there are: the first baselines were made without errors on labels."""
     return float(np.mean([r[name] for r in rows if r[name] is not None]))
@@ -187,7 +170,6 @@ def summary() -> None:
     for time in TIMES:
         found = {a: np.mean(of_arm(means(runs, f"{time}_ps"), a)) for a in {r["arm"] for r in runs}}
         print(f"  order by {time}:", " < ".join(sorted(found, key=found.__getitem__)))
-    print("\n".join(bounds_chosen(runs, read(RESULTS / "cure_bounds.csv"))))
 
 
 def blocks() -> dict[str, str]:
