@@ -6,13 +6,16 @@ import stat
 from pathlib import Path
 
 import pytest
+import yaml
 from rich.console import Console
 
 from nequip_decorr import demo
+from nequip_decorr.cli.builtin import CONFIGS, VALIDATED_EVERY
 from nequip_decorr.cli.main import main
 from nequip_decorr.demo import Demo, Settings, check_allegro, run_demo
 from nequip_decorr.processes import together
 from nequip_decorr.report import demo as demo_report
+from nequip_decorr.resources import configs_dir
 
 
 @pytest.fixture
@@ -134,3 +137,12 @@ def test_reading_counts_errors_as_nothing():
     assert "stock: 2 of 2 runs failed (median 0.38 ps)" in text
     assert "decorrelated: 1 of 1 runs failed (median 1.50 ps)" in text
     assert "reference: 0 of 1 runs failed." in text
+
+
+def test_a_training_that_is_never_validated_is_refused_at_once(tmp_path, capsys):
+    for config in CONFIGS:
+        text = yaml.safe_load((configs_dir() / config).read_text())
+        assert text["trainer"]["check_val_every_n_epoch"] == VALIDATED_EVERY
+    assert main(["demo", "--out", str(tmp_path / "x"), "--epochs", "9"]) == 2
+    assert "--epochs: got 9; allowed: at least 10" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()

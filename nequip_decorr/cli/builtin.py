@@ -9,10 +9,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
+from ..errors import UserError
 from ..lammps_wheel import COMMAND_VARIABLE
 from ..resources import configs_dir
 from .options import add_command, add_group, positive
 
+VALIDATED_EVERY: Final = 10
+"""Epochs between validations in the built-in configs."""
 CONFIGS: Final = ("siox_allegro.yaml", "siox_nequip.yaml")
 
 _DEMO: Final = """\
@@ -52,7 +55,7 @@ def add_parsers(commands: Any) -> None:
     add = demo.add_argument
     add("--out", type=Path, required=True, help="folder for everything it makes")
     add("--seed", type=int, default=1, help="of training and velocities (default: 1)")
-    add("--epochs", type=positive(int), help="training length (default: 300)")
+    add("--epochs", type=positive(int), help="training length (default: 300, at least 10)")
     add("--length-ps", type=positive(float), default=6.0, help="MD per cell, ps (default: 6)")
     add("--workers", type=positive(int), default=2, help="processes side by side (default: 2)")
     text = f"a LAMMPS with pair_style allegro (default: ${COMMAND_VARIABLE}; without either, the "
@@ -74,6 +77,11 @@ def add_parsers(commands: Any) -> None:
 def _demo(arguments: argparse.Namespace) -> int:
     from ..demo import Settings, run_demo
 
+    if arguments.epochs is not None and arguments.epochs < VALIDATED_EVERY:
+        raise UserError(
+            f"--epochs: got {arguments.epochs}; allowed: at least {VALIDATED_EVERY}, for the "
+            "configs validate that often, and a model is kept then"
+        )
     lmp = arguments.lmp or os.environ.get(COMMAND_VARIABLE)
     if arguments.improve:
         from ..cure.demo import improve_demo
