@@ -80,7 +80,7 @@ def frames_of(unit: Unit) -> Iterator[dict[str, Any]]:
             output, _ = next(outputs(model, [by_time[round(time, 6)]]))
             row = {
                 "arm": unit.arm, "seed": unit.seed, "structure": run["structure"],
-                "time_ps": round(time, 6), "wrong": bool(is_wrong), "stable_ps": stable,
+                "time_ps": round(time, 6), "wrong": int(is_wrong), "stable_ps": stable,
                 "right_ps": stable if right is None else min(stable, right),
             }  # fmt: skip
             for way, grade in ways.items():
@@ -126,7 +126,7 @@ def summary() -> None:
     for name, table in parts.items():
         if not table:
             continue
-        wrong = np.array([r["wrong"] for r in table])
+        wrong = np.array([r["wrong"] for r in table], bool)
         number = len({(r["arm"], r["seed"]) for r in table})
         print(f"{name}: {number} models, {len(table)} frames, {wrong.mean():.0%} wrong")
         stable = runs(table, "all", BOUNDS[0])
