@@ -119,7 +119,7 @@ def _fit(arguments: argparse.Namespace) -> int:
             f"note: so few atoms cannot tell the {about['quantile']:.4g} quantile; it is "
             "extrapolated from their largest tenth. Files of --validation add atoms"
         )
-    if added:
+    if about.get("added_frames"):
         learnt = about["added_atoms_learnt"] / about["added_atoms"]
         print(
             f"{about['added_frames']} added frames: the median force error of their atoms is "

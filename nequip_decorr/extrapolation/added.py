@@ -53,26 +53,22 @@ def count_added(
         gaussians: of the first training data.
         threshold: distance at which gamma is 1.
         training: the first training data, with forces.
-        added: frames with forces that the model was trained on too.
+        added: frames with forces that the model was trained on too, of elements that ``training``
+            has.
         share: the tolerance, over the RMS force of the first training data.
 
     Returns:
         The Gaussians, and what is to be said of the added frames.
 
     Raises:
-        UserError: forces are missing, or an element that the first data do not have.
+        UserError: forces are missing, or all those of the first data are zero.
     """
     tolerance = share * _rms_force(training)
     labelled = LabelledSoFar(*gaussians.mean.shape)
-    errors, weights, number = [], [], 0
-    for number, frame in enumerate(added, 1):
+    errors, weights = [], []
+    for frame in added:
         data, _ = next(outputs(model, [frame]))
         types = data[ATOM_TYPE].reshape(-1)
-        if not bool(gaussians.known[types].all()):
-            raise UserError(
-                f"added frame {number} has an element that the first training data lack; give it "
-                "as training data"
-            )
         off = data["forces"].detach().double().cpu() - torch.from_numpy(_forces(frame, "an added"))
         error = off.norm(dim=1)
         weight = (1 + (error / tolerance) ** 2).rsqrt()
@@ -80,7 +76,7 @@ def count_added(
         labelled.add(Candidate(vectors * weight[:, None], types))
         errors.append(error)
         weights.append(weight**2)
-    about = {"added_frames": number, "added_tolerance_eV_per_A": tolerance}
+    about = {"added_frames": len(errors), "added_tolerance_eV_per_A": tolerance}
     if not errors:
         return gaussians, about
     about["added_atoms"] = sum(map(len, errors))

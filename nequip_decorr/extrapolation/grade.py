@@ -91,7 +91,7 @@ class ExtrapolationGrade:
                 training data is measured by the other nine instead.
             added: structures that the model was trained on too, but that were collected from MD of
                 an earlier model: they do not move the edge (:mod:`.added`). They and ``training``
-                need forces then.
+                need forces then. One with an element that ``training`` lacks joins ``training``.
             fields: output fields or patterns (default: ``edge_features``, or the invariants of
                 NequIP's layers).
             quantile: share of unseen atoms below gamma = 1.
@@ -104,7 +104,7 @@ class ExtrapolationGrade:
         """
         check_quantile(quantile)
         show = progress or (lambda frames, _: frames)
-        training, added = list(training), list(added)
+        training, added = _first_and_added(list(training), list(added))
         validation = list(validation or [])
         features = find_features(model, fields)
         parts: dict[int, Moments] = {}
@@ -230,6 +230,12 @@ class ExtrapolationGrade:
             raise UserError(f"no extrapolation grade at {path}") from None
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise UserError(f"{path} is no extrapolation grade: {error}") from error
+
+
+def _first_and_added(training: list[Atoms], added: list[Atoms]) -> tuple[list[Atoms], list[Atoms]]:
+    known = {symbol for frame in training for symbol in frame.symbols}
+    new = [frame for frame in added if set(frame.symbols) - known]
+    return training + new, [frame for frame in added if not set(frame.symbols) - known]
 
 
 def find_features(model: Any, fields: Sequence[str] | None = None) -> AtomFeatures:

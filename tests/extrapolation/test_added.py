@@ -79,17 +79,22 @@ def test_what_cannot_be_judged_is_an_error(model):
         ExtrapolationGrade.fit(model, bare, added=far(model, 0))
     with pytest.raises(UserError, match="an added frame has no forces"):
         ExtrapolationGrade.fit(model, TRAINING, added=bare[:1])
+    for frame in (still := frames(8)):
+        frame.calc = SinglePointCalculator(frame, energy=0.0, forces=np.zeros((8, 3)))
+    with pytest.raises(UserError, match="forces of all training structures are zero"):
+        ExtrapolationGrade.fit(model, still, added=far(model, 0))
+
+
+def test_frames_with_a_new_element_set_the_edge_too(model):
     silicon = []
     for frame in TRAINING:
         cell = Atoms("Si8", frame.positions, cell=frame.cell, pbc=True)
         cell.calc = SinglePointCalculator(cell, energy=0.0, forces=frame.get_forces())
         silicon.append(cell)
-    with pytest.raises(UserError, match="added frame 1 has an element that the first"):
-        ExtrapolationGrade.fit(model, silicon, added=far(model, 0))
-    for frame in (still := frames(8)):
-        frame.calc = SinglePointCalculator(frame, energy=0.0, forces=np.zeros((8, 3)))
-    with pytest.raises(UserError, match="forces of all training structures are zero"):
-        ExtrapolationGrade.fit(model, still, added=far(model, 0))
+    added = [*silicon[:1], *frames(3, seed=4)]
+    grade = ExtrapolationGrade.fit(model, silicon[1:], added=added)
+    assert grade.about["training_frames"] == 10 and grade.about["added_frames"] == 1
+    assert np.isfinite(largest(grade, model, frames(1, seed=4))).all()
 
 
 def test_the_grade_with_added_frames_is_kept(model, tmp_path):
