@@ -39,7 +39,7 @@ class _File(Strict):
     labels: Annotated[Any, of_kind((str, dict), "a model as in a campaign, or {command: ...}")] = (
         None
     )
-    rounds: Count = 2
+    rounds: Count = 3
     frames: Count = 15
     max_labels: Count = 1000
     beyond: Annotated[float, number(above=1)] = DEFAULT_BEYOND

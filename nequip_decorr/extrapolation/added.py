@@ -12,7 +12,7 @@ data alone set the Gaussians and gamma = 1, and an added atom counts by its forc
 
 An atom that the model has learnt is inside the edge, one that it has not learnt changes nothing.
 This is Bayesian linear regression with a noise per observation (Bishop 2006, section 3.3). The
-tolerance :math:`\tau` was chosen on MD of 24 models: ``docs/extrapolation.md``.
+tolerance :math:`\tau` was chosen on MD of 22 models: ``docs/extrapolation.md``.
 """
 
 from __future__ import annotations
