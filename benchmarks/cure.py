@@ -51,7 +51,7 @@ from nequip_decorr.processes import call, script
 from nequip_decorr.resources import configs_dir
 
 RESULTS = Path(__file__).parent / "results"
-LEARNT = f"added {TOLERANCE:g}"
+GRADED = f"added {TOLERANCE:g}"
 """The way of ``grade_added.py`` that is the package's."""
 FRAMES = 15
 STEPS = 2400
@@ -330,7 +330,7 @@ class Unit:
             key = {"arm": self.arm, "seed": self.seed, "structure": row["structure"]}
             times = {f"{t}_ps": until(folder, row, t)[0] for t in TIMES}
             mine = [r for r in graded if r["structure"] == row["structure"]]
-            times["trusted_ps"] = trusted_ps(mine, LEARNT)
+            times["trusted_ps"] = trusted_ps(mine, GRADED)
             runs.append({**key, "status": row["status"], "cause": row["cause"], **times})
         (about,) = (read_json(self.folder / "unit.json") or {})["models"]
         return {"runs": runs, "models": [{**about, **self.fit()}]}
