@@ -137,7 +137,7 @@ FIRST, THEN, WHY, LAST, NEXT = NAMES[:3], NAMES[3:8], NAMES[8:10], NAMES[10:13],
 LEARNT = NAMES[16:]
 BLOCKS = [
     *(((1, 2), FIRST), ((1, 2), WHY), ((1, 2), NEXT), ((3, 4), FIRST)),
-    *(((1, 2), LEARNT), ((3, 4), LEARNT)),
+    *(((3, 4), NEXT), ((1, 2), LEARNT), ((3, 4), LEARNT)),
     *(((1, 2), THEN), ((3, 4), THEN)),
     *(((5, 6), FIRST), ((7, 8), FIRST), ((3, 4), WHY), ((1, 2), LAST), ((3, 4), LAST)),
     *(((5, 6), THEN + WHY + LAST), ((7, 8), THEN + WHY + LAST)),
