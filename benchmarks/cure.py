@@ -24,7 +24,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -131,15 +131,23 @@ for _choice, _source in (("learnt", "near"), ("learnt, random", "near random")):
 ARMS |= {
     "far, 2 rounds": Arm("far", after="learnt, 1 round", **NEAR),
     "far, 3 rounds": Arm("far", after="far, 2 rounds", **NEAR),
+    "near, random": replace(ARMS["near"], source="near random"),
+    "near, random, 2 rounds": replace(
+        ARMS["near, 2 rounds"], source="near random", after="near, random"
+    ),
+    "near, random, 3 rounds": replace(
+        ARMS["near, 3 rounds"], source="near random", after="near, random, 2 rounds"
+    ),
 }
 NAMES = list(ARMS)
 FIRST, THEN, WHY, LAST, NEXT = NAMES[:3], NAMES[3:8], NAMES[8:10], NAMES[10:13], NAMES[13:16]
-LEARNT = NAMES[16:]
+LEARNT, CONTROL = NAMES[16:24], NAMES[24:]
 BLOCKS = [
     *(((1, 2), FIRST), ((1, 2), WHY), ((1, 2), NEXT), ((3, 4), FIRST)),
-    *(((3, 4), NEXT), ((1, 2), LEARNT), ((3, 4), LEARNT)),
+    *(((3, 4), NEXT), ((1, 2), LEARNT), ((1, 2), CONTROL), ((3, 4), CONTROL)),
     *(((1, 2), THEN), ((3, 4), THEN)),
     *(((5, 6), FIRST), ((7, 8), FIRST), ((3, 4), WHY), ((1, 2), LAST), ((3, 4), LAST)),
+    *(((5, 6), NEXT + CONTROL), ((7, 8), NEXT + CONTROL), ((3, 4), LEARNT)),
     *(((5, 6), THEN + WHY + LAST), ((7, 8), THEN + WHY + LAST)),
 ]
 QUEUE = [(arm, seed) for seeds, arms in BLOCKS for arm in arms for seed in seeds]

@@ -114,10 +114,11 @@ def arm_rows(runs: Rows, models: Rows) -> list[list[str]]:
 
 def _rival(arm: str) -> str:
     """Random labels of as many rounds, for the arms that have such a rival; else the arm itself."""
-    if arm in ("baseline", "wall", "term") or arm.startswith("near"):
+    if arm.startswith(("baseline", "wall", "term", "far")) or "random" in arm:
         return arm
-    if arm.startswith("learnt"):
-        return arm.replace("learnt, ", "learnt, random, ") if "random" not in arm else arm
+    for start in ("near", "learnt"):
+        if arm.startswith(start):
+            return arm.replace(start, f"{start}, random", 1)
     return "random, 2 rounds" if arm == "ours, 2 rounds" else "random"
 
 
