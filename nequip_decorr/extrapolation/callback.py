@@ -53,16 +53,25 @@ class FitExtrapolationGrade(Callback):
 
     def __init__(self, quantile: float = DEFAULT_QUANTILE, added: str | Sequence[str] = ()) -> None:
         self.quantile = check_quantile(quantile)
-        files = [added] if isinstance(added, str) else added
-        self.added = [atoms for file in files for atoms in ase.io.read(file, ":")]
+        self.files = [added] if isinstance(added, str) else list(added)
+        self.added: list[Atoms] = []
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
-        """Check that there will be a checkpoint."""
-        if stage == "fit" and trainer.checkpoint_callback is None:
+        """Check that there will be a checkpoint, and read the added structures."""
+        if stage != "fit":
+            return
+        if trainer.checkpoint_callback is None:
             raise UserError(
                 "FitExtrapolationGrade needs a checkpoint to fit the grade of; add a "
                 "lightning.pytorch.callbacks.ModelCheckpoint to `trainer.callbacks`"
             )
+        missing = [file for file in self.files if not Path(file).is_file()]
+        if missing:
+            raise UserError(
+                f"FitExtrapolationGrade, `added`: no such file: {', '.join(missing)} (relative to "
+                f"{Path.cwd()})"
+            )
+        self.added = [atoms for file in self.files for atoms in ase.io.read(file, ":")]
 
     def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Fit the grade and write it."""

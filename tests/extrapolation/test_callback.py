@@ -69,6 +69,9 @@ def test_frames_of_earlier_md_do_not_move_the_edge(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         fit(tmp_path, module_config(), [saver, strange], epochs=1, checkpoint=True)
     assert "0 of 1 structures of `added` are in the training set" in caplog.text
+    with pytest.raises(UserError, match=r"`added`: no such file: nowhere\.xyz"):
+        lost = FitExtrapolationGrade(added="nowhere.xyz")
+        fit(tmp_path, module_config(), [saver, lost], epochs=1, checkpoint=True)
 
 
 def test_a_failure_keeps_the_training_and_says_what_to_do(tmp_path, caplog, monkeypatch):

@@ -274,12 +274,14 @@ def test_a_shared_loss_gives_the_term_to_the_loss_alone(done, name):
 
 
 def commands():
-    text = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
-    return re.findall(r"^nequip-train -cn stock.yaml (.*)$", text, re.M)
+    """Those of all pages with a config of the user's and the flag."""
+    root = Path(__file__).parents[2]
+    text = "\n".join(path.read_text() for path in (root / "README.md", *root.glob("docs/*.md")))
+    return sorted(set(re.findall(r"^nequip-train -cn stock.yaml (.*)$", text, re.M)))
 
 
 @pytest.mark.parametrize("command", commands())
-def test_every_command_of_the_page_makes_a_term(command, tmp_path):
+def test_every_command_of_the_pages_makes_a_term(command, tmp_path):
     from hydra import compose, initialize_config_dir
 
     from nequip_decorr.training.flag import add_decorrelation, register
