@@ -31,7 +31,7 @@ from nequip_decorr.extrapolation.scoring import auroc
 from nequip_decorr.features.frames import load_model, outputs
 from nequip_decorr.files import read_json, write_json
 from nequip_decorr.md.record import read_trajectory
-from nequip_decorr.md.times import ENERGY_BOUND, FORCE_SHARE
+from nequip_decorr.md.times import wrong_frames
 
 ROWS = Path(__file__).parent / "results" / "grade_added.csv"
 TOLERANCES = (0.02, TOLERANCE, 0.1)
@@ -70,10 +70,7 @@ def frames_of(unit: Unit) -> Iterator[dict[str, Any]]:
         folder = unit.folder / "heldout" / "runs" / run["run_id"]
         found = read_json(folder / "labels.json")
         label = {name: np.array(column, float) for name, column in found["frames"].items()}
-        energy = label["energy_eV_per_atom"] - label["true_energy_eV_per_atom"]
-        forces = label["force_mae_eV_per_A"] > FORCE_SHARE * label["force_rms_eV_per_A"]
-        forces[0] = False  # a start at rest
-        wrong = (np.abs(energy - energy[0]) > ENERGY_BOUND) | forces
+        wrong = wrong_frames(*(label[name] for name in list(label)[1:]))
         stable, right = run["stable_time_ps"], found["right_ps"]
         by_time = {round(f.info["time_ps"], 6): f for f in read_trajectory(folder, 1.0)}
         for time, is_wrong in zip(label["time_ps"], wrong, strict=True):

@@ -30,10 +30,6 @@ def right_time_ps(
 ) -> float | None:
     """First time at which the model is wrong on ``persistence`` frames in a row.
 
-    A frame is wrong if the energy gained since the first frame is off by more than
-    ``energy_bound``, or the forces by more than ``force_share`` of their root mean square. The
-    first frame is a start at rest, whose forces are near zero, and is not judged by them.
-
     Args:
         time_ps: of the frames, rising, ``[F]``; the first is the start.
         energy_eV_per_atom: of the model, ``[F]``.
@@ -47,12 +43,38 @@ def right_time_ps(
     Returns:
         The time of the first of those frames, ``None`` if there are none.
     """
+    wrong = wrong_frames(
+        energy_eV_per_atom,
+        true_energy_eV_per_atom,
+        force_mae_eV_per_A,
+        force_rms_eV_per_A,
+        energy_bound=energy_bound,
+        force_share=force_share,
+    )
+    return _first_passage(time_ps, wrong, persistence)
+
+
+def wrong_frames(
+    energy_eV_per_atom: np.ndarray,
+    true_energy_eV_per_atom: np.ndarray,
+    force_mae_eV_per_A: np.ndarray,
+    force_rms_eV_per_A: np.ndarray,
+    *,
+    energy_bound: float = ENERGY_BOUND,
+    force_share: float = FORCE_SHARE,
+) -> np.ndarray:
+    """Tell on which frames the model is wrong, ``[F]`` bool; arguments of :func:`right_time_ps`.
+
+    A frame is wrong if the energy gained since the first frame is off by more than
+    ``energy_bound``, or the forces by more than ``force_share`` of their root mean square. The
+    first frame is a start at rest, whose forces are near zero, and is not judged by them.
+    """
     error = np.asarray(energy_eV_per_atom) - np.asarray(true_energy_eV_per_atom)
     energy_wrong = ~(np.abs(error - error[:1]) <= energy_bound)
     allowed = force_share * np.asarray(force_rms_eV_per_A)
     force_wrong = ~(np.asarray(force_mae_eV_per_A) <= allowed)
     force_wrong[:1] = False
-    return _first_passage(time_ps, energy_wrong | force_wrong, persistence)
+    return energy_wrong | force_wrong
 
 
 def trusted_time_ps(
