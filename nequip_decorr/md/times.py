@@ -74,7 +74,8 @@ def wrong_frames(
     allowed = force_share * np.asarray(force_rms_eV_per_A)
     force_wrong = ~(np.asarray(force_mae_eV_per_A) <= allowed)
     force_wrong[:1] = False
-    return energy_wrong | force_wrong
+    wrong: np.ndarray = energy_wrong | force_wrong
+    return wrong
 
 
 def trusted_time_ps(
