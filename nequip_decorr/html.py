@@ -52,6 +52,10 @@ def environment() -> jinja2.Environment:
 
 def png_bytes(fig: Figure, dpi: int = 160) -> bytes:
     """Encode a matplotlib figure as PNG, the same bytes each time (no date, no version inside)."""
+    for axis in (one for axes in fig.axes for one in (axes.xaxis, axes.yaxis)):
+        if axis.get_scale() in ("log", "symlog"):  # powers of ten are mathematics; names never are
+            for label in axis.get_ticklabels(which="both"):
+                label.set_parse_math(True)
     buffer = io.BytesIO()
     fig.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     return buffer.getvalue()
