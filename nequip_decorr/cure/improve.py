@@ -126,7 +126,7 @@ class Improve:
     def _simulate(self, folder: Path) -> None:
         """MD that stops where the model has left its data."""
         halt = {"extrapolation_grade": HALT * self.plan.file.beyond}
-        self._md(folder, "md", {"model": folder / "model.nequip.pt2"}, DENSE, halt)
+        self._md(folder, {"model": folder / "model.nequip.pt2"}, DENSE, halt)
 
     def _finish(self, last: int) -> None:
         """Compile the last model with the grade of the first data; judge it and the first one."""
@@ -144,7 +144,7 @@ class Improve:
             return
         self.say(f"--- MD of the models of round 0 and {last}, without a halt at the grade")
         models = {"round_0": rounds[0] / "model.nequip.pt2", f"round_{last}": model}
-        self._md(folder, "md", models, {}, {})
+        self._md(folder, models, {}, {})
         found = {name: page.times(folder / "md", name) for name in models}
         self.judged = {name.replace("_", " "): row for name, row in found.items()}
         write_json(folder / "times.json", self.judged)
@@ -162,7 +162,6 @@ class Improve:
     def _md(
         self,
         folder: Path,
-        name: str,
         models: dict[str, Path],
         defaults: dict[str, Any],
         criteria: dict[str, float],
@@ -172,12 +171,12 @@ class Improve:
         md["structures"] = absolute(file.md["structures"], self.plan.folder)
         if criteria := criteria | (md.get("criteria") or {}):
             md["criteria"] = criteria
-        md["out"] = str(folder / name)
+        md["out"] = str(folder / "md")
         if not self.plan.command:
             md["labels"] = absolute(file.labels, self.plan.folder)
-        path = folder / f"{name}.yaml"
+        path = folder / "md.yaml"
         path.write_text(yaml.safe_dump(md, sort_keys=False))
-        self._step(folder, name, ["nequip-decorr", "stability", "run", str(path)])
+        self._step(folder, "md", ["nequip-decorr", "stability", "run", str(path)])
 
     def _collect(self, folder: Path, frames: int) -> str:
         """Choose frames; returns why there are none."""
