@@ -39,7 +39,7 @@ from grade import compiled, fitted, labelled, trained
 from hardware import describe, write
 
 from nequip_decorr import stability
-from nequip_decorr.campaign.labels import TIMES, until
+from nequip_decorr.campaign.times import TIMES, until
 from nequip_decorr.cure.collect import _pool, collect, sources_of
 from nequip_decorr.cure.rules import Rules
 from nequip_decorr.demo import TEMPERATURE_K, TEST_SETS

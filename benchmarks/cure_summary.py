@@ -13,7 +13,7 @@ from hardware import read
 from scipy.stats import kendalltau
 from study.paired import Paired
 
-from nequip_decorr.campaign.labels import TIMES
+from nequip_decorr.campaign.times import TIMES
 
 RESULTS = Path(__file__).parent / "results"
 DOCS = Path(__file__).parents[1] / "docs"

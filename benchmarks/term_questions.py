@@ -43,7 +43,7 @@ from term_parts import alike  # noqa: E402
 
 from benchmarks.study.swap import swap_weights  # noqa: E402
 from nequip_decorr import stability  # noqa: E402
-from nequip_decorr.campaign.labels import until  # noqa: E402
+from nequip_decorr.campaign.times import until  # noqa: E402
 from nequip_decorr.datasets.siox import (  # noqa: E402
     Reference,
     cristobalite,

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _NUMBER: Final = re.compile(r"\s*[-+−]?[\d.,]+(e[-+]?\d+)?\s*(%|ps|K|×)?\s*\Z", re.IGNORECASE)
-_HIDDEN: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_HIDDEN: Final = re.compile("[\u202a-\u202e\u2066-\u2069]")
+_FORBIDDEN: Final = re.compile("[\x00-\x08\x0b-\x1f\ud800-\udfff]")
 
 
 def render(template: str, **values: Any) -> str:
@@ -87,8 +88,4 @@ def _printable(value: Any) -> Any:
         return ""
     if isinstance(value, (Markup, jinja2.Undefined)):
         return value
-    return "".join(
-        "�" if (ord(c) < 32 and c not in "\t\n") or 0xD800 <= ord(c) <= 0xDFFF else c
-        for c in str(value)
-        if c not in _HIDDEN
-    )
+    return _FORBIDDEN.sub("�", _HIDDEN.sub("", str(value)))

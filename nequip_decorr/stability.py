@@ -38,9 +38,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from .campaign.labels import Time
     from .campaign.runner import run_campaign as run
     from .campaign.schema import Campaign
+    from .campaign.times import Time
     from .cure.collect import Collected
     from .report.report import write_report as report
     from .survival.verdict import Comparison
@@ -120,7 +120,7 @@ def compare(
     Raises:
         ValueError: no campaign in a folder, no shared run, or an unknown model.
     """
-    from .campaign.labels import runs_by_time
+    from .campaign.times import runs_by_time
     from .survival.comparison import compare as compare_runs
 
     rows = [row for folder in _listed(folders) for row in runs_by_time(folder, time)]

@@ -143,8 +143,12 @@ def test_the_example_of_a_public_name(name, tmp_path, monkeypatch):
         assert not doctest.DocTestRunner(optionflags=options).run(test).failed
 
 
-def test_the_front_is_light():
-    code = "import sys; from nequip_decorr import stability; print('ase' in sys.modules)"
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [("stability", "ase"), ("report.report", "torch"), ("campaign.times", "torch")],
+)
+def test_what_is_not_needed_is_not_imported(module, heavy):
+    code = f"import sys, nequip_decorr.{module}; print({heavy!r} in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout == "False\n"
 

@@ -237,8 +237,8 @@ def _example(args: argparse.Namespace) -> int:
 def _compare(args: argparse.Namespace) -> Answer:
     from itertools import combinations
 
-    from ..campaign.labels import runs_by_time
     from ..campaign.store import read_plan
+    from ..campaign.times import runs_by_time
     from ..survival.comparison import compare
 
     plans = [read_plan(folder) for folder in args.folders]

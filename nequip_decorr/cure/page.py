@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import html
-from ..campaign.labels import TIMES, runs_by_time
+from ..campaign.times import TIMES, runs_by_time
 from ..errors import UserError
 from ..md.criteria import criterion
 from ..style import figure, grid, style

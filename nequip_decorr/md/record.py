@@ -102,27 +102,33 @@ def read_record(path: Path) -> Record:
     truncated = bool(body) and not body.endswith("\n")
     if truncated:
         lines.pop()
-    rows: dict[int, list[float]] = {}
-    for number, line in enumerate(lines):
-        try:
-            values = [float(item) for item in line.split(",")]
-            step = int(values[0])
-            if len(values) != len(names):
-                raise ValueError(f"{len(values)} values; allowed: {len(names)}")
-        except (ValueError, OverflowError) as err:
-            if number == len(lines) - 1:
-                truncated = True
-                break
-            raise ValueError(f"{path}: row {number + 1} is damaged: {line!r} ({err})") from None
-        if rows and step <= next(reversed(rows)):
-            rows = {s: row for s, row in rows.items() if s < step}  # a restart did them again
-        rows[step] = values
-    table = np.array(list(rows.values()), dtype=np.float64).reshape(-1, len(names))
+    if lines and _table(lines[-1:], len(names)) is None:
+        truncated = True
+        lines.pop()
+    table = _table(lines, len(names))
+    if table is None:
+        bad = next(k for k in range(len(lines)) if _table(lines[k : k + 1], len(names)) is None)
+        wanted = f"allowed: {len(names)} numbers, the first finite"
+        raise ValueError(f"{path}: row {bad + 1} is damaged: {lines[bad]!r}; {wanted}")
+    step = table[:, 0]
+    later = np.append(np.minimum.accumulate(step[:0:-1])[::-1], np.inf)
+    table = table[step < later]  # a restart did the others again
     columns = {name: np.full(len(table), np.nan) for name in COLUMNS}
     columns |= {name: table[:, i] for i, name in enumerate(names)}
     columns["step"] = columns["step"].astype(np.int64)
     columns["max_grade"][columns["max_grade"] >= GRADE_CAP] = np.inf
     return Record(columns, truncated)
+
+
+def _table(lines: list[str], width: int) -> np.ndarray | None:
+    """Rows of so many numbers; ``None`` if a line is none."""
+    if not lines:
+        return np.empty((0, width))
+    try:
+        table = np.loadtxt(lines, delimiter=",", comments=None, ndmin=2)
+    except ValueError:
+        return None
+    return table if table.shape[1] == width and np.isfinite(table[:, 0]).all() else None
 
 
 def grade_columns(grade: np.ndarray | None) -> dict[str, float]:
@@ -208,16 +214,21 @@ def _own_frame(lines: list[str]) -> Atoms | None:
         return None
     cell, grade, step, time_ps, *pbc = header.groups()
     words = "".join(lines[2:]).split()
-    numbers = [atomic_numbers[symbol] for symbol in words[:: 8 if grade else 7]]
+    numbers = np.array([atomic_numbers[symbol] for symbol in words[:: 8 if grade else 7]])
     del words[:: 8 if grade else 7]
-    values = np.array(list(map(float, words))).reshape(len(numbers), -1)
-    cell_A = np.array(list(map(float, cell.split()))).reshape(3, 3)
-    frame = Atoms(numbers, values[:, :3], cell=cell_A, pbc=[flag == "T" for flag in pbc])
+    values = _floats(words).reshape(len(numbers), -1)
+    cell_A = _floats(cell.split()).reshape(3, 3)
+    periodic = [flag == "T" for flag in pbc]
+    frame = Atoms(numbers=numbers, positions=values[:, :3], cell=cell_A, pbc=periodic)
     frame.set_momenta(values[:, 3:6])
     if grade:
         frame.set_array(GRADE, values[:, 6])
     frame.info = {"step": int(step), "time_ps": float(time_ps)}
     return frame
+
+
+def _floats(words: list[str]) -> np.ndarray:
+    return np.fromiter(map(float, words), float, len(words))
 
 
 def _any_frame(lines: list[str]) -> Atoms:

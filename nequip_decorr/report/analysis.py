@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..campaign.labels import Time, row_by_time
+from ..campaign.times import TIMES, Time, row_by_time
 from ..md.criteria import CRITERIA
 from ..md.dynamics import Displacement, Drift, energy_drift
 from ..md.spec import RunSpec
@@ -101,6 +101,7 @@ def analyse(
     frames: dict[Key, list[Any]] = {}
     lengths: dict[Key, float] = {}
     traces, series = [], {}
+    ended: dict[tuple[str, Time], list[dict[str, Any]]] = {}
     drifts: dict[str, list[Drift]] = {}
     for run in runs:
         if run.row["status"] == "error":
@@ -109,6 +110,9 @@ def analyse(
         frames.setdefault(run.key, []).append(stable)
         lengths[run.key] = max(lengths.get(run.key, 0.0), float(run.row["length_ps"]))
         record = run.record()
+        for time in TIMES[1:]:
+            if (row := row_by_time(run.folder, run.row, time, record)) is not None:
+                ended.setdefault((row["model"], time), []).append(row)
         if record is None or not len(record["step"]):
             continue
         traces.append(trace_of(run, record))
@@ -116,9 +120,9 @@ def analyse(
             run.row["max_grade"] = float(np.nanmax(record["max_grade"]))
         series[run.row["run_id"]] = run_series(run.spec, record, stable)
         if run.spec.ensemble == "nve":
-            time = record["time_ps"]
-            inside = time <= run.row["stable_time_ps"]
-            drift = energy_drift(time[inside], record["total_eV_per_atom"][inside])
+            time_ps = record["time_ps"]
+            inside = time_ps <= run.row["stable_time_ps"]
+            drift = energy_drift(time_ps[inside], record["total_eV_per_atom"][inside])
             if drift is not None:
                 drifts.setdefault(run.row["model"], []).append(drift)
     structure, missing = structure_errors(frames, lengths, reference)
@@ -140,24 +144,20 @@ def analyse(
         sweep_verdict=order_sentence(points, first.model_b, first.model_a) if first else "",
         unfinished=planned - len(runs),
         findings=_findings(plans),
-        times=mean_times(runs, summary.horizon_ps),
+        times=_mean_times(ended, summary.horizon_ps),
     )
 
 
-def mean_times(runs: Sequence[Run], horizon_ps: float) -> dict[str, dict[str, Rmst]]:
-    """Restricted means of the trusted and of the right time by model, where they are known."""
+def _mean_times(
+    ended: Mapping[tuple[str, Time], Sequence[dict[str, Any]]], horizon_ps: float
+) -> dict[str, dict[str, Rmst]]:
+    """Restricted means by model and time, of rows that end with that time."""
     found: dict[str, dict[str, Rmst]] = {}
-    times: tuple[Time, ...] = ("trusted", "right")
-    for time in times:
-        rows: dict[str, list[dict[str, Any]]] = {}
-        for run in runs:
-            if (row := row_by_time(run.folder, run.row, time)) is not None:
-                rows.setdefault(run.row["model"], []).append(row)
-        for model, mine in rows.items():
-            data = run_arrays(mine, ("structure",))
-            cluster = np.unique(data.columns["structure"], return_inverse=True)[1]
-            mean = rmst(data.time_ps, data.failed, horizon_ps, cluster=cluster)
-            found.setdefault(model, {})[time] = mean
+    for (model, time), rows in ended.items():
+        data = run_arrays(rows, ("structure",))
+        cluster = np.unique(data.columns["structure"], return_inverse=True)[1]
+        mean = rmst(data.time_ps, data.failed, horizon_ps, cluster=cluster)
+        found.setdefault(model, {})[time] = mean
     return found
 
 

@@ -152,14 +152,18 @@ def pairs_figure(summary: SurvivalSummary, rows: Sequence[Row]) -> Figure:
                 and r["status"] != "error"
             ]
             pairs: dict[Any, dict[str, float]] = {}
+            dots: dict[tuple[str, bool], list[float]] = {}
             alike = Counter((r["model"], r["stable_time_ps"], r["status"]) for r in here)
             for r in here:
-                y = row + offsets[order.index(r["model"])]
-                color = looks[r["model"]]["color"]
-                fill = color if r["status"] == "failed" else "white"
-                ax.plot(r["stable_time_ps"], y, "o", ms=6, mfc=fill, mec=color, mew=1.4, zorder=3)
+                time_ps = r["stable_time_ps"]
+                dots.setdefault((r["model"], r["status"] == "failed"), []).append(time_ps)
                 start = r["seed"], r.get("train_seed")
-                pairs.setdefault(start, {})[r["model"]] = r["stable_time_ps"]
+                pairs.setdefault(start, {})[r["model"]] = time_ps
+            for (model, failed), times_ps in dots.items():
+                color = looks[model]["color"]
+                y = np.full(len(times_ps), row + offsets[order.index(model)])
+                fill = color if failed else "white"
+                ax.plot(times_ps, y, "o", ms=6, mfc=fill, mec=color, mew=1.4, zorder=3)
             for (model, time_ps, _), count in alike.items():
                 if count > 1:
                     at = time_ps, row + offsets[order.index(model)]
@@ -167,13 +171,12 @@ def pairs_figure(summary: SurvivalSummary, rows: Sequence[Row]) -> Figure:
                         f"×{count}", at, (7, 0), textcoords="offset points", va="center",
                         fontsize=8, annotation_clip=False,
                     )  # fmt: skip
+            lines: list[tuple[float, float]] = []
             for times in pairs.values():
                 both = [m for m in order if m in times and m != summary.reference]
-                ax.plot(
-                    [times[m] for m in both],
-                    [row + offsets[order.index(m)] for m in both],
-                    color="#c3cad2", lw=0.9, zorder=2,
-                )  # fmt: skip
+                lines += [(times[m], row + offsets[order.index(m)]) for m in both]
+                lines.append((np.nan, np.nan))  # ends a line
+            ax.plot(*np.transpose(lines), color="#c3cad2", lw=0.9, zorder=2)
             if row:
                 ax.axhline(row - 0.5, color="#eef0f3", lw=1)
         ax.set_yticks(range(len(conditions)), condition_labels(conditions, 38))

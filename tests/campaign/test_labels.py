@@ -7,7 +7,7 @@ import ase.io
 import pytest
 
 from nequip_decorr import stability
-from nequip_decorr.campaign.labels import LABELS, row_by_time, runs_by_time
+from nequip_decorr.campaign.times import LABELS, row_by_time, runs_by_time
 from nequip_decorr.cli.main import main
 from nequip_decorr.errors import UserError
 from nequip_decorr.files import read_json, write_json
