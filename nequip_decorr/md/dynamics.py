@@ -103,12 +103,12 @@ def unwrapped(frames: Sequence[Atoms]) -> np.ndarray:
     An atom is taken to move by less than half a cell between two frames. In a cell that changes,
     displacements are those of fractional coordinates, in each frame's cell.
     """
-    scaled = np.array([frame.cell.scaled_positions(frame.positions) for frame in frames])
+    cells = np.array([frame.cell.complete().array for frame in frames])
+    scaled = np.array([frame.positions for frame in frames]) @ np.linalg.inv(cells)
     steps = np.diff(scaled, axis=0)
     steps -= np.round(steps) * frames[0].pbc
     scaled[1:] = scaled[0] + np.cumsum(steps, axis=0)
-    cells = np.array([frame.cell.array for frame in frames])
-    positions: np.ndarray = np.einsum("fai,fij->faj", scaled, cells)
+    positions: np.ndarray = scaled @ cells
     masses = frames[0].get_masses()
     centre = np.einsum("a,faj->fj", masses, positions) / masses.sum()
     positions -= centre[:, None] - centre[0]

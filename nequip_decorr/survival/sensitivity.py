@@ -13,8 +13,8 @@ whose value already lay beyond the looser bound fails all the same.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass
-from typing import Any, Final
+from dataclasses import asdict, dataclass
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -98,8 +98,7 @@ def run_series(
     return Series(times, severity)
 
 
-@dataclass(frozen=True)
-class _Outcome:
+class _Outcome(NamedTuple):
     """End of a run at a scale: time and failure, and the same if an open run lasted."""
 
     time_ps: float
@@ -162,7 +161,7 @@ def sweep(
             for model in models:
                 mine = [row for row in used if row["model"] == model]
                 ends = [rescaled(r, series.get(r["run_id"], _EMPTY), name, scale) for r in mine]
-                time, failed, is_open = map(np.array, zip(*map(astuple, ends), strict=True))
+                time, failed, is_open = map(np.array, zip(*ends, strict=True))
                 lasting = np.where(is_open, [float(row["length_ps"]) for row in mine], time)
                 low = _mean(time, failed, horizon_ps)
                 high = _mean(lasting, failed & ~is_open, horizon_ps)
