@@ -41,6 +41,7 @@ from hardware import describe, write
 from nequip_decorr import stability
 from nequip_decorr.campaign.times import TIMES, until
 from nequip_decorr.cure.collect import _pool, collect, sources_of
+from nequip_decorr.cure.improve import start_from
 from nequip_decorr.cure.rules import Rules
 from nequip_decorr.demo import TEMPERATURE_K, TEST_SETS
 from nequip_decorr.extrapolation.added import TOLERANCE
@@ -55,6 +56,7 @@ GRADED = f"added {TOLERANCE:g}"
 """The way of ``grade_added.py`` that is the package's."""
 FRAMES = 15
 STEPS = 2400
+TUNED_RATE = 0.002
 HORIZON_PS = 6.0
 SOURCE_PS = 2.0
 SOURCE_VELOCITIES = [1, 2]
@@ -90,6 +92,8 @@ class Arm:
         steps: of training.
         energy_weight: coefficient of the energy in the loss; that of the forces is 1.
         energy_per_type: whether each type has its own shift of the energy, by least squares.
+        tuned: whether training starts from the model of ``after``, not from the beginning.
+        first_copies: how often the first data stand in the training data.
         learnt: whether labels count in the grade as far as the model has learnt them; else like
             all other training data.
     """
@@ -101,6 +105,8 @@ class Arm:
     steps: int = STEPS
     energy_weight: float = 1.0
     energy_per_type: bool = False
+    tuned: bool = False
+    first_copies: int = 1
     learnt: bool = False
 
 
@@ -139,12 +145,18 @@ ARMS |= {
         ARMS["near, 3 rounds"], source="near random", after="near, random, 2 rounds"
     ),
 }
+PRICE = ("near, 3 rounds, tuned", "near, 3 rounds, first x 3")
+ARMS |= {
+    PRICE[0]: replace(ARMS["near, 3 rounds"], steps=STEPS, tuned=True),
+    PRICE[1]: replace(ARMS["near, 3 rounds"], first_copies=3),
+}
 NAMES = list(ARMS)
 FIRST, THEN, WHY, LAST, NEXT = NAMES[:3], NAMES[3:8], NAMES[8:10], NAMES[10:13], NAMES[13:16]
-LEARNT, CONTROL = NAMES[16:24], NAMES[24:]
+LEARNT, CONTROL = NAMES[16:24], NAMES[24:27]
 BLOCKS = [
     *(((1, 2), FIRST), ((1, 2), WHY), ((1, 2), NEXT), ((3, 4), FIRST)),
     *(((3, 4), NEXT), ((1, 2), LEARNT), ((1, 2), CONTROL), ((3, 4), CONTROL)),
+    *(((1, 2), PRICE), ((3, 4), PRICE)),
     *(((1, 2), THEN), ((3, 4), THEN)),
     *(((5, 6), FIRST), ((7, 8), FIRST), ((3, 4), WHY), ((1, 2), LAST), ((3, 4), LAST)),
     *(((5, 6), NEXT + CONTROL), ((7, 8), NEXT + CONTROL), ((3, 4), LEARNT)),
@@ -183,7 +195,7 @@ class Unit:
             if (self.folder / "model.json").is_file():
                 return checkpoint
             arm, data, seconds = ARMS[self.arm], self.work / "data", {}
-            frames = ase.io.read(data / "train.xyz", ":") + self.labels()
+            frames = ase.io.read(data / "train.xyz", ":") * arm.first_copies + self.labels()
             epochs = round(arm.steps / len(frames))
             for path in ("train.xyz", "val.xyz"):
                 shutil.copy(data / path, self.folder / path)
@@ -232,6 +244,8 @@ class Unit:
         (self.folder / "train.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
         command = [script("nequip-train"), "-cp", str(self.folder)]
         command += ["-cn", "train", f"hydra.run.dir={self.folder / 'training'}"]
+        if arm.tuned:
+            command += [*start_from(self.other(arm.after).model()), f"learning_rate={TUNED_RATE}"]
         call(command, self.folder / "train.log")
         shutil.copy(self.folder / "training" / "best.ckpt", self.folder / "best.ckpt")
 

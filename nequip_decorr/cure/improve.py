@@ -108,6 +108,9 @@ class Improve:
             ase.io.write(data, frames, format="extxyz")
         config = (self.plan.folder / train.config).resolve()
         command = ["nequip-train", "-cp", str(config.parent), "-cn", config.stem, *train.overrides]
+        if train.fine_tune and number:
+            before = self.plan.out / f"round_{number - 1}" / train.checkpoint
+            command += [*start_from(before), *train.fine_tune]
         command += [f"++data.train_file_path={data}", f"hydra.run.dir={folder / 'training'}"]
         self._step(folder, "train", [*command, "++trainer.enable_progress_bar=false"])
         if not checkpoint.is_file():
@@ -249,6 +252,13 @@ class Improve:
                 found[Path(name).stem] = float(torch.cat(off).mean())
             write_json(kept, found)
         return read_json(kept) or {}
+
+
+def start_from(checkpoint: Path) -> list[str]:
+    """Arguments of nequip-train that put a trained model in the place of the config's."""
+    model = "training_module.model"
+    target = f"+{model}._target_=nequip.model.ModelFromCheckpoint"
+    return [f"~{model}", target, f"+{model}.checkpoint_path={checkpoint}"]
 
 
 def _labelled(path: Path) -> int:

@@ -30,6 +30,7 @@ class _Train(Strict):
     data: _Words = ()
     test: _Words = ()
     overrides: _Words = ()
+    fine_tune: _Words = ()
     checkpoint: Annotated[str, of_kind(str, "a file name")] = "best.ckpt"
 
 

@@ -11,8 +11,10 @@ from nequip_decorr.campaign.validate import CampaignError
 from nequip_decorr.cure.improve import Improve, WaitingError
 from nequip_decorr.cure.improve_file import absolute, load_plan
 from nequip_decorr.errors import UserError
+from nequip_decorr.features.frames import load_model
 from nequip_decorr.processes import CommandError
-from tests.helpers.training import frames
+from tests.helpers.forks import run
+from tests.helpers.training import build, frames, module_config, run_config
 
 
 class Fake:
@@ -194,6 +196,31 @@ def test_the_page_shows_force_errors_of_the_test_files(improve, path, monkeypatc
     text = improve(Fake()).run().read_text()
     assert "Force error on the test files" in text
     assert all(f">{value}<" in text for value in ("0.5", "0.25", "0.125"))
+
+
+class Trains(Fake):
+    """Trains really."""
+
+    def __call__(self, command, log):
+        if log.stem != "train":
+            return super().__call__(command, log)
+        done = run(*command)
+        assert done.returncode == 0, done.stdout
+
+
+def test_fine_tuning_starts_from_the_model_of_the_round_before(improve, path):
+    ase.io.write(path.parent / "val.xyz", frames(2, seed=1))
+    config = run_config(path.parent, module_config(), epochs=2, filename="best")
+    (path.parent / "config.yaml").write_text(yaml.safe_dump(config))
+    train = {"config": "config.yaml", "data": "train.xyz"}
+    stay = ["training_module.optimizer.lr=0.0", "trainer.max_epochs=1"]
+    write(path.parent, {"train": {**train, "fine_tune": stay}, "rounds": 2, "judge": False})
+    page = improve(Trains()).run()
+    first, *later = (load_model(page.parent / f"round_{k}" / "best.ckpt") for k in range(3))
+    start = build(module_config()).evaluation_model.parameters()
+    assert not all(map(torch.equal, first.parameters(), start))
+    for model in later:
+        assert all(map(torch.equal, first.parameters(), model.parameters()))
 
 
 def test_paths_beside_the_file_become_absolute(tmp_path):
