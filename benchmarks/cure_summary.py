@@ -122,6 +122,39 @@ def _rival(arm: str) -> str:
     return "random, 2 rounds" if arm == "ours, 2 rounds" else "random"
 
 
+def labels_needed(runs: Rows, models: Rows, arm: str, rival: str) -> list[float]:
+    """Labels that the rounds of one arm need over those of another, for the same right time.
+
+    A seed each. Right time against labels is the running maximum over baseline and rounds, linear
+    in between; the time is the longest that both reach.
+    """
+    right, number = means(runs, "right_ps"), means(models, "labels")
+
+    def curve(seed: int, start: str) -> tuple[np.ndarray, np.ndarray] | None:
+        rounds = ["baseline", start, f"{start}, 2 rounds", f"{start}, 3 rounds"]
+        if any((name, seed) not in right for name in rounds):
+            return None
+        labels = np.array([number[name, seed] for name in rounds])
+        return labels, np.maximum.accumulate([right[name, seed] for name in rounds])
+
+    found = []
+    for seed in sorted({seed for _, seed in right}):
+        ours, theirs = curve(seed, arm), curve(seed, rival)
+        if ours and theirs:
+            target = min(ours[1][-1], theirs[1][-1])
+            found.append(_first(*ours, target) / _first(*theirs, target))
+    return found
+
+
+def _first(labels: np.ndarray, time_ps: np.ndarray, target_ps: float) -> float:
+    """Fewest labels at which a curve that never falls reaches a time that it does reach."""
+    at = int(np.argmax(time_ps >= target_ps))
+    if at == 0:
+        return float(labels[0])
+    share = (target_ps - time_ps[at - 1]) / (time_ps[at] - time_ps[at - 1])
+    return float(labels[at - 1] + share * (labels[at] - labels[at - 1]))
+
+
 HEAD = (
     "arm", "seeds", "labels", "stable (ps)", "trusted (ps)", "right (ps)",
     "right, SiO2", "right, oxygen-poor", "survive",
@@ -159,6 +192,9 @@ def summary() -> None:
     print("\nforce errors on the test sets, ours over random, paired over seeds")
     for name in (k for k in models[0] if k.startswith("force_mae_test_")):
         print(f"  {name}: {ratio(means(models, name), 'ours', 'random')}")
+    if needed := labels_needed(runs, models, "near", "near, random"):
+        print("\nlabels for the same right time, near over random, a seed each:", needed)
+        print("  geometric mean", Paired(np.log(needed)).ratio)
     print(f"\n{len(runs)} runs, C-index with the right time [95 %, seeds resampled]")
     for time in ("trusted", "stable"):
         print(f"  {time}: {resampled(runs, lambda r, t=time: index(r, f'{t}_ps'))}")
