@@ -19,10 +19,7 @@ from nequip_decorr.extrapolation.module import add_grade
 from nequip_decorr.extrapolation.quantile import upper_quantile
 from nequip_decorr.extrapolation.scoring import Reading, auroc, score
 from nequip_decorr.features.frames import load_model, outputs
-from nequip_decorr.model_files import recognise
-from nequip_decorr.models.potential import CompiledPotential
 from tests.helpers.cache import cached
-from tests.helpers.forks import succeeds
 from tests.helpers.training import (
     build,
     frames,
@@ -228,24 +225,3 @@ def test_from_a_checkpoint_to_scores_in_two_commands(checkpoint, tmp_path, capsy
         worst = next(csv.DictReader(file))
     assert (worst["frame"], worst["atom"]) == ("1", "2")
     assert (out / "grade.png").stat().st_size > 10_000
-
-
-@pytest.mark.slow
-def test_a_compiled_model_has_the_grade_and_the_plain_energies(checkpoint):
-    model = load_model(checkpoint)
-
-    def make(folder):
-        ExtrapolationGrade.fit(model, TRAINING).save(folder / "a.npz")
-        command = ["compile", str(checkpoint), str(folder / "model.nequip.pt2"), "--target", "ase"]
-        command += ["--grade", str(folder / "a.npz")]
-        succeeds("-m", "nequip_decorr.cli", *command)
-
-    out = cached("graded", make, *ROOMS, "nequip_decorr/cli/extrapolation.py") / "model.nequip.pt2"
-    grade = ExtrapolationGrade.load(out.with_name("a.npz"))
-    (data, target) = next(outputs(model, TRAINING[:1], batch_size=1))
-    compiled = CompiledPotential(out).model
-    names = ("pos", "edge_index", "atom_types", "cell", "edge_cell_shift")
-    found = compiled({name: target[name] for name in names})
-    torch.testing.assert_close(found["forces"], data["forces"], rtol=0, atol=1e-9)
-    torch.testing.assert_close(found[FIELD].flatten(), grade.of_output(data), rtol=1e-7, atol=0)
-    assert recognise(out).notes["extrapolation_grade"].startswith('{"version"')

