@@ -16,19 +16,30 @@ from scipy import stats
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 RESULTS = BENCHMARKS / "results"
 RUNS, MODELS = (pd.read_csv(RESULTS / f"cure_{name}.csv") for name in ("runs", "models"))
+RANDOM = "near, random"
 READ = """
 import json, cure_summary as c, pages
 text = c.PAGE.read_text(encoding="utf-8")
 print(json.dumps([pages.filled(text, c.blocks()) == text, c.blocks()]))
 """
+NEEDED = """
+import json, cure_summary as c
+runs, models = (c.read(c.RESULTS / f"cure_{k}.csv") for k in ("runs", "models"))
+print(json.dumps(c.labels_needed(runs, models, "near", "near, random")))
+"""
+
+
+def printed(code):
+    """What a program beside the benchmarks prints, as JSON."""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=BENCHMARKS, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
 
 
 @pytest.fixture(scope="module")
 def made():
     """Whether the page is made from the rows, and the rows of its tables by arm."""
-    command = [sys.executable, "-c", READ]
-    done = subprocess.run(command, cwd=BENCHMARKS, capture_output=True, text=True, check=True)
-    same, blocks = json.loads(done.stdout)
+    same, blocks = printed(READ)
     lines = [line for block in blocks.values() for line in block.splitlines()[2:]]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return same, {row[0]: row for row in cells}
@@ -61,3 +72,21 @@ def test_labels_and_errors_are_those_of_the_models(made):
     labels = MODELS.groupby("arm")["labels"].mean()
     for arm, cells in made[1].items():
         assert float(cells[2]) == pytest.approx(labels[arm], abs=0.06)
+
+
+def test_labels_needed_are_those_of_the_rows():
+    right = RUNS.groupby(["arm", "seed"])["right_ps"].mean()
+    labels = MODELS.set_index(["arm", "seed"])["labels"]
+    seeds = sorted(right[f"{RANDOM}, 3 rounds"].index)
+    found = printed(NEEDED)
+    assert len(found) == len(seeds) >= 3
+    for seed, ratio in zip(seeds, found, strict=True):
+        curves = []
+        for arm in ("near", RANDOM):
+            rounds = ["baseline", arm, f"{arm}, 2 rounds", f"{arm}, 3 rounds"]
+            times = np.maximum.accumulate([right[name, seed] for name in rounds])
+            fine = np.linspace(0, labels[rounds[-1], seed], 200_001)
+            curves.append((fine, np.interp(fine, [labels[r, seed] for r in rounds], times)))
+        target = min(times[-1] for _, times in curves)
+        ours, theirs = (fine[np.argmax(times >= target * (1 - 1e-12))] for fine, times in curves)
+        assert ratio == pytest.approx(ours / theirs, rel=1e-3)
