@@ -9,9 +9,11 @@ from typing import Annotated, Any, Final
 from pydantic import BeforeValidator, Field
 
 from ..errors import UserError
+from ..extrapolation.beside import grade_file
 from ..model_files import require
 from ..models.classical import REFERENCES, resolve_pair_coeff
-from ..models.compiling import COMPILED, SOURCES, calculator_class
+from ..models.compiling import COMPILED, SOURCES, calculator_class, is_compiled
+from ..models.metadata import read_info
 from ..models.spec import ModelSpec
 from .grades import check_files
 from .validate import Mistakes, NotAllowed, Strict, of_kind, one_of, validate
@@ -89,6 +91,20 @@ def read_models(data: dict[Any, Any], folder: Path, mistakes: Mistakes) -> tuple
     return tuple(model for model in found if model is not None)
 
 
+def in_words(model: ModelSpec) -> str:
+    """What runs MD under a model's name, and whether it has an extrapolation grade."""
+    if model.path is None:
+        return model.calculator or f"pair_style {model.pair_style}"
+    first = "" if is_compiled(model.path) else ", compiled before the runs (a minute or more)"
+    if model.grade is not None:
+        grade = f"grade {Path(model.grade).name}"
+    elif is_compiled(model.path) and read_info(model.path).has_grade:
+        grade = "with its extrapolation grade"
+    else:
+        grade = "no extrapolation grade, so no trusted time"
+    return f"{Path(model.path).name}{first}; {grade}"
+
+
 def _read(name: str, entry: Any, folder: Path, mistakes: Mistakes) -> ModelSpec | None:
     what = f"models.{name}"
     mapping = {"path": entry} if isinstance(entry, str) else entry
@@ -119,9 +135,12 @@ def _spec(name: str, model: _Model, folder: Path) -> ModelSpec:
             require(path)
         except UserError as err:
             raise UserError(f": {err}") from None
-        arguments, grade = _arguments(model.arguments, folder), None
+        beside, grade = grade_file(path), None
         if model.grade is not None:
             grade = str((folder / Path(model.grade).expanduser()).resolve())
+        elif not is_compiled(path) and beside.is_file():
+            grade = str(beside)
+        arguments = _arguments(model.arguments, folder)
         spec = ModelSpec(name, "nequip", path=str(path), arguments=arguments, grade=grade)
         check_files(spec)
         return spec

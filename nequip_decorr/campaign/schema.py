@@ -19,7 +19,7 @@ from ..md.spec import ASE, LAMMPS_LIBRARY
 from ..models.spec import ModelSpec
 from ..structures import Structure, check_structure
 from .keys import DEFAULT_MODE, KEYS, MODES, REQUIRED, CampaignFile, Ramp
-from .models import read_models
+from .models import in_words, read_models
 from .structures import read_structures
 from .validate import CampaignError, Mistakes, check_keys, validate
 from .yaml_file import load_yaml
@@ -74,17 +74,18 @@ class Campaign:
         return len(self.models) * len(self.structures) * len(self.temperatures_K) * len(self.seeds)
 
     def summary(self) -> str:
-        """What would run and what the structures were read as, in a few lines."""
+        """What would run, by which models and on which structures, in a few lines."""
         steps = self.run["steps"]
         read = "\n".join(
             f"  {s.name}: {s.atoms.get_chemical_formula()}, {len(s.atoms)} atoms, read as "
             f"{s.format}"
             for s in self.structures
         )
+        models = "\n".join(f"  {model.name}: {in_words(model)}" for model in self.models)
         return (
             f"{self.name}: {self.num_runs} runs = {len(self.models)} models x "
             f"{len(self.structures)} structures x {len(self.temperatures_K)} temperatures x "
-            f"{len(self.seeds)} seeds\n{read}\n"
+            f"{len(self.seeds)} seeds\n{models}\n{read}\n"
             f"each {steps} steps, {self.num_runs * steps} steps in all, engine "
             f"{self.run['engine']}\nresults: {self.out}"
         )

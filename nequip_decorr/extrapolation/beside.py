@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import UserError
-from .grade import ExtrapolationGrade
+
+if TYPE_CHECKING:
+    from .grade import ExtrapolationGrade
 
 
 def grade_file(model: Path) -> Path:
@@ -20,6 +23,8 @@ def grade_of(model: Path, path: Path | str | None = None) -> ExtrapolationGrade:
     Raises:
         UserError: there is none.
     """
+    from .grade import ExtrapolationGrade
+
     path = Path(path or grade_file(model))
     if not path.is_file():
         raise UserError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +36,7 @@ class Labeller:
     """
 
     def __init__(self, model: ModelSpec, say: Callable[[str], None] = lambda line: None) -> None:
+        model = replace(model, grade=None)  # a label needs none
         self.source = content_hash(model)
         if model.path is not None and not is_compiled(model.path):
             model = compile_model(model, "ase", "cpu", say)

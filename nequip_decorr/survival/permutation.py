@@ -47,6 +47,7 @@ class PermutationTest(Result):
         n_units: number of units.
         smallest_p: the smallest p-value that these units allow.
         exact: all swaps were counted, else random ones with the one seen among them.
+        n_ties: units that do not count, since both models are alike in them.
     """
 
     p_value: float
@@ -54,6 +55,7 @@ class PermutationTest(Result):
     n_units: int
     smallest_p: float
     exact: bool
+    n_ties: int = 0
 
 
 def sign_flip_test(
@@ -74,7 +76,8 @@ def sign_flip_test(
     else:
         sums = (rng.integers(0, 2, (draws, d.size)) * 2 - 1) @ d
         p, smallest = _random_p(sums, bound)
-    return PermutationTest(p, unit, len(difference), smallest, 2**d.size <= EXACT_LIMIT)
+    exact, ties = 2**d.size <= EXACT_LIMIT, len(difference) - d.size
+    return PermutationTest(p, unit, len(difference), smallest, exact, ties)
 
 
 def relabel_test(

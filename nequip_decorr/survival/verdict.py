@@ -115,14 +115,14 @@ class Comparison(Result):
         else:
             seen = f"neither {a} nor {b} {ended} within {_number(horizon)} ps in {size}"
         tested = f" ({p})" if self.permutation.smallest_p < 1 else ""
-        low, high = self.ratio.low, self.ratio.high
-        if low > 1 / _UNBOUNDED or high < _UNBOUNDED:
+        ratio, of = self._ratio_of_order(), "the ratio of {} to {}".format(*self.order)
+        if ratio.low > 1 / _UNBOUNDED or ratio.high < _UNBOUNDED:
             known = (
-                f"a ratio of {b} to {a} anywhere from {_number(low)} to {_number(high)} is "
-                f"compatible with these runs ({self.level:.0%} interval)"
+                f"{of} is {_number(ratio.value)}, and anywhere from {_number(ratio.low)} to "
+                f"{_number(ratio.high)} is compatible with these runs ({self.level:.0%} interval)"
             )
         else:
-            known = f"these runs do not bound the ratio of {b} to {a} ({self.level:.0%} interval)"
+            known = f"these runs do not bound {of} ({self.level:.0%} interval)"
         return f"{seen}{tested}. They are not shown to be alike either: {known}"
 
     @property
@@ -139,7 +139,7 @@ class Comparison(Result):
         test, means = self.permutation, {self.model_a: self.rmst_a, self.model_b: self.rmst_b}
         lasted = [model for model, mean in means.items() if not mean.n_failed]
         if test.smallest_p == 1 and len(lasted) < 2:
-            found.append(f"No test is possible: in each pair both were {self.time} equally long.")
+            found.append(f"No test is possible: {self._untestable()}.")
         elif 1 > test.smallest_p >= round(1 - self.level, 12):
             more = (
                 "structures or velocity seeds" if test.unit == "pair" else f"{_words(test.unit)}s"
@@ -179,6 +179,16 @@ class Comparison(Result):
             if count := self.unpaired[model]:
                 found.append(f"{_units(count, 'run')} of {model} left out: no partner.")
         return tuple(found)
+
+    def _untestable(self) -> str:
+        """Why no test is possible, where at most one difference is left to it."""
+        test, alike = self.permutation, f"both were {self.time} equally long"
+        if test.n_ties == test.n_units:
+            return f"in each {_words(test.unit)} {alike}"
+        if not test.n_ties:
+            return f"there is only one {_words(test.unit)}"
+        units = _units(test.n_units, test.unit)
+        return f"in {test.n_ties} of {units} {alike}, and the other one alone cannot tell"
 
     def _ratio_of_order(self) -> Estimate:
         """Ratio of the longer mean stable time to the shorter."""

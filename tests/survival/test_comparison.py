@@ -170,6 +170,16 @@ def test_one_pair():
     assert c.verdict == "inconclusive"
     assert c.difference_ps.low < 0
     assert any("one structure" in note for note in c.notes)
+    assert "No test is possible: there is only one pair." in c.notes
+
+
+def test_ties_are_counted():
+    c = compare(campaign([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 5.0], length_ps=10.0), "A", "B")
+    assert c.permutation.n_ties == 3 and c.permutation.smallest_p == 1.0
+    assert c.notes[0] == (
+        "No test is possible: in 3 of 4 pairs both were stable equally long, and the other one "
+        "alone cannot tell."
+    )
 
 
 def test_all_cut_short_shortens_the_horizon():
