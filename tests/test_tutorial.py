@@ -58,10 +58,6 @@ def blocks() -> list[tuple[str, str]]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
-@pytest.mark.skipif(
-    "NEQUIP_DECORR_TUTORIAL" not in os.environ,
-    reason="long, and not seen to end in one go yet; set NEQUIP_DECORR_TUTORIAL=1",
-)
 @pytest.mark.skipif(NO_LIBRARY is not None, reason=f"engine lammps-library: {NO_LIBRARY}")
 def test_the_tutorial_runs(tmp_path: Path, compiled_model: Path) -> None:
     commands, work = tmp_path / "bin", tmp_path / "work"

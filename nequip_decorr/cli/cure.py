@@ -102,6 +102,9 @@ def add_parsers(commands: Any) -> None:
     )
     improve.add_argument("plan", metavar="FILE", type=Path, help="improve.yaml")
     improve.add_argument("--out", type=Path, help="folder, instead of the file's own")
+    improve.add_argument(
+        "--check", action="store_true", help="read the file, say what would be done, and stop"
+    )
 
 
 def _collect(args: argparse.Namespace) -> int:
@@ -125,11 +128,12 @@ def _collect(args: argparse.Namespace) -> int:
     write_frames(args.out, found.frames)
     print("chosen (atoms are counted from 0; LAMMPS ids from 1):")
     for number, frame in enumerate(found.frames):
-        info = frame.info
+        info, own = frame.info, "grade_with_starts" not in frame.info
+        then = "" if own else f" ({info['grade_with_starts']:.3g} with the start cells labelled)"
         print(
             f"  {number}: {info['run']}, step {info['step']}, grade {info['largest_grade']:.3g} "
-            f"at atom {info['worst_atom']}, {len(info['atoms_beyond_edge'])} atoms beyond the "
-            f"edge; for {info['chosen_for']}"
+            f"at atom {info['worst_atom']}{then}, {len(info['atoms_beyond_edge'])} atoms beyond "
+            f"the edge; for {info['chosen_for']}"
         )
     print(f"to label: {args.out}")
     return 0
@@ -160,7 +164,10 @@ def _improve(args: argparse.Namespace) -> int:
     from ..cure.improve_file import load_plan
 
     try:
-        Improve(load_plan(args.plan, args.out)).run()
+        plan = load_plan(args.plan, args.out)
+        print(plan)
+        if not args.check:
+            Improve(plan).run()
     except WaitingError as waiting:
         print(waiting)
         return 1

@@ -30,6 +30,8 @@ from .rules import DEFAULT_BEYOND, Rules
 
 NOTHING: Final = "nothing to label"
 """How the line begins that says why no frame was chosen."""
+LOOKED_AT: Final = "frames looked at"
+"""What the line has that says how many frames there were and how many were chosen."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,10 @@ class Collected:
 
     Attributes:
         frames: to label, in the order of choice. ``info`` says run, step, time_ps, largest_grade,
-            worst_atom, atoms_beyond_edge and chosen_for.
+            grade_with_starts (once the start cells count as labelled), worst_atom,
+            atoms_beyond_edge and chosen_for.
         counts: frames by ``inside`` the edge, ``wreckage`` and ``candidates``.
+        by_structure: the same for the frames of each structure, without the start cells.
         left_grade: largest grade among the candidates if the chosen frames were labelled.
         own: number of different start cells.
         repeated: start cells that were left out because they are the same as one of these.
@@ -65,6 +69,7 @@ class Collected:
 
     frames: list[Atoms] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    by_structure: dict[str, Counter[str]] = field(default_factory=dict)
     left_grade: float = 0.0
     own: int = 0
     repeated: int = 0
@@ -73,27 +78,25 @@ class Collected:
     @property
     def why_none(self) -> str:
         """Why no frame was chosen."""
-        if self.counts["wreckage"]:
-            return (
-                f"runs go from inside the data to wreckage (a grade above {self.beyond:g}) between "
-                "two stored frames; store frames more often (`trajectory_every`) or raise --beyond"
-            )
-        return "no frame is beyond the edge of the training data"
+        if not self.counts["wreckage"]:
+            return "no frame is beyond the edge of the training data"
+        return (
+            f"runs go from inside the data to wreckage (a grade above {self.beyond:g}) between two "
+            "stored frames; store frames more often (`trajectory_every`) or raise --beyond"
+        )
 
     def __str__(self) -> str:
         n = self.counts
         found = (
-            f"{sum(n.values())} frames looked at: {n['inside']} inside the training data, "
+            f"{sum(n.values())} {LOOKED_AT}: {n['inside']} inside the training data, "
             f"{n['wreckage']} wreckage, {n['candidates']} candidates; {len(self.frames)} chosen; "
             f"with their labels the largest grade of a candidate is {self.left_grade:.3g}"
         )
         if self.repeated:
             found += f"\nstart cells: {self.own}, and {self.repeated} like one of them left out"
-        if any(frame.info["largest_grade"] > self.beyond for frame in self.frames):
-            found += (
-                f"\nsome grades below are above {self.beyond:g} (--beyond): they are the model's "
-                "own, and wreckage is what is above once the start cells count as labelled"
-            )
+        barren = [k for k, n in self.by_structure.items() if n["wreckage"] and not n["candidates"]]
+        if barren and self.frames:
+            found += f"\nno frame of {', '.join(barren)}: its {self.why_none}"
         return found
 
 
@@ -226,24 +229,27 @@ def _pool(
     labelled = LabelledSoFar(len(model.type_names), width)
     for _, cell in own:
         labelled.add(cell)
-    pool = [item for item in own if _largest(item[1]) > EDGE]
-    counts = Counter(inside=len(own) - len(pool), candidates=len(pool))
-    found = Collected(
-        counts=counts, own=len(own), repeated=len(starts) - len(own), beyond=rules.beyond
-    )
+    pool = [item for item in own if item[1].largest > EDGE]
+    found = Collected(own=len(own), repeated=len(starts) - len(own), beyond=rules.beyond)
+    found.counts.update(inside=len(own) - len(pool), candidates=len(pool))
     for source in progress(sources, "grading"):
         for atoms in source.frames:
+            place = atoms.info.get("structure", source.name)
+            counts = found.by_structure.setdefault(place, Counter())
             candidate = None if _broken(atoms, rules) else _candidate(model, grade, atoms)
-            if candidate is None or not float(labelled.grade(candidate).max()) <= rules.beyond:
-                found.counts["wreckage"] += 1
+            then = np.inf if candidate is None else float(labelled.grade(candidate).max())
+            if candidate is None or not then <= rules.beyond:
+                counts["wreckage"] += 1
                 if source.ordered:
                     break
-            elif _largest(candidate) <= EDGE:
-                found.counts["inside"] += 1
+            elif candidate.largest <= EDGE:
+                counts["inside"] += 1
             else:
-                found.counts["candidates"] += 1
+                counts["candidates"] += 1
                 atoms.info = {"run": source.name, **atoms.info}
+                atoms.info["grade_with_starts"] = round(then, 4)
                 pool.append((atoms, candidate))
+    found.counts += sum(found.by_structure.values(), Counter())
     return pool, found
 
 
@@ -263,15 +269,11 @@ def _candidate(model: Any, grade: ExtrapolationGrade, atoms: Atoms, own: bool = 
     return Candidate(grade.vectors_of_output(data), data[ATOM_TYPE].reshape(-1), own)
 
 
-def _largest(candidate: Candidate) -> float:
-    return float(candidate.vectors.norm(dim=1).max())
-
-
 def _described(atoms: Atoms, candidate: Candidate, choice: Choice, names: Sequence[str]) -> Atoms:
     """A frame to label, without velocities, with what is known of it in ``info``."""
     gamma = candidate.vectors.norm(dim=1)
     frame = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-    known = ("run", "model", "structure", "step", "time_ps")
+    known = ("run", "model", "structure", "step", "time_ps", "grade_with_starts")
     kind, _, number = choice.why.partition("type ")
     frame.info = {
         **{key: atoms.info[key] for key in known if key in atoms.info},

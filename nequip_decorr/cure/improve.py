@@ -20,7 +20,7 @@ from ..files import read_json, write_json
 from ..md.record import read_extxyz
 from ..processes import CommandError, call, script
 from . import page
-from .collect import NOTHING
+from .collect import LOOKED_AT, NOTHING
 from .improve_file import Plan, absolute
 
 HALT: Final = 4 / 3
@@ -92,10 +92,11 @@ class Improve:
         write_json(path, wanted)
 
     def _step(self, folder: Path, name: str, command: Sequence[str]) -> None:
-        done = folder / f"{name}.done"
-        self.say(f"$ {shlex.join(command)}" + ("   (done before)" if done.is_file() else ""))
+        done, log = folder / f"{name}.done", folder / f"{name}.log"
+        end = "   (done before)" if done.is_file() else f"   > {folder.name}/{log.name}"
+        self.say(f"$ {shlex.join(command)}{end}")
         if not done.is_file():
-            self._run([script(command[0]), *command[1:]], folder / f"{name}.log")
+            self._run([script(command[0]), *command[1:]], log)
             done.touch()
 
     def _train(self, folder: Path, number: int) -> None:
@@ -106,12 +107,26 @@ class Improve:
             parts = [*self._first(), *earlier]
             frames = [atoms for part in parts for atoms in ase.io.iread(part, ":")]
             ase.io.write(data, frames, format="extxyz")
+        if number == 0 and train.start:
+            self.say(f"round 0 is the model {train.start}")
+            if not checkpoint.is_file():
+                shutil.copy(self.plan.folder / train.start, checkpoint)
+        else:
+            self._new_model(folder, number)
+        # Labels count like all other data here, so that MD explores farther in each round.
+        fit = ["nequip-decorr", "extrapolation", "fit", str(checkpoint), str(data)]
+        self._step(folder, "fit", fit)
+        self._compile(folder, str(checkpoint), folder / "model.nequip.pt2")
+
+    def _new_model(self, folder: Path, number: int) -> None:
+        train, checkpoint = self.plan.file.train, folder / self.plan.file.train.checkpoint
         config = (self.plan.folder / train.config).resolve()
         command = ["nequip-train", "-cp", str(config.parent), "-cn", config.stem, *train.overrides]
         if train.fine_tune and number:
             before = self.plan.out / f"round_{number - 1}" / train.checkpoint
             command += [*start_from(before), *train.fine_tune]
-        command += [f"++data.train_file_path={data}", f"hydra.run.dir={folder / 'training'}"]
+        command += [f"++data.train_file_path={folder / 'train.xyz'}"]
+        command += [f"hydra.run.dir={folder / 'training'}"]
         self._step(folder, "train", [*command, "++trainer.enable_progress_bar=false"])
         if not checkpoint.is_file():
             found = sorted((folder / "training").rglob(checkpoint.name))
@@ -121,10 +136,6 @@ class Improve:
                     "`train.checkpoint` to the name that its ModelCheckpoint gives"
                 )
             shutil.copy(found[0], checkpoint)
-        # Labels count like all other data here, so that MD explores farther in each round.
-        fit = ["nequip-decorr", "extrapolation", "fit", str(checkpoint), str(data)]
-        self._step(folder, "fit", fit)
-        self._compile(folder, str(checkpoint), folder / "model.nequip.pt2")
 
     def _simulate(self, folder: Path) -> None:
         """MD that stops where the model has left its data."""
@@ -194,13 +205,24 @@ class Improve:
             if not found:
                 raise
             return found[-1]
+        for line in (folder / "collect.log").read_text().splitlines():
+            if LOOKED_AT in line:
+                self.say(line)
         return ""
 
     def _label(self, folder: Path) -> None:
         frames, labelled = folder / "to_label.xyz", folder / "labelled.xyz"
-        wanted = len(list(read_extxyz(frames)))
-        if _labelled(labelled) >= wanted:  # a command may have come back since the last call
+        wanted, have = len(list(read_extxyz(frames))), _labelled(labelled)
+        if have >= wanted:  # a command may have come back since the last call
             return
+        rest = f"or remove frames from {frames} that cannot be labelled"
+        submitted = folder / "label.submitted"
+        if submitted.is_file():
+            raise WaitingError(
+                f"{labelled}: {have} of {wanted} frames have labels, and the command for them has "
+                "run without an error. Start the same command again when the file is complete; "
+                f"remove {submitted} to run the command once more; {rest}"
+            )
         if self.plan.command:
             words = shlex.split(self.plan.command)
             command = [w.format(frames=frames, labelled=labelled) for w in words]
@@ -210,18 +232,22 @@ class Improve:
             command = ["nequip-decorr", "label", str(frames), "--with", entry.removesuffix("\n...")]
             command += ["--out", str(labelled)]
         for _ in range(2):
-            self.say(f"$ {shlex.join(command)}")
+            self.say(f"$ {shlex.join(command)}   > {folder.name}/label.log")
+            before, ended = have, True
             try:
                 self._run([script(command[0]), *command[1:]], folder / "label.log")
             except CommandError as err:
                 self.say(str(err))
+                ended = False
             if (have := _labelled(labelled)) >= wanted:
                 return
             self.say(f"{have} of {wanted} frames have labels")
+            if ended and have == before:  # it has submitted jobs: not twice
+                submitted.touch()
+                break
         raise WaitingError(
             f"{labelled}: {have} of {wanted} frames have labels. Start the same command again "
-            f"when it is complete, or to try again; or remove frames from {frames} that cannot be "
-            "labelled"
+            f"when it is complete, or to try again; {rest}"
         )
 
     def _page(self, number: int, labels: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from glob import glob
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +20,9 @@ from ..campaign.validate import (
     validate,
 )
 from ..campaign.yaml_file import load_yaml
+from ..errors import UserError
 from ..md.spec import LAMMPS_LIBRARY
+from ..model_files import require
 from .rules import DEFAULT_BEYOND
 
 _Words = Annotated[tuple[str, ...], one_or_more("a text")]
@@ -29,6 +32,7 @@ class _Train(Strict):
     config: Annotated[str, of_kind(str, "a training config of NequIP (YAML)")] = ""
     data: _Words = ()
     test: _Words = ()
+    start: Annotated[str | None, of_kind(str, "a checkpoint of NequIP")] = None
     overrides: _Words = ()
     fine_tune: _Words = ()
     checkpoint: Annotated[str, of_kind(str, "a file name")] = "best.ckpt"
@@ -58,12 +62,25 @@ class Plan:
         folder: what its paths were relative to.
         out: folder of everything that is made.
         command: of the labels, with ``{frames}`` and ``{labelled}``; empty for a potential.
+        runs: of the MD of a round.
     """
 
     file: _File
     folder: Path
     out: Path
     command: str = ""
+    runs: int = 0
+
+    def __str__(self) -> str:
+        file, train = self.file, self.file.train
+        first = f"the model {train.start}" if train.start else f"a training of {train.config}"
+        then = "fine-tuning the last model" if train.fine_tune else f"trainings of {train.config}"
+        return (
+            f"{file.rounds} rounds of at most {file.frames} labels, from "
+            f"{self.command or 'the potential of `labels`'}\n"
+            f"  models: {first}, then {then}; training data: {', '.join(train.data)}\n"
+            f"  MD of each: {self.runs} runs\nresults: {self.out}"
+        )
 
 
 def load_plan(path: Path, out: Path | None = None) -> Plan:
@@ -81,13 +98,19 @@ def load_plan(path: Path, out: Path | None = None) -> Plan:
     for key in ("train", "md", "labels"):
         if not (data or {}).get(key):
             mistakes.add(key, None, "it is needed")
+    named = {key: _files(getattr(file.train, key), folder) for key in ("data", "test")}
+    file = file.model_copy(update={"train": file.train.model_copy(update=named)})
     for name in filter(None, (file.train.config, *file.train.data, *file.train.test)):
         if not (folder / name).is_file():
             mistakes.say(f"train: no such file: {folder / name}")
+    if file.train.start:
+        try:
+            require(folder / file.train.start, ("checkpoint",))
+        except (FileNotFoundError, UserError) as err:
+            mistakes.say(f"train.start: {err}")
     if data and data.get("train") and not (file.train.config and file.train.data):
         mistakes.add("train", data["train"], "both `config` and `data`, the training structures")
-    if file.md:
-        _check_md(file.md, folder, mistakes)
+    runs = _check_md(file.md, folder, mistakes) if file.md else 0
     command = ""
     if isinstance(file.labels, dict) and "command" in file.labels:
         command = str(file.labels["command"])
@@ -97,7 +120,16 @@ def load_plan(path: Path, out: Path | None = None) -> Plan:
         read_models({"labels": file.labels}, folder, mistakes)
     mistakes.raise_if_any(str(path))
     chosen = out.absolute() if out else folder / (file.out or f"{path.stem}_out")
-    return Plan(file, folder, chosen, command)
+    return Plan(file, folder, chosen, command, runs)
+
+
+def _files(names: tuple[str, ...], folder: Path) -> tuple[str, ...]:
+    """Names of files; a pattern such as ``test_*.xyz`` stands for all that it matches."""
+    found: list[str] = []
+    for name in names:
+        matches = [] if (folder / name).is_file() else sorted(glob(name, root_dir=folder))
+        found += matches or [name]
+    return tuple(found)
 
 
 def absolute(value: Any, folder: Path) -> Any:
@@ -112,13 +144,14 @@ def absolute(value: Any, folder: Path) -> Any:
     return str(folder / value) if named else value
 
 
-def _check_md(md: dict[Any, Any], folder: Path, mistakes: Mistakes) -> None:
-    """Check the MD as a campaign of a model that knows all elements."""
+def _check_md(md: dict[Any, Any], folder: Path, mistakes: Mistakes) -> int:
+    """Check the MD as a campaign of a model that knows all elements; returns its runs."""
     for key in sorted({"models", "out", "labels", "reference"} & set(md)):
         mistakes.say(f"md.{key}: `improve` sets it; leave it out")
     known = {key: value for key, value in md.items() if key not in ("models", "out", "labels")}
     known |= {"models": {"x": {"ase": {"calculator": "ase.calculators.lj.LennardJones"}}}}
     try:
-        parse_campaign(known | {"engine": LAMMPS_LIBRARY}, folder)
+        return parse_campaign(known | {"engine": LAMMPS_LIBRARY}, folder).num_runs
     except CampaignError as err:
         mistakes.lines += [f"md.{line}" for line in err.mistakes]
+        return 0

@@ -39,13 +39,17 @@ def times(folder: Path, model: str | None = None) -> dict[str, Any]:
         found[time] = float(np.mean(known)) if known else None
         if time == "stable":
             grade = criterion("extrapolation").name
-            found |= {"runs": len(rows), "left": sum(row["cause"] == grade for row in rows)}
+            left = [row for row in rows if row["cause"] == grade]
+            found |= {"runs": len(rows), "left": len(left)}
+            found["at_start"] = sum(row["stable_time_ps"] == 0 for row in left)
     return found
 
 
 def in_words(row: Row) -> str:
     """What a round's MD did, in a line."""
     text = f"{row['left']} of {row['runs']} runs left the data"
+    if row["at_start"]:
+        text += f" ({row['at_start']} at step 0: their start cell lies outside)"
     return f"{text}; mean time until then {_ps(row['stable'])}, right for {_ps(row['right'])}"
 
 

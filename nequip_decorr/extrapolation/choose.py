@@ -40,6 +40,11 @@ class Candidate:
     types: Tensor
     own: bool = False
 
+    @property
+    def largest(self) -> float:
+        """Largest grade of its atoms."""
+        return float(self.vectors.norm(dim=1).max())
+
 
 @dataclass(frozen=True)
 class Choice:

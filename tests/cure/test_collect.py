@@ -82,7 +82,7 @@ def test_a_frame_far_beyond_the_edge_is_wreckage(checkpoint, tmp_path):
     assert wide.counts["wreckage"] == 0 and strict.counts["wreckage"] == 1
 
 
-def test_the_summary_names_start_cells_left_out_and_grades_above_beyond(checkpoint, tmp_path):
+def test_the_summary_names_start_cells_left_out_and_both_grades(checkpoint, tmp_path):
     start = moved(1.2)
     near = start.copy()
     near.positions[7] += 0.02
@@ -95,9 +95,27 @@ def test_the_summary_names_start_cells_left_out_and_grades_above_beyond(checkpoi
     assert (wide.own, wide.repeated) == (1, 1) and sum(wide.counts.values()) == 2
     assert str(wide).splitlines()[1:] == ["start cells: 1, and 1 like one of them left out"]
     beyond = 0.5 * wide.frames[0].info["largest_grade"]
-    found = collect(places, checkpoint, rules=Rules(**{**ALL, "frames": 1, "beyond": beyond}))
-    assert found.counts["candidates"] == 2 and found.frames[0].info["largest_grade"] > beyond
-    assert f"some grades below are above {beyond:g} (--beyond)" in str(found).splitlines()[2]
+    rules = Rules(**{**ALL, "frames": 2, "per_element": 9, "beyond": beyond})
+    found = collect(places, checkpoint, rules=rules)
+    (md,) = (f for f in found.frames if f.info["step"] == 10)
+    assert md.info["largest_grade"] > beyond > md.info["grade_with_starts"] > 0
+    (own,) = collect(places[:2], checkpoint, rules=Rules(**ALL)).frames
+    assert "grade_with_starts" not in own.info
+
+
+def test_a_structure_that_gives_no_frame_is_named(checkpoint, tmp_path):
+    runs = {"dense": [moved(0.6), moved(0.7)], "sparse": [TRAINING[0].copy(), moved(1.2)]}
+    for name, run in runs.items():
+        for step, atoms in enumerate(run):
+            atoms.calc, atoms.info = None, {"step": step, "structure": name}
+        ase.io.write(tmp_path / f"{name}.xyz", run)
+    places = [tmp_path / f"{name}.xyz" for name in runs]
+    far = collect(places[1:], checkpoint, rules=Rules(**ALL)).frames[0].info["largest_grade"]
+    found = collect(places, checkpoint, rules=Rules(**{**ALL, "beyond": 0.99 * far}))
+    of = found.by_structure
+    assert of["sparse"]["candidates"] == 0 < of["dense"]["candidates"]
+    assert "no frame of sparse: its runs go from inside the data to wreckage" in str(found)
+    assert "dense" not in str(found)
 
 
 def test_a_campaign_gives_its_start_cells_and_frames(checkpoint, tmp_path, capsys, quartz):

@@ -8,6 +8,7 @@ import torch
 import yaml
 
 from nequip_decorr.campaign.validate import CampaignError
+from nequip_decorr.cli.main import main
 from nequip_decorr.cure.improve import Improve, WaitingError
 from nequip_decorr.cure.improve_file import absolute, load_plan
 from nequip_decorr.errors import UserError
@@ -38,10 +39,13 @@ class Fake:
                 raise CommandError("exit 1")
             wanted = int(command[command.index("--frames") + 1])
             ase.io.write(folder / "to_label.xyz", frames(min(number, wanted), seed=9))
+            log.write_text(f"9 frames looked at: {number} candidates\n")
         if name == "label":
             number = self.labels.pop(0) if self.labels else 99
             if number is None:
                 raise CommandError("the cluster is down")
+            if not number:
+                return  # jobs are submitted
             found = frames(99, seed=9)[
                 : min(number, len(ase.io.read(folder / "to_label.xyz", ":")))
             ]
@@ -119,6 +123,7 @@ def test_rounds_go_on_until_all_are_done_and_labels_join_the_training_data(impro
     assert "all rounds are done" in said[-1] and "<h1>Improvement" in page.read_text()
     assert "5 labels took the mean right time from 0.5 ps to 1 ps." in page.read_text()
     assert "1 of 1 runs left the data; mean time until then 0.5 ps, right for 0.5 ps" in said
+    assert "9 frames looked at: 3 candidates" in said
     md = yaml.safe_load((page.parent / "round_1" / "md.yaml").read_text())
     assert md["structures"] == str(path.parent / "cell.xyz")
     assert md["criteria"] == {"extrapolation_grade": 4.0} and "labels" not in md
@@ -182,6 +187,40 @@ def test_labels_that_fail_or_are_too_few_are_tried_again_and_may_come_later(impr
     assert fake.seen[0] == "round_1/train"
 
 
+def test_a_command_that_submits_jobs_is_not_run_again(improve, path):
+    fake = Fake(labels=(0,))
+    with pytest.raises(WaitingError, match=r"0 of 3 frames have labels\. Start the same"):
+        improve(fake).run()
+    assert fake.seen.count("round_0/label") == 1
+    folder = path.parent / "improve_out" / "round_0"
+    ase.io.write(folder / "labelled.xyz", frames(1, seed=9))
+    fake = Fake(to_label=(2,))
+    with pytest.raises(WaitingError, match=r"1 of 3 .* has run without an error"):
+        improve(fake).run()
+    (folder / "label.submitted").unlink()  # a job was lost
+    improve(fake).run()
+    assert fake.seen[:2] == ["round_0/label", "round_1/train"]
+
+
+def test_check_says_what_would_be_done_and_does_nothing(path, capsys):
+    train = {"config": "config.yaml", "data": "tra*.xyz", "fine_tune": ["epochs=2"]}
+    write(path.parent, {"train": train})
+    assert main(["improve", str(path), "--check"]) == 0
+    said = capsys.readouterr().out
+    for part in (
+        "2 rounds of at most 15 labels, from dft {frames}",
+        "a training of config.yaml, then fine-tuning",
+        "training data: train.xyz",
+        "MD of each: 3 runs",
+    ):
+        assert part in said
+    assert not (path.parent / "improve_out").exists()
+    write(path.parent, {"train": {**train, "data": "x*.xyz", "start": "config.yaml"}})
+    assert main(["improve", str(path), "--check"]) == 2
+    said = capsys.readouterr().err
+    assert "no such file" in said and "train.start: " in said and "is a text file" in said
+
+
 def test_the_page_shows_force_errors_of_the_test_files(improve, path, monkeypatch):
     write(
         path.parent, {"train": {"config": "config.yaml", "data": "train.xyz", "test": "cell.xyz"}}
@@ -220,6 +259,16 @@ def test_fine_tuning_starts_from_the_model_of_the_round_before(improve, path):
     start = build(module_config()).evaluation_model.parameters()
     assert not all(map(torch.equal, first.parameters(), start))
     for model in later:
+        assert all(map(torch.equal, first.parameters(), model.parameters()))
+
+    mine = {"start": "improve_out/round_0/best.ckpt", "fine_tune": stay}
+    changes = {"train": {**train, **mine}, "rounds": 1, "judge": False, "out": "mine"}
+    write(path.parent, changes)
+    fake = Trains(to_label=(1,))
+    page = improve(fake).run()
+    assert fake.seen[0] == "round_0/fit"
+    for number in (0, 1):
+        model = load_model(page.parent / f"round_{number}" / "best.ckpt")
         assert all(map(torch.equal, first.parameters(), model.parameters()))
 
 
