@@ -114,10 +114,15 @@ def _fit(arguments: argparse.Namespace) -> int:
         f"is the {about['quantile']:.4g} quantile by {about['calibration']} of "
         f"{about['calibration_atoms']} atoms"
     )
+    if validation and about["calibration"] != "validation":
+        print(
+            f"note: {sum(map(len, validation))} atoms of --validation are too few for this "
+            "quantile; they are not used"
+        )
     if about["estimate"] == "tail":
         print(
             f"note: so few atoms cannot tell the {about['quantile']:.4g} quantile; it is "
-            "extrapolated from their largest tenth. Files of --validation add atoms"
+            "extrapolated from their largest tenth"
         )
     if about.get("added_frames"):
         learnt = about["added_atoms_learnt"] / about["added_atoms"]

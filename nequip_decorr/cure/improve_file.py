@@ -100,14 +100,15 @@ def load_plan(path: Path, out: Path | None = None) -> Plan:
             mistakes.add(key, None, "it is needed")
     named = {key: _files(getattr(file.train, key), folder) for key in ("data", "test")}
     file = file.model_copy(update={"train": file.train.model_copy(update=named)})
-    for name in filter(None, (file.train.config, *file.train.data, *file.train.test)):
+    train = file.train
+    for name in filter(None, (train.config, train.start, *train.data, *train.test)):
         if not (folder / name).is_file():
             mistakes.say(f"train: no such file: {folder / name}")
-    if file.train.start:
-        try:
-            require(folder / file.train.start, ("checkpoint",))
-        except (FileNotFoundError, UserError) as err:
-            mistakes.say(f"train.start: {err}")
+        elif name == train.start:
+            try:
+                require(folder / name, ("checkpoint",))
+            except UserError as err:
+                mistakes.say(f"train.start: {err}")
     if data and data.get("train") and not (file.train.config and file.train.data):
         mistakes.add("train", data["train"], "both `config` and `data`, the training structures")
     runs = _check_md(file.md, folder, mistakes) if file.md else 0
