@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -28,6 +28,12 @@ from .loading import (
 )
 from .traces import Trace, trace_of
 
+OPTIONAL: Final = {
+    "trusted_ps": "trusted / ps",
+    "right_ps": "right / ps",
+    "max_grade": "largest grade",
+}
+"""What the run table has beside its columns where it is known, and the heads in words."""
 Groups = Mapping[str, tuple[str, str]]
 
 
@@ -113,6 +119,7 @@ def analyse(
         for time in TIMES[1:]:
             if (row := row_by_time(run.folder, run.row, time, record)) is not None:
                 ended.setdefault((row["model"], time), []).append(row)
+                run.row[f"{time}_ps"] = row["stable_time_ps"]
         if record is None or not len(record["step"]):
             continue
         traces.append(trace_of(run, record))

@@ -10,7 +10,7 @@ from ..campaign.store import COLUMNS
 from ..files import csv_text
 from ..md.spec import RunSpec
 from ..survival.arrays import plain
-from .analysis import Analysis
+from .analysis import OPTIONAL, Analysis
 from .loading import Key
 
 
@@ -97,6 +97,6 @@ def settings(specs: Sequence[RunSpec]) -> dict[str, list[Any]]:
 def runs_csv(found: Analysis) -> str:
     """The run table, with what the statistics took for model and structure."""
     grouped = any("train_seed" in row for row in found.rows)
-    graded = any("max_grade" in row for row in found.rows)
-    columns = [*COLUMNS, *(["max_grade"] if graded else []), *(["train_seed"] if grouped else [])]
+    known = [name for name in OPTIONAL if any(name in row for row in found.rows)]
+    columns = [*COLUMNS, *known, *(["train_seed"] if grouped else [])]
     return csv_text(({**run.row, "run_id": run.spec.run_id} for run in found.runs), columns)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..html import render
@@ -45,6 +45,7 @@ def page_of(title: str, found: Analysis, pictures: Mapping[str, bytes]) -> str:
             "run": len(rows),
         },
         unfinished=found.unfinished,
+        survivors=_survivors(rows),
         findings=found.findings,
         cards=[{"model": m, "colour": looks[m.name]["color"], "ends": _ends(m),
                 "times": found.times.get(m.name, {})} for m in
@@ -59,6 +60,12 @@ def page_of(title: str, found: Analysis, pictures: Mapping[str, bytes]) -> str:
         has_nve=any(spec.ensemble == "nve" for spec in found.specs),
         judges_contact=any(spec.criteria.contact_fraction is not None for spec in found.specs),
     )  # fmt: skip
+
+
+def _survivors(rows: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+    """Runs with labels that survived, and those of them that were wrong before their end."""
+    survived = [r for r in rows if r["status"] == "survived" and "right_ps" in r]
+    return len(survived), sum(r["right_ps"] < r["stable_time_ps"] for r in survived)
 
 
 def _ends(model: ModelSummary) -> list[dict[str, Any]]:

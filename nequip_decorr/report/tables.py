@@ -11,7 +11,7 @@ from ..md.criteria import criterion
 from ..md.distribution import AVERAGE
 from ..survival.arrays import Estimate
 from ..survival.sensitivity import Point
-from .analysis import Analysis
+from .analysis import OPTIONAL, Analysis
 from .export import settings
 
 Table = tuple[list[str], list[list[Any]]]
@@ -129,10 +129,11 @@ def runs(found: Analysis) -> Table:
          f"{r['length_ps']:g}", r["message"]]
         for r in found.rows[:SHOWN_RUNS]
     ]  # fmt: skip
-    if any("max_grade" in r for r in found.rows):
-        header.insert(-1, "largest grade")
-        for cells, r in zip(rows, found.rows, strict=False):
-            cells.insert(-1, f"{r['max_grade']:.3g}" if "max_grade" in r else "–")
+    for name, head in OPTIONAL.items():
+        if any(name in r for r in found.rows):
+            header.insert(-1, head)
+            for cells, r in zip(rows, found.rows, strict=False):
+                cells.insert(-1, f"{r[name]:.3g}" if name in r else "–")
     return header, rows
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 
+from nequip_decorr.files import write_json
 from nequip_decorr.md import structure
 from nequip_decorr.report.analysis import analyse
 from nequip_decorr.report.loading import load_runs, structure_errors
@@ -218,6 +219,21 @@ def test_the_grade_is_a_cause_a_trace_and_a_column(tmp_path):
     assert {row["cause"] for row in rows} == {"extrapolation", ""}
     failed = [float(row["max_grade"]) for row in rows if row["cause"]]
     assert failed and min(failed) > 3.0
+    assert all(0 < float(row["trusted_ps"]) <= float(row["stable_time_ps"]) for row in rows)
+
+
+def test_survivors_that_were_wrong_are_counted(tmp_path):
+    campaign = write_campaign(tmp_path / "c", {"stock": {}}, **SMALL)
+    right = dict(zip(sorted((campaign / "runs").iterdir()), (None, 0.25, None, 0.5), strict=True))
+    for folder, right_ps in right.items():
+        write_json(folder / "labels.json", {"identity": [], "right_ps": right_ps, "frames": {}})
+    page = write_report(campaign, tmp_path / "r")
+    assert "of 4 runs with labels that survived, 2 were wrong before the end" in read(page).all
+    with (page.parent / "runs.csv").open(newline="") as file:
+        rows = {
+            row["run_id"].split("/")[-1]: float(row["right_ps"]) for row in csv.DictReader(file)
+        }
+    assert rows == {folder.name: right_ps or LENGTH_PS for folder, right_ps in right.items()}
 
 
 def test_several_campaigns_and_a_horizon(tmp_path):
