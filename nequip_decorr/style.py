@@ -97,8 +97,9 @@ def shorts(names: Sequence[str], length: int = 30) -> dict[str, str]:
 def legend_names(looks: Mapping[str, Mapping[str, Any]], length: int = 30) -> dict[str, str]:
     """:func:`shorts` of the models of :func:`model_styles`, the reference marked as such."""
     names = shorts(list(looks), length)
-    marked = {m: " (reference)" for m, look in looks.items() if look["color"] == REFERENCE}
-    return {model: f"{name}{marked.get(model, '')}" for model, name in names.items()}
+    others = (model for model in looks if model != "reference")  # that name says it already
+    marks = {m: " (reference)" for m in others if looks[m]["color"] == REFERENCE}
+    return {model: f"{name}{marks.get(model, '')}" for model, name in names.items()}
 
 
 def text_colour(background: str) -> str:

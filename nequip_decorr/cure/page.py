@@ -119,6 +119,7 @@ def _figure(rows: Sequence[Row], judged: Mapping[str, Row]) -> Any:
         left.plot(labels, [r["stable"] for r in rows], "o-", color="#0072B2")
         left.set(
             xlabel="labels", ylabel="mean time (ps)", ylim=(0, None),
+            xlim=(0, 1.05 * max(*labels, 1)),
             title="MD until it leaves the data",
         )  # fmt: skip
         left.xaxis.get_major_locator().set_params(integer=True)
