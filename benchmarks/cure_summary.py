@@ -228,7 +228,7 @@ def page() -> None:
     """Write the tables of docs/cure.md, its figure and that of the README."""
     pages.fill(PAGE, blocks())
     runs = read(RESULTS / "cure_runs.csv")
-    draw(runs, DOCS / "cure.png")
+    draw([r for r in runs if r["arm"].startswith(("baseline", NOW))], DOCS / "cure.png")
     shown = [{**r, "arm": IN_README[r["arm"]]} for r in runs if r["arm"] in IN_README]
     draw(shown, DOCS / "cure_rounds.png")
 
@@ -261,7 +261,7 @@ def draw(runs: Rows, path: Path) -> None:
             title="Stable is not right", xlim=(0, 6.2),
         )  # fmt: skip
         left.invert_yaxis()
-        left.legend(loc="upper right")
+        left.legend(loc="lower left", bbox_to_anchor=(0, 1.06), ncols=3, borderpad=0)
         kinds = (("SiO2", True, "#0072B2", -0.15), ("oxygen-poor", False, "#D55E00", 0.15))
         for label, is_whole, colour, shift in kinds:
             mine = [r for r in runs if r["structure"].endswith(WHOLE) == is_whole]
@@ -274,7 +274,7 @@ def draw(runs: Rows, path: Path) -> None:
             xlabel="right time of each run (ps)", title="Right time of each run",
         )  # fmt: skip
         right.xaxis.set_major_formatter("{x:g}")
-        right.legend(loc="lower left", frameon=True)
+        right.legend(loc="lower left", bbox_to_anchor=(0, 1.06), ncols=2, borderpad=0)
         for axis in (left, right):
             grid(axis)
         fig.savefig(path, dpi=130)
