@@ -126,7 +126,8 @@ def labels_needed(runs: Rows, models: Rows, arm: str, rival: str) -> list[float]
     """Labels that the rounds of one arm need over those of another, for the same right time.
 
     A seed each. Right time against labels is the running maximum over baseline and rounds, linear
-    in between; the time is the longest that both reach.
+    in between; the time is the longest that both reach. A seed in which one of them never passes
+    the baseline's time has none.
     """
     right, number = means(runs, "right_ps"), means(models, "labels")
 
@@ -142,7 +143,8 @@ def labels_needed(runs: Rows, models: Rows, arm: str, rival: str) -> list[float]
         ours, theirs = curve(seed, arm), curve(seed, rival)
         if ours and theirs:
             target = min(ours[1][-1], theirs[1][-1])
-            found.append(_first(*ours, target) / _first(*theirs, target))
+            if target > right["baseline", seed]:
+                found.append(_first(*ours, target) / _first(*theirs, target))
     return found
 
 
@@ -194,7 +196,8 @@ def summary() -> None:
         print(f"  {name}: {ratio(means(models, name), 'ours', 'random')}")
     if needed := labels_needed(runs, models, "near", "near, random"):
         print("\nlabels for the same right time, near over random, a seed each:", needed)
-        print("  geometric mean", Paired(np.log(needed)).ratio)
+        if len(needed) > 2:
+            print("  geometric mean", Paired(np.log(needed)).ratio)
     print(f"\n{len(runs)} runs, C-index with the right time [95 %, seeds resampled]")
     for time in ("trusted", "stable"):
         print(f"  {time}: {resampled(runs, lambda r, t=time: index(r, f'{t}_ps'))}")

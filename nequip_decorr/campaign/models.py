@@ -92,17 +92,20 @@ def read_models(data: dict[Any, Any], folder: Path, mistakes: Mistakes) -> tuple
 
 
 def in_words(model: ModelSpec) -> str:
-    """What runs MD under a model's name, and whether it has an extrapolation grade."""
+    """What runs MD under a model's name; of a file, also whether it has an extrapolation grade."""
     if model.path is None:
         return model.calculator or f"pair_style {model.pair_style}"
-    first = "" if is_compiled(model.path) else ", compiled before the runs (a minute or more)"
+    path = Path(model.path)
+    first = "" if is_compiled(path) else ", compiled before the runs (a minute or more)"
     if model.grade is not None:
         grade = f"grade {Path(model.grade).name}"
-    elif is_compiled(model.path) and read_info(model.path).has_grade:
+    elif is_compiled(path) and read_info(path).has_grade:
         grade = "with its extrapolation grade"
     else:
         grade = "no extrapolation grade, so no trusted time"
-    return f"{Path(model.path).name}{first}; {grade}"
+        if (beside := grade_file(path)).is_file() and not is_compiled(path):
+            grade += f" (to use that beside it: {{path: {path.name}, grade: {beside.name}}})"
+    return f"{path.name}{first}; {grade}"
 
 
 def _read(name: str, entry: Any, folder: Path, mistakes: Mistakes) -> ModelSpec | None:
@@ -135,12 +138,9 @@ def _spec(name: str, model: _Model, folder: Path) -> ModelSpec:
             require(path)
         except UserError as err:
             raise UserError(f": {err}") from None
-        beside, grade = grade_file(path), None
+        arguments, grade = _arguments(model.arguments, folder), None
         if model.grade is not None:
             grade = str((folder / Path(model.grade).expanduser()).resolve())
-        elif not is_compiled(path) and beside.is_file():
-            grade = str(beside)
-        arguments = _arguments(model.arguments, folder)
         spec = ModelSpec(name, "nequip", path=str(path), arguments=arguments, grade=grade)
         check_files(spec)
         return spec

@@ -164,10 +164,9 @@ def _improve(args: argparse.Namespace) -> int:
     from ..cure.improve_file import load_plan
 
     try:
-        plan = load_plan(args.plan, args.out)
-        print(plan)
-        if not args.check:
-            Improve(plan).run()
+        improve = Improve(load_plan(args.plan, args.out))
+        print(improve.plan)
+        improve.check() if args.check else improve.run()
     except WaitingError as waiting:
         print(waiting)
         return 1

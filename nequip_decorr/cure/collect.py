@@ -96,7 +96,7 @@ class Collected:
             found += f"\nstart cells: {self.own}, and {self.repeated} like one of them left out"
         barren = [k for k, n in self.by_structure.items() if n["wreckage"] and not n["candidates"]]
         if barren and self.frames:
-            found += f"\nno frame of {', '.join(barren)}: its {self.why_none}"
+            found += f"\nno frame of the MD of {', '.join(barren)}: {self.why_none}"
         return found
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import ase.io
 import yaml
+from ase import Atoms
 
 from ..errors import UserError
 from ..files import read_json, write_json
@@ -21,12 +22,14 @@ from ..md.record import read_extxyz
 from ..processes import CommandError, call, script
 from . import page
 from .collect import LOOKED_AT, NOTHING
-from .improve_file import Plan, absolute
+from .improve_file import Plan, absolute, fixed, settings_of
 
 HALT: Final = 4 / 3
 """MD stops at so many times the grade from which a frame is wreckage."""
 DENSE: Final = {"record_every": 5, "trajectory_every": 5, "ring_frames": 20}
 """Steps between stored frames: MD is beyond the edge for some 50 fs before it stops."""
+SETTINGS: Final = "improve.json"
+"""File of what a folder was begun with."""
 Run = Callable[[Sequence[str], Path], None]
 
 
@@ -56,8 +59,9 @@ class Improve:
             UserError: the folder holds an improvement with other settings.
             CommandError: a step failed.
         """
+        self.check()
         self.plan.out.mkdir(parents=True, exist_ok=True)
-        self._same_settings()
+        write_json(self.plan.out / SETTINGS, self.plan.file.model_dump(mode="json"))
         file, labels = self.plan.file, 0
         for number in range(file.rounds + 1):
             folder = self.plan.out / f"round_{number}"
@@ -73,23 +77,27 @@ class Improve:
             if why := self._collect(folder, left):
                 break
             self._label(folder)
-            labels += len(list(read_extxyz(folder / "labelled.xyz")))
+            labels += len(_labelled(folder / "labelled.xyz"))
         if number:
             self._finish(number)
         self.say(f"finished: {why}; {self.plan.out / 'index.html'}")
         return self.plan.out / "index.html"
 
-    def _same_settings(self) -> None:
-        path, wanted = self.plan.out / "improve.json", self.plan.file.model_dump(mode="json")
-        free = ("rounds", "max_labels")  # may grow
-        old = read_json(path)
-        changed = [k for k in wanted if old and k not in free and old.get(k) != wanted[k]]
-        if changed:
+    def check(self) -> None:
+        """Refuse a folder that was begun with other settings.
+
+        Raises:
+            UserError: the folder holds an improvement with other settings.
+        """
+        begun = settings_of(self.plan.out / SETTINGS)
+        if begun is None:
+            return
+        old, new = fixed(begun), fixed(self.plan.file)
+        if changed := [key for key in new if old[key] != new[key]]:
             raise UserError(
                 f"{self.plan.out} was begun with other settings of {', '.join(changed)}; choose "
                 "another folder with --out"
             )
-        write_json(path, wanted)
 
     def _step(self, folder: Path, name: str, command: Sequence[str]) -> None:
         done, log = folder / f"{name}.done", folder / f"{name}.log"
@@ -103,14 +111,13 @@ class Improve:
         train, checkpoint = self.plan.file.train, folder / self.plan.file.train.checkpoint
         earlier = [self.plan.out / f"round_{k}" / "labelled.xyz" for k in range(number)]
         data = folder / "train.xyz"
-        if not (folder / "train.done").is_file():
-            parts = [*self._first(), *earlier]
-            frames = [atoms for part in parts for atoms in ase.io.iread(part, ":")]
+        if not any((folder / f"{step}.done").is_file() for step in ("train", "fit")):
+            frames = [atoms for part in self._first() for atoms in ase.io.iread(part, ":")]
+            frames += [atoms for part in earlier for atoms in _labelled(part)]
             ase.io.write(data, frames, format="extxyz")
         if number == 0 and train.start:
             self.say(f"round 0 is the model {train.start}")
-            if not checkpoint.is_file():
-                shutil.copy(self.plan.folder / train.start, checkpoint)
+            _copy(self.plan.folder / train.start, checkpoint)
         else:
             self._new_model(folder, number)
         # Labels count like all other data here, so that MD explores farther in each round.
@@ -131,11 +138,13 @@ class Improve:
         if not checkpoint.is_file():
             found = sorted((folder / "training").rglob(checkpoint.name))
             if not found:
+                (folder / "train.done").unlink()
                 raise UserError(
                     f"the training left no {checkpoint.name} in {folder / 'training'}; set "
-                    "`train.checkpoint` to the name that its ModelCheckpoint gives"
+                    "`train.checkpoint` to the name that its ModelCheckpoint gives, or train "
+                    "until it has validated once"
                 )
-            shutil.copy(found[0], checkpoint)
+            _copy(found[0], checkpoint)
 
     def _simulate(self, folder: Path) -> None:
         """MD that stops where the model has left its data."""
@@ -205,23 +214,24 @@ class Improve:
             if not found:
                 raise
             return found[-1]
-        for line in (folder / "collect.log").read_text().splitlines():
-            if LOOKED_AT in line:
-                self.say(line)
+        log = folder / "collect.log"
+        lines = log.read_text().splitlines() if log.is_file() else []
+        for line in (line for line in lines if LOOKED_AT in line):
+            self.say(line)
         return ""
 
     def _label(self, folder: Path) -> None:
         frames, labelled = folder / "to_label.xyz", folder / "labelled.xyz"
-        wanted, have = len(list(read_extxyz(frames))), _labelled(labelled)
+        wanted, have = len(list(read_extxyz(frames))), len(_labelled(labelled))
         if have >= wanted:  # a command may have come back since the last call
             return
         rest = f"or remove frames from {frames} that cannot be labelled"
         submitted = folder / "label.submitted"
         if submitted.is_file():
             raise WaitingError(
-                f"{labelled}: {have} of {wanted} frames have labels, and the command for them has "
-                "run without an error. Start the same command again when the file is complete; "
-                f"remove {submitted} to run the command once more; {rest}"
+                f"{labelled}: {have} of {wanted} frames have labels, and their jobs are submitted. "
+                "Start the same command again when the file is complete; remove "
+                f"{submitted} to submit once more; {rest}"
             )
         if self.plan.command:
             words = shlex.split(self.plan.command)
@@ -233,17 +243,16 @@ class Improve:
             command += ["--out", str(labelled)]
         for _ in range(2):
             self.say(f"$ {shlex.join(command)}   > {folder.name}/label.log")
-            before, ended = have, True
             try:
                 self._run([script(command[0]), *command[1:]], folder / "label.log")
+                if self.plan.submits:
+                    submitted.touch()
             except CommandError as err:
                 self.say(str(err))
-                ended = False
-            if (have := _labelled(labelled)) >= wanted:
+            if (have := len(_labelled(labelled))) >= wanted:
                 return
             self.say(f"{have} of {wanted} frames have labels")
-            if ended and have == before:  # it has submitted jobs: not twice
-                submitted.touch()
+            if submitted.is_file():
                 break
         raise WaitingError(
             f"{labelled}: {have} of {wanted} frames have labels. Start the same command again "
@@ -253,7 +262,11 @@ class Improve:
     def _page(self, number: int, labels: int) -> None:
         folder = self.plan.out / f"round_{number}"
         row: dict[str, Any] = {"round": number, "labels": labels, **page.times(folder / "md")}
-        row["force_mae_eV_per_A"] = self._errors(folder)
+        kept, train = folder / "errors.json", self.plan.file.train
+        if not kept.is_file():
+            files = {str(Path(x).with_suffix("")): self.plan.folder / x for x in train.test}
+            write_json(kept, page.force_errors(folder / train.checkpoint, files))
+        row["force_mae_eV_per_A"] = read_json(kept)
         self.rows.append(row)
         self.say(page.in_words(row))
         write_json(self.plan.out / "rounds.json", self.rows)
@@ -263,22 +276,6 @@ class Improve:
         text = page.render(self.plan.out.name, self.rows, self.judged, HALT * self.plan.file.beyond)
         (self.plan.out / "index.html").write_text(text, encoding="utf-8")
 
-    def _errors(self, folder: Path) -> dict[str, float]:
-        """Force error of a round's model on each test file."""
-        train, kept = self.plan.file.train, folder / "errors.json"
-        if train.test and not kept.is_file():
-            import torch
-
-            from ..features.frames import load_model, outputs
-
-            model, found = load_model(folder / train.checkpoint), {}
-            for name in train.test:
-                pairs = outputs(model, [*ase.io.iread(self.plan.folder / name, ":")])
-                off = [(got["forces"] - true["forces"]).abs().flatten() for got, true in pairs]
-                found[Path(name).stem] = float(torch.cat(off).mean())
-            write_json(kept, found)
-        return read_json(kept) or {}
-
 
 def start_from(checkpoint: Path) -> list[str]:
     """Arguments of nequip-train that put a trained model in the place of the config's."""
@@ -287,9 +284,15 @@ def start_from(checkpoint: Path) -> list[str]:
     return [f"~{model}", target, f"+{model}.checkpoint_path={checkpoint}"]
 
 
-def _labelled(path: Path) -> int:
-    """How many frames of a file have energy and forces."""
-    if not path.is_file():
-        return 0
-    results = [atoms.calc.results for atoms in read_extxyz(path) if atoms.calc is not None]
-    return sum({"energy", "forces"} <= set(found) for found in results)
+def _labelled(path: Path) -> list[Atoms]:
+    """Frames of a file that have energy and forces."""
+    frames = read_extxyz(path) if path.is_file() else ()
+    return [f for f in frames if f.calc is not None and {"energy", "forces"} <= set(f.calc.results)]
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file once, whole or not at all."""
+    if not target.is_file():
+        part = target.with_suffix(".part")
+        shutil.copy(source, part)
+        part.replace(target)

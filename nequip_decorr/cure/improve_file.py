@@ -21,6 +21,7 @@ from ..campaign.validate import (
 )
 from ..campaign.yaml_file import load_yaml
 from ..errors import UserError
+from ..files import read_json
 from ..md.spec import LAMMPS_LIBRARY
 from ..model_files import require
 from .rules import DEFAULT_BEYOND
@@ -55,13 +56,14 @@ class _File(Strict):
 
 @dataclass(frozen=True)
 class Plan:
-    """A checked ``improve.yaml``, paths absolute.
+    """A checked ``improve.yaml``.
 
     Attributes:
         file: its keys.
         folder: what its paths were relative to.
         out: folder of everything that is made.
         command: of the labels, with ``{frames}`` and ``{labelled}``; empty for a potential.
+        submits: whether the command ends before the labels are there.
         runs: of the MD of a round.
     """
 
@@ -69,6 +71,7 @@ class Plan:
     folder: Path
     out: Path
     command: str = ""
+    submits: bool = False
     runs: int = 0
 
     def __str__(self) -> str:
@@ -76,11 +79,30 @@ class Plan:
         first = f"the model {train.start}" if train.start else f"a training of {train.config}"
         then = "fine-tuning the last model" if train.fine_tune else f"trainings of {train.config}"
         return (
-            f"{file.rounds} rounds of at most {file.frames} labels, from "
+            f"{file.rounds} rounds of at most {file.frames} labels, {file.max_labels} in all, from "
             f"{self.command or 'the potential of `labels`'}\n"
             f"  models: {first}, then {then}; training data: {', '.join(train.data)}\n"
             f"  MD of each: {self.runs} runs\nresults: {self.out}"
         )
+
+
+def fixed(file: _File) -> dict[str, Any]:
+    """Settings that must stay while the rounds of a folder go on."""
+    found: dict[str, Any] = file.model_dump(mode="json", exclude={"rounds", "max_labels", "out"})
+    for key in ("checkpoint", "fine_tune"):
+        del found["train"][key]
+    if isinstance(found["labels"], dict) and "command" in found["labels"]:
+        found["labels"] = "a command"
+    return found
+
+
+def settings_of(path: Path) -> _File | None:
+    """Settings that a folder was begun with, by this version or one before it."""
+    old = read_json(path)
+    if not old:
+        return None
+    old["train"] = {key: value for key, value in old["train"].items() if value}
+    return _File.model_validate({key: x for key, x in old.items() if x is not None})
 
 
 def load_plan(path: Path, out: Path | None = None) -> Plan:
@@ -104,24 +126,27 @@ def load_plan(path: Path, out: Path | None = None) -> Plan:
     for name in filter(None, (train.config, train.start, *train.data, *train.test)):
         if not (folder / name).is_file():
             mistakes.say(f"train: no such file: {folder / name}")
-        elif name == train.start:
-            try:
-                require(folder / name, ("checkpoint",))
-            except UserError as err:
-                mistakes.say(f"train.start: {err}")
+    if train.start and (folder / train.start).is_file():
+        try:
+            require(folder / train.start, ("checkpoint",))
+        except UserError as err:
+            mistakes.say(f"train.start: {err}")
     if data and data.get("train") and not (file.train.config and file.train.data):
         mistakes.add("train", data["train"], "both `config` and `data`, the training structures")
     runs = _check_md(file.md, folder, mistakes) if file.md else 0
-    command = ""
+    command, submits = "", False
     if isinstance(file.labels, dict) and "command" in file.labels:
         command = str(file.labels["command"])
-        if len(file.labels) > 1 or not ("{frames}" in command and "{labelled}" in command):
-            mistakes.add("labels", file.labels, "{command: TEXT with {frames} and {labelled}}")
+        submits = file.labels.get("submits", False)
+        known = set(file.labels) <= {"command", "submits"} and isinstance(submits, bool)
+        if not (known and "{frames}" in command and "{labelled}" in command):
+            allowed = "{command: TEXT with {frames} and {labelled}, submits: true or false}"
+            mistakes.add("labels", file.labels, allowed)
     elif file.labels is not None:
         read_models({"labels": file.labels}, folder, mistakes)
     mistakes.raise_if_any(str(path))
     chosen = out.absolute() if out else folder / (file.out or f"{path.stem}_out")
-    return Plan(file, folder, chosen, command, runs)
+    return Plan(file, folder, chosen, command, submits, runs)
 
 
 def _files(names: tuple[str, ...], folder: Path) -> tuple[str, ...]:
@@ -130,7 +155,7 @@ def _files(names: tuple[str, ...], folder: Path) -> tuple[str, ...]:
     for name in names:
         matches = [] if (folder / name).is_file() else sorted(glob(name, root_dir=folder))
         found += matches or [name]
-    return tuple(found)
+    return tuple(dict.fromkeys(found))
 
 
 def absolute(value: Any, folder: Path) -> Any:

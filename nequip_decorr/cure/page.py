@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import ase.io
 import numpy as np
 
 from .. import html
@@ -45,11 +46,24 @@ def times(folder: Path, model: str | None = None) -> dict[str, Any]:
     return found
 
 
+def force_errors(checkpoint: Path, files: Mapping[str, Path]) -> dict[str, float]:
+    """Mean absolute force error of a model on each file, in eV/A by the file's name."""
+    from ..features.frames import load_model, outputs
+
+    model = load_model(checkpoint) if files else None
+    found = {}
+    for name, path in files.items():
+        pairs = outputs(model, [*ase.io.iread(path, ":")])
+        off = [(got["forces"] - true["forces"]).abs().flatten() for got, true in pairs]
+        found[name] = float(np.concatenate(off).mean())
+    return found
+
+
 def in_words(row: Row) -> str:
     """What a round's MD did, in a line."""
     text = f"{row['left']} of {row['runs']} runs left the data"
     if row["at_start"]:
-        text += f" ({row['at_start']} at step 0: their start cell lies outside)"
+        text += f" ({row['at_start']} at step 0: their start cell is beyond the halt)"
     return f"{text}; mean time until then {_ps(row['stable'])}, right for {_ps(row['right'])}"
 
 

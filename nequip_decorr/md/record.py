@@ -98,17 +98,15 @@ def read_record(path: Path) -> Record:
     names = header.split(",")
     if names not in (list(COLUMNS), list(COLUMNS[:-_OPTIONAL])):
         raise ValueError(f"{path}: the columns are {header!r}; allowed: {','.join(COLUMNS)!r}")
-    lines = [line for line in body.split("\n") if line.strip()]
-    truncated = bool(body) and not body.endswith("\n")
-    if truncated:
-        lines.pop()
+    *lines, cut_off = body.split("\n")
+    lines, truncated = [line for line in lines if line.strip()], bool(cut_off)
     if lines and _table(lines[-1:], len(names)) is None:
         truncated = True
         lines.pop()
     table = _table(lines, len(names))
     if table is None:
         bad = next(k for k in range(len(lines)) if _table(lines[k : k + 1], len(names)) is None)
-        wanted = f"allowed: {len(names)} numbers, the first finite"
+        wanted = f"allowed: {len(names)} numbers, the first a step"
         raise ValueError(f"{path}: row {bad + 1} is damaged: {lines[bad]!r}; {wanted}")
     step = table[:, 0]
     later = np.append(np.minimum.accumulate(step[:0:-1])[::-1], np.inf)
@@ -128,7 +126,8 @@ def _table(lines: list[str], width: int) -> np.ndarray | None:
         table = np.loadtxt(lines, delimiter=",", comments=None, ndmin=2)
     except ValueError:
         return None
-    return table if table.shape[1] == width and np.isfinite(table[:, 0]).all() else None
+    is_step = np.abs(table[:, 0]) < 2**62  # false for NaN
+    return table if table.shape[1] == width and is_step.all() else None
 
 
 def grade_columns(grade: np.ndarray | None) -> dict[str, float]:

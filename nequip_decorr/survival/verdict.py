@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+import numpy as np
+
 from .arrays import Estimate, Result
 from .estimators import Rmst
 from .permutation import PermutationTest
@@ -117,9 +119,10 @@ class Comparison(Result):
         tested = f" ({p})" if self.permutation.smallest_p < 1 else ""
         ratio, of = self._ratio_of_order(), "the ratio of {} to {}".format(*self.order)
         if ratio.low > 1 / _UNBOUNDED or ratio.high < _UNBOUNDED:
+            value = f" is {_number(ratio.value)}, and" if np.isfinite(ratio.value) else ""
             known = (
-                f"{of} is {_number(ratio.value)}, and anywhere from {_number(ratio.low)} to "
-                f"{_number(ratio.high)} is compatible with these runs ({self.level:.0%} interval)"
+                f"{of}{value} anywhere from {_number(ratio.low)} to {_number(ratio.high)} is "
+                f"compatible with these runs ({self.level:.0%} interval)"
             )
         else:
             known = f"these runs do not bound {of} ({self.level:.0%} interval)"

@@ -18,6 +18,7 @@ import yaml
 from ase import Atoms
 from ase.build import bulk, molecule
 
+from nequip_decorr.campaign.models import in_words
 from nequip_decorr.campaign.plan import plan_campaign
 from nequip_decorr.campaign.schema import KEYS, MODES, CampaignError, load_campaign, parse_campaign
 from nequip_decorr.campaign.store import read_plan
@@ -86,6 +87,21 @@ temperatures_K: [300, 1200]
     assert campaign.run["steps"] == 10_000
     assert campaign.warnings == ()
     assert "36 runs = 2 models x 3 structures x 2 temperatures x 3 seeds" in campaign.summary()
+    assert "decorr.nequip.pt2; no extrapolation grade, so no trusted time" in campaign.summary()
+
+
+def test_a_model_is_described_with_its_grade(tmp_path: Path) -> None:
+    path = tmp_path / "best.ckpt"
+    assert "compiled before the runs" in in_words(ModelSpec("m", "nequip", path=str(path)))
+    beside = tmp_path / "best.grade.npz"
+    beside.touch()
+    plain = in_words(ModelSpec("m", "nequip", path=str(path)))
+    assert (
+        "no trusted time (to use that beside it: {path: best.ckpt, grade: best.grade.npz})" in plain
+    )
+    graded = in_words(ModelSpec("m", "nequip", path=str(path), grade=str(beside)))
+    assert graded.endswith("(a minute or more); grade best.grade.npz")
+    assert in_words(ModelSpec("m", "lammps", pair_style="sw")) == "pair_style sw"
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -114,7 +114,7 @@ def test_a_structure_that_gives_no_frame_is_named(checkpoint, tmp_path):
     found = collect(places, checkpoint, rules=Rules(**{**ALL, "beyond": 0.99 * far}))
     of = found.by_structure
     assert of["sparse"]["candidates"] == 0 < of["dense"]["candidates"]
-    assert "no frame of sparse: its runs go from inside the data to wreckage" in str(found)
+    assert "no frame of the MD of sparse: runs go from inside the data to wreckage" in str(found)
     assert "dense" not in str(found)
 
 

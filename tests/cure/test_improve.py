@@ -1,5 +1,6 @@
 """The rounds of ``improve``: order, resumption and labels that come late, with faked commands."""
 
+import json
 from pathlib import Path
 
 import ase.io
@@ -187,15 +188,18 @@ def test_labels_that_fail_or_are_too_few_are_tried_again_and_may_come_later(impr
     assert fake.seen[0] == "round_1/train"
 
 
-def test_a_command_that_submits_jobs_is_not_run_again(improve, path):
-    fake = Fake(labels=(0,))
-    with pytest.raises(WaitingError, match=r"0 of 3 frames have labels\. Start the same"):
+@pytest.mark.parametrize("at_once", [0, 1])
+def test_a_command_that_submits_jobs_is_not_run_again(improve, path, at_once):
+    labels = {"command": "sbatch {frames} {labelled}", "submits": True}
+    write(path.parent, {"labels": labels})
+    fake = Fake(labels=(None, at_once))
+    with pytest.raises(WaitingError, match=rf"{at_once} of 3 frames have labels\. Start the same"):
         improve(fake).run()
-    assert fake.seen.count("round_0/label") == 1
+    assert fake.seen.count("round_0/label") == 2  # the first has failed
     folder = path.parent / "improve_out" / "round_0"
     ase.io.write(folder / "labelled.xyz", frames(1, seed=9))
     fake = Fake(to_label=(2,))
-    with pytest.raises(WaitingError, match=r"1 of 3 .* has run without an error"):
+    with pytest.raises(WaitingError, match=r"1 of 3 .* jobs are submitted"):
         improve(fake).run()
     (folder / "label.submitted").unlink()  # a job was lost
     improve(fake).run()
@@ -208,7 +212,7 @@ def test_check_says_what_would_be_done_and_does_nothing(path, capsys):
     assert main(["improve", str(path), "--check"]) == 0
     said = capsys.readouterr().out
     for part in (
-        "2 rounds of at most 15 labels, from dft {frames}",
+        "2 rounds of at most 15 labels, 1000 in all, from dft {frames}",
         "a training of config.yaml, then fine-tuning",
         "training data: train.xyz",
         "MD of each: 3 runs",
@@ -286,11 +290,47 @@ def test_paths_beside_the_file_become_absolute(tmp_path):
     }  # fmt: skip
 
 
-def test_a_folder_of_other_settings_is_not_mixed(improve, path):
-    improve(Fake()).run()
+def test_a_folder_of_other_settings_is_not_mixed(improve, path, capsys):
+    out = improve(Fake()).run().parent
     write(path.parent, {"frames": 3})
     with pytest.raises(UserError, match="begun with other settings of frames"):
         improve(Fake()).run()
+    assert main(["improve", str(path), "--check"]) == 2
+    assert "other settings of frames" in capsys.readouterr().err
+    # What may change, in a folder of a version without `start` and `fine_tune`.
+    begun = json.loads((out / "improve.json").read_text())
+    assert begun["train"].pop("start") is None and begun["train"].pop("fine_tune") == []
+    (out / "improve.json").write_text(json.dumps(begun))
+    train = {"config": "config.yaml", "data": "train.xyz", "overrides": ["seed=3"]}
+    labels = {"command": "other {frames} {labelled}", "submits": True}
+    write(path.parent, {"train": {**train, "fine_tune": "epochs=2"}, "labels": labels, "rounds": 3})
+    improve(Fake(to_label=(1,))).run()
+
+
+def test_a_training_without_a_checkpoint_is_done_again(improve, path):
+    class Nothing(Fake):
+        def __call__(self, command, log):
+            super().__call__(command, log)
+            if log.stem == "train":
+                (log.parent / "training" / "best.ckpt").unlink()
+
+    with pytest.raises(UserError, match=r"left no best\.ckpt .* until it has validated once"):
+        improve(Nothing()).run()
+    fake = Fake()
+    improve(fake).run()
+    assert fake.seen[0] == "round_0/train"
+
+
+def test_frames_without_labels_do_not_join(improve, path):
+    with pytest.raises(WaitingError):
+        improve(Fake(labels=(2, 2))).run()
+    folder = path.parent / "improve_out" / "round_0"
+    got, rest = ase.io.read(folder / "labelled.xyz", ":"), frames(1, seed=9)[0]
+    rest.calc = None
+    ase.io.write(folder / "labelled.xyz", [*got, rest])
+    ase.io.write(folder / "to_label.xyz", frames(2, seed=9))  # one that did not converge is out
+    improve(Fake(to_label=(2,))).run()
+    assert len(ase.io.read(folder.with_name("round_1") / "train.xyz", ":")) == 4 + 2
 
 
 def test_all_mistakes_at_once(tmp_path, path):

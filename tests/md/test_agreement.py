@@ -40,7 +40,8 @@ def data():
 def trained(request, data):
     """A checkpoint of a small decorrelated model, and what compiling makes of it.
 
-    In float32 by nequip-compile, in float64 by our command, which adds the extrapolation grade.
+    In float32 by nequip-compile for the pair style, in float64 by our command for ASE, which adds
+    the extrapolation grade.
     """
 
     def make(folder):
@@ -57,7 +58,7 @@ def trained(request, data):
         else:
             ours = "-m", "nequip_decorr.cli"
             succeeds(*ours, "extrapolation", "fit", files[0], str(data / "train.xyz"))
-            succeeds(*ours, "compile", *files)
+            succeeds(*ours, "compile", *files, "--target", "ase")
 
     folder = cached(
         f"agreement_{request.param}", make, "nequip_decorr/datasets", "configs", *TRAINING
