@@ -355,7 +355,8 @@ class Unit:
             times["trusted_ps"] = trusted_ps(mine, GRADED)
             runs.append({**key, "status": row["status"], "cause": row["cause"], **times})
         (about,) = (read_json(self.folder / "unit.json") or {})["models"]
-        return {"runs": runs, "models": [{**about, **self.fit()}]}
+        whole = [f for f in self.labels() if f.info.get("structure", "").endswith("siox2")]
+        return {"runs": runs, "models": [{**about, "labels_siox2": len(whole), **self.fit()}]}
 
     def fit(self) -> dict[str, float]:
         """Errors on the labelled frames themselves: whether the training has learnt them."""
