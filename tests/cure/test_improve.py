@@ -12,6 +12,7 @@ from nequip_decorr.campaign.validate import CampaignError
 from nequip_decorr.cli.main import main
 from nequip_decorr.cure.improve import Improve, WaitingError
 from nequip_decorr.cure.improve_file import absolute, load_plan
+from nequip_decorr.cure.page import in_words
 from nequip_decorr.errors import UserError
 from nequip_decorr.features.frames import load_model
 from nequip_decorr.processes import CommandError
@@ -274,6 +275,14 @@ def test_fine_tuning_starts_from_the_model_of_the_round_before(improve, path):
     for number in (0, 1):
         model = load_model(page.parent / f"round_{number}" / "best.ckpt")
         assert all(map(torch.equal, first.parameters(), model.parameters()))
+
+
+def test_runs_that_stop_at_their_start_are_said():
+    row = {"left": 3, "runs": 4, "at_start": 2, "stable": 0.25, "right": None}
+    assert in_words(row) == (
+        "3 of 4 runs left the data (2 at step 0: their start cell is beyond the halt); mean time "
+        "until then 0.25 ps, right for an unknown time"
+    )
 
 
 def test_paths_beside_the_file_become_absolute(tmp_path):

@@ -16,7 +16,7 @@ from nequip_decorr.report.analysis import analyse
 from nequip_decorr.report.loading import load_runs, structure_errors
 from nequip_decorr.report.report import write_report
 from nequip_decorr.report.traces import trace_limits
-from nequip_decorr.style import shorts
+from nequip_decorr.style import legend_names, model_styles, shorts
 from tests.helpers.synthetic import LENGTH_PS, crystal, write_campaign
 
 # A picture that can't be drawn as asked (a glyph, a layout) is a mistake of ours.
@@ -221,6 +221,12 @@ def test_the_grade_is_a_cause_a_trace_and_a_column(tmp_path):
     assert failed and min(failed) > 3.0
     trusted = [(float(row["trusted_ps"]), float(row["stable_time_ps"])) for row in rows]
     assert all(0 <= ours <= stable for ours, stable in trusted) and any(t for t, _ in trusted)
+
+
+def test_a_legend_marks_the_reference_once():
+    for name, shown in (("Tersoff", "Tersoff (reference)"), ("reference", "reference")):
+        looks = model_styles(["stock", name], name)
+        assert list(legend_names(looks).values()) == ["stock", shown]
 
 
 def test_survivors_that_were_wrong_are_counted(tmp_path):
