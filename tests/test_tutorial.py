@@ -42,7 +42,8 @@ if __name__ == "__main__":
 SHORT = {
     "--steps 2000": "--steps 50",
     "structures: [data/md/*.xyz]": "structures: [data/md/quartz_siox2.xyz]",
-    "mode: quick": "mode: quick\nlength_ps: 0.04\ntrajectory_every: 10",
+    "mode: quick": "mode: quick\nreplicas: 1\nlength_ps: 0.04\ntrajectory_every: 10",
+    ", data/md/quartz_siox1.55.xyz]": "]",
     "length_ps: 1\n": "length_ps: 0.04\n",
 }
 
