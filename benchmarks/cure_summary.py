@@ -144,11 +144,11 @@ def labels_needed(runs: Rows, models: Rows, arm: str, rival: str) -> list[float]
         if ours and theirs:
             target = min(ours[1][-1], theirs[1][-1])
             if target > right["baseline", seed]:
-                found.append(_first(*ours, target) / _first(*theirs, target))
+                found.append(first(*ours, target) / first(*theirs, target))
     return found
 
 
-def _first(labels: np.ndarray, time_ps: np.ndarray, target_ps: float) -> float:
+def first(labels: np.ndarray, time_ps: np.ndarray, target_ps: float) -> float:
     """Fewest labels at which a curve that never falls reaches a time that it does reach."""
     at = int(np.argmax(time_ps >= target_ps))
     if at == 0:
