@@ -198,7 +198,8 @@ class Unit:
             sets["labels"] = [pool[k] for k in self.chosen()]
         about = {
             "arm": self.arm if self.rounds else "first", "seed": self.seed,
-            "rounds": self.rounds, "labels": len(self.chosen()), "labels_melt": sum(k < POOL for k in self.chosen()),
+            "rounds": self.rounds, "labels": len(self.chosen()),
+            "labels_melt": sum(k < POOL for k in self.chosen()),
         }  # fmt: skip
         rows = [{**about, "set": name, **errors(model, frames)} for name, frames in sets.items()]
         write_json(self.folder / "rows.json", rows)
