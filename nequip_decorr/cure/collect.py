@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -108,7 +109,9 @@ def sources_of(place: Path, reading: Reading | None = None) -> list[Source]:
     """
     if not place.is_dir():
         frames = [atoms for _, atoms in iter_frames(place, READ_ALL, reading)]
-        is_md = "timestep" in frames[0].info or "step" in frames[0].info
+        steps = [atoms.info.get("timestep", atoms.info.get("step")) for atoms in frames]
+        # A file put together from several runs has an end of the data in its midst.
+        is_md = None not in steps and all(a < b for a, b in itertools.pairwise(steps))
         for number, atoms in enumerate(frames):
             atoms.info = {"step": atoms.info.get("timestep", number), **atoms.info}
         if len(frames) == 1 and not is_md:

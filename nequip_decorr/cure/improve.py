@@ -109,12 +109,10 @@ class Improve:
 
     def _train(self, folder: Path, number: int) -> None:
         train, checkpoint = self.plan.file.train, folder / self.plan.file.train.checkpoint
-        earlier = [self.plan.out / f"round_{k}" / "labelled.xyz" for k in range(number)]
         data = folder / "train.xyz"
         if not any((folder / f"{step}.done").is_file() for step in ("train", "fit")):
             frames = [atoms for part in self._first() for atoms in ase.io.iread(part, ":")]
-            frames += [atoms for part in earlier for atoms in _labelled(part)]
-            ase.io.write(data, frames, format="extxyz")
+            ase.io.write(data, frames + self._labels(number), format="extxyz")
         if number == 0 and train.start:
             self.say(f"round 0 is the model {train.start}")
             _copy(self.plan.folder / train.start, checkpoint)
@@ -177,6 +175,11 @@ class Improve:
     def _first(self) -> list[Path]:
         """The user's own training files."""
         return [self.plan.folder / name for name in self.plan.file.train.data]
+
+    def _labels(self, number: int) -> list[Atoms]:
+        """All labelled frames of the rounds before."""
+        files = [self.plan.out / f"round_{k}" / "labelled.xyz" for k in range(number)]
+        return [frame for file in files for frame in _labelled(file)]
 
     def _compile(self, folder: Path, checkpoint: str, model: Path, *options: str) -> None:
         words = ["nequip-decorr", "compile", checkpoint, str(model)]
@@ -264,8 +267,13 @@ class Improve:
         row: dict[str, Any] = {"round": number, "labels": labels, **page.times(folder / "md")}
         kept, train = folder / "errors.json", self.plan.file.train
         if not kept.is_file():
-            files = {str(Path(x).with_suffix("")): self.plan.folder / x for x in train.test}
-            write_json(kept, page.force_errors(folder / train.checkpoint, files))
+            sets = {
+                str(Path(x).with_suffix("")): [*ase.io.iread(self.plan.folder / x, ":")]
+                for x in train.test
+            }
+            if earlier := self._labels(number):
+                sets["the labels"] = earlier
+            write_json(kept, page.force_errors(folder / train.checkpoint, sets))
         row["force_mae_eV_per_A"] = read_json(kept)
         self.rows.append(row)
         self.say(page.in_words(row))
@@ -273,7 +281,15 @@ class Improve:
         self._write()
 
     def _write(self) -> None:
-        text = page.render(self.plan.out.name, self.rows, self.judged, HALT * self.plan.file.beyond)
+        folders = [self.plan.out / f"round_{row['round']}" for row in self.rows]
+        files = [folder / "to_label.xyz" for folder in folders]
+        text = page.render(
+            self.plan.out.name,
+            self.rows,
+            self.judged,
+            HALT * self.plan.file.beyond,
+            [list(read_extxyz(file)) if file.is_file() else [] for file in files],
+        )
         (self.plan.out / "index.html").write_text(text, encoding="utf-8")
 
 

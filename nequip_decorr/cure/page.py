@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import ase.io
 import numpy as np
+from ase import Atoms
 
 from .. import html
 from ..campaign.times import TIMES, runs_by_time
@@ -46,16 +46,31 @@ def times(folder: Path, model: str | None = None) -> dict[str, Any]:
     return found
 
 
-def force_errors(checkpoint: Path, files: Mapping[str, Path]) -> dict[str, float]:
-    """Mean absolute force error of a model on each file, in eV/A by the file's name."""
+def force_errors(checkpoint: Path, sets: Mapping[str, Sequence[Atoms]]) -> dict[str, float]:
+    """Mean absolute force error of a model on labelled frames, in eV/A by the set's name."""
     from ..features.frames import load_model, outputs
 
-    model = load_model(checkpoint) if files else None
+    model = load_model(checkpoint) if sets else None
     found = {}
-    for name, path in files.items():
-        pairs = outputs(model, [*ase.io.iread(path, ":")])
+    for name, frames in sets.items():
+        pairs = outputs(model, frames)
         off = [(got["forces"] - true["forces"]).abs().flatten() for got, true in pairs]
         found[name] = float(np.concatenate(off).mean())
+    return found
+
+
+def chosen(frames: Sequence[Atoms]) -> list[list[str]]:
+    """Cells of a table row for each frame that `collect` has chosen: whence, and what for.
+
+    What the file does not say, for people may edit it, stays empty.
+    """
+    found = []
+    for frame in frames:
+        about, worst = frame.info, frame.info.get("worst_atom")
+        atom = "" if worst is None else f"{frame.symbols[worst]} {worst}"
+        times = (_number(about.get(k)) for k in ("time_ps", "largest_grade"))
+        words = (str(about.get(k, "")) for k in ("structure", "chosen_for"))
+        found.append([next(words), *times, atom, next(words)])
     return found
 
 
@@ -67,7 +82,13 @@ def in_words(row: Row) -> str:
     return f"{text}; mean time until then {_ps(row['stable'])}, right for {_ps(row['right'])}"
 
 
-def render(name: str, rows: Sequence[Row], judged: Mapping[str, Row], halt: float) -> str:
+def render(
+    name: str,
+    rows: Sequence[Row],
+    judged: Mapping[str, Row],
+    halt: float,
+    labelled: Sequence[Sequence[Atoms]],
+) -> str:
     """The page.
 
     Args:
@@ -76,8 +97,10 @@ def render(name: str, rows: Sequence[Row], judged: Mapping[str, Row], halt: floa
             gives.
         judged: what :func:`times` gives for the first and the last model without the halt.
         halt: grade at which the MD of the rounds stops.
+        labelled: the frames that each round chose.
     """
-    errors = list(rows[0]["force_mae_eV_per_A"])
+    # Round 0 has no labels to be wrong on.
+    errors = list(dict.fromkeys(k for row in rows for k in row["force_mae_eV_per_A"]))
     return html.render(
         "improve.html",
         title=f"Improvement: {name}",
@@ -93,8 +116,12 @@ def render(name: str, rows: Sequence[Row], judged: Mapping[str, Row], halt: floa
         judged_rows=[[model, *(_number(r[t]) for t in TIMES)] for model, r in judged.items()],
         error_head=["round", *errors],
         error_rows=[
-            [str(r["round"]), *(f"{r['force_mae_eV_per_A'][k]:.3g}" for k in errors)]
+            [str(r["round"]), *(_number(r["force_mae_eV_per_A"].get(k)) for k in errors)]
             for r in rows if errors
+        ],
+        labelled_head=["round", "structure", "time, ps", "largest grade", "of atom", "chosen for"],
+        labelled_rows=[
+            [str(k), *cells] for k, frames in enumerate(labelled) for cells in chosen(frames)
         ],
         picture=html.png_bytes(_figure(rows, judged)),
     )  # fmt: skip

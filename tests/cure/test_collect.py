@@ -72,6 +72,15 @@ def test_wreckage_is_never_chosen_and_ends_a_run(checkpoint, tmp_path):
         assert +found.counts == {"wreckage": 1, "candidates": 1}
 
 
+def test_in_a_file_of_several_runs_wreckage_ends_nothing(checkpoint, tmp_path):
+    run = [moved(0.5), moved(np.nan), moved(0.7, atom=1)]
+    for step, atoms in zip((0, 10, 0), run, strict=True):
+        atoms.info = {"step": step}
+    ase.io.write(tmp_path / "runs.xyz", run)
+    found = collect([tmp_path / "runs.xyz"], checkpoint, rules=Rules(**ALL))
+    assert +found.counts == {"wreckage": 1, "candidates": 2}
+
+
 def test_a_frame_far_beyond_the_edge_is_wreckage(checkpoint, tmp_path):
     ase.io.write(tmp_path / "far.xyz", [moved(0.3), moved(1.2)])
     wide = collect([tmp_path / "far.xyz"], checkpoint, rules=Rules(**ALL))

@@ -1,6 +1,7 @@
 """The rounds of ``improve``: order, resumption and labels that come late, with faked commands."""
 
 import json
+import re
 from pathlib import Path
 
 import ase.io
@@ -40,7 +41,10 @@ class Fake:
                 log.write_text("nothing to label: no frame is beyond the edge\n")
                 raise CommandError("exit 1")
             wanted = int(command[command.index("--frames") + 1])
-            ase.io.write(folder / "to_label.xyz", frames(min(number, wanted), seed=9))
+            chosen = frames(min(number, wanted), seed=9)
+            chosen[0].info |= {"structure": "hot", "time_ps": 0.125, "largest_grade": 2.5}
+            chosen[0].info |= {"worst_atom": 1, "chosen_for": "largest grade"}
+            ase.io.write(folder / "to_label.xyz", chosen)
             log.write_text(f"9 frames looked at: {number} candidates\n")
         if name == "label":
             number = self.labels.pop(0) if self.labels else 99
@@ -226,20 +230,45 @@ def test_check_says_what_would_be_done_and_does_nothing(path, capsys):
     assert "no such file" in said and "train.start: " in said and "is a text file" in said
 
 
-def test_the_page_shows_force_errors_of_the_test_files(improve, path, monkeypatch):
+def errors_of(monkeypatch, *wrong):
+    """Let the forces of each set of frames that is evaluated be wrong by the next of these."""
+    monkeypatch.setattr("nequip_decorr.features.frames.load_model", lambda _: None)
+    left, seen = iter(wrong), []
+
+    def outputs(_, frames):
+        seen.append(len(frames))
+        yield {"forces": torch.full((2, 3), 1 + next(left))}, {"forces": torch.ones(2, 3)}
+
+    monkeypatch.setattr("nequip_decorr.features.frames.outputs", outputs)
+    return seen
+
+
+@pytest.fixture(autouse=True)
+def no_errors(monkeypatch):
+    """The faked trainings leave no model."""
+    errors_of(monkeypatch, *[0.0] * 9)
+
+
+def test_the_page_shows_force_errors_of_the_test_files_and_of_the_labels(
+    improve, path, monkeypatch
+):
     write(
         path.parent, {"train": {"config": "config.yaml", "data": "train.xyz", "test": "cell.xyz"}}
     )
-    monkeypatch.setattr("nequip_decorr.features.frames.load_model", lambda _: None)
-    offs = iter((1.5, 1.25, 1.125))
+    seen = errors_of(monkeypatch, 0.5, 0.25, 2.0, 0.125, 4.0)
+    page = improve(Fake()).run()
+    assert seen == [1, 1, 3, 1, 5]
+    text = page.read_text()
+    body = " ".join(re.sub("<[^>]+>", " ", text[text.index("Mean absolute force") :]).split())
+    assert "round cell the labels 0 0.5 1 0.25 2 2 0.125 4 Labelled frames" in body
 
-    def outputs(*_):
-        yield {"forces": torch.full((2, 3), next(offs))}, {"forces": torch.ones(2, 3)}
 
-    monkeypatch.setattr("nequip_decorr.features.frames.outputs", outputs)
-    text = improve(Fake()).run().read_text()
-    assert "Force error on the test files" in text
-    assert all(f">{value}<" in text for value in ("0.5", "0.25", "0.125"))
+def test_the_page_lists_the_labelled_frames(improve):
+    text = improve(Fake(to_label=(1, 2))).run().read_text()
+    body = " ".join(re.sub("<[^>]+>", " ", text[text.index("Labelled frames") :]).split())
+    symbol = frames(1, seed=9)[0].symbols[1]
+    line = f"hot 0.125 2.5 {symbol} 1 largest grade"
+    assert f"chosen for 0 {line} 1 {line} 1 How to read it" in body
 
 
 class Trains(Fake):
