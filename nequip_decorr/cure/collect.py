@@ -109,7 +109,7 @@ def sources_of(place: Path, reading: Reading | None = None) -> list[Source]:
     """
     if not place.is_dir():
         frames = [atoms for _, atoms in iter_frames(place, READ_ALL, reading)]
-        steps = [atoms.info.get("timestep", atoms.info.get("step")) for atoms in frames]
+        steps: list[Any] = [atoms.info.get("timestep", atoms.info.get("step")) for atoms in frames]
         # A file put together from several runs has an end of the data in its midst.
         is_md = None not in steps and all(a < b for a, b in itertools.pairwise(steps))
         for number, atoms in enumerate(frames):
