@@ -4,7 +4,7 @@ The protocol is ``CURE_PROTOCOL.md``; it was committed before the first comparis
 kept in the work folder and not done again, so that any stop costs one step.
 
     python benchmarks/cure.py run --work DIR --workers 2     # all arms and seeds, in the order of
-                                                             # the protocol
+                                                             # the protocol; --arms: some of them
     python benchmarks/cure.py rows --work DIR                # the raw rows of what is finished
     python benchmarks/cure.py summary                        # the numbers, from the raw rows alone
     python benchmarks/cure.py page                           # table of docs/cure.md, and its figure
@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import ase.io
+import cure_summary
 import numpy as np
 import torch
 import yaml
@@ -89,6 +90,7 @@ class Arm:
         after: the arm whose model runs the MD and whose labels are kept.
         config: ``stock`` or ``decorrelated``.
         wall: whether ShortRangeZBL is added.
+        nonlinearity: of all hidden layers; with ``tanh`` the features are bounded.
         steps: of training.
         energy_weight: coefficient of the energy in the loss; that of the forces is 1.
         energy_per_type: whether each type has its own shift of the energy, by least squares.
@@ -102,6 +104,7 @@ class Arm:
     after: str = "baseline"
     config: str = "stock"
     wall: bool = False
+    nonlinearity: str = "silu"
     steps: int = STEPS
     energy_weight: float = 1.0
     energy_per_type: bool = False
@@ -150,6 +153,7 @@ ARMS |= {
     PRICE[0]: replace(ARMS["near, 3 rounds"], steps=STEPS, tuned=True),
     PRICE[1]: replace(ARMS["near, 3 rounds"], first_copies=3),
 }
+ARMS[cure_summary.ADVERSARY] = Arm(nonlinearity="tanh")
 NAMES = list(ARMS)
 FIRST, THEN, WHY, LAST, NEXT = NAMES[:3], NAMES[3:8], NAMES[8:10], NAMES[10:13], NAMES[13:16]
 LEARNT, CONTROL = NAMES[16:24], NAMES[24:27]
@@ -161,6 +165,7 @@ BLOCKS = [
     *(((5, 6), FIRST), ((7, 8), FIRST), ((3, 4), WHY), ((1, 2), LAST), ((3, 4), LAST)),
     *(((5, 6), NEXT + CONTROL), ((7, 8), NEXT + CONTROL), ((3, 4), LEARNT)),
     *(((5, 6), THEN + WHY + LAST), ((7, 8), THEN + WHY + LAST)),
+    ((1, 2, 3, 4), (cure_summary.ADVERSARY,)),
 ]
 QUEUE = [(arm, seed) for seeds, arms in BLOCKS for arm in arms for seed in seeds]
 
@@ -239,6 +244,8 @@ class Unit:
             config["data"]["stats_manager"]["_target_"] = "nequip_decorr.DistanceStatisticsManager"
         if arm.wall:
             model["pair_potential"] = WALL
+        for part in ("scalar_embed", "allegro", "readout"):
+            model[f"{part}_mlp_nonlinearity"] = arm.nonlinearity
         if arm.energy_per_type:
             model["per_type_energy_shifts"] = "${training_data_stats:per_type_energy_fit}"
         (self.folder / "train.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
@@ -409,10 +416,10 @@ def _run(unit: Unit) -> str:
     return f"{unit.arm}, seed {unit.seed}"
 
 
-def run(work: Path, lmp: str | None, workers: int) -> None:
-    """All units that are not finished."""
+def run(work: Path, lmp: str | None, workers: int, arms: Sequence[str]) -> None:
+    """All units (of some arms) that are not finished."""
     trained(work, [], [], 1)  # the data alone
-    todo = [Unit(work, *item, lmp) for item in QUEUE]
+    todo = [Unit(work, *item, lmp) for item in QUEUE if not arms or item[0] in arms]
     todo = [unit for unit in todo if not (unit.folder / "unit.json").is_file()]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context) as pool:
@@ -446,16 +453,15 @@ def main(words: Sequence[str] | None = None) -> None:
         command.add_argument("--work", type=Path, required=True, help="folder of everything made")
     commands.choices["run"].add_argument("--workers", type=int, default=2)
     commands.choices["run"].add_argument("--lmp", help="LAMMPS command with pair_style allegro")
+    commands.choices["run"].add_argument("--arms", nargs="+", default=[], choices=NAMES)
     for name in ("summary", "page"):
         commands.add_parser(name)
     given = parser.parse_args(words)
     if given.what == "run":
-        run(given.work.resolve(), given.lmp, given.workers)
+        run(given.work.resolve(), given.lmp, given.workers, given.arms)
     elif given.what == "rows":
         rows(given.work.resolve())
     else:
-        import cure_summary
-
         getattr(cure_summary, given.what)()
 
 

@@ -51,7 +51,7 @@ def right_time_ps(
         energy_bound=energy_bound,
         force_share=force_share,
     )
-    return _first_passage(time_ps, wrong, persistence)
+    return first_passage(time_ps, wrong, persistence)
 
 
 def wrong_frames(
@@ -105,10 +105,11 @@ def trusted_time_ps(
     beyond = (np.asarray(max_grade)[known] > grade_bound) | (
         np.asarray(share_above_1)[known] > atoms_share
     )
-    return _first_passage(np.asarray(time_ps)[known], beyond, persistence)
+    return first_passage(np.asarray(time_ps)[known], beyond, persistence)
 
 
-def _first_passage(time_ps: np.ndarray, beyond: np.ndarray, persistence: int) -> float | None:
+def first_passage(time_ps: np.ndarray, beyond: np.ndarray, persistence: int) -> float | None:
+    """First of ``persistence`` times in a row that are ``beyond``, ``None`` if there are none."""
     for k in range(len(beyond) - persistence + 1):
         if beyond[k : k + persistence].all():
             return float(time_ps[k])
