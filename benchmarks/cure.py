@@ -3,8 +3,8 @@
 The protocol is ``CURE_PROTOCOL.md``; it was committed before the first comparison. Each step is
 kept in the work folder and not done again, so that any stop costs one step.
 
-    python benchmarks/cure.py run --work DIR --workers 2     # all arms and seeds, in the order of
-                                                             # the protocol; --arms: some of them
+    python benchmarks/cure.py run --work DIR --workers 2     # all in the order of the protocol, or
+                                                             # some with --arms and --seeds
     python benchmarks/cure.py rows --work DIR                # the raw rows of what is finished
     python benchmarks/cure.py summary                        # the numbers, from the raw rows alone
     python benchmarks/cure.py page                           # table of docs/cure.md, and its figure
@@ -416,10 +416,12 @@ def _run(unit: Unit) -> str:
     return f"{unit.arm}, seed {unit.seed}"
 
 
-def run(work: Path, lmp: str | None, workers: int, arms: Sequence[str]) -> None:
-    """All units (of some arms) that are not finished."""
+def run(
+    work: Path, lmp: str | None, workers: int, arms: Sequence[str], seeds: Sequence[int]
+) -> None:
+    """All units (of some arms and seeds) that are not finished."""
     trained(work, [], [], 1)  # the data alone
-    todo = [Unit(work, *item, lmp) for item in QUEUE if not arms or item[0] in arms]
+    todo = [Unit(work, *item, lmp) for item in QUEUE if item[0] in arms and item[1] in seeds]
     todo = [unit for unit in todo if not (unit.folder / "unit.json").is_file()]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context) as pool:
@@ -453,12 +455,13 @@ def main(words: Sequence[str] | None = None) -> None:
         command.add_argument("--work", type=Path, required=True, help="folder of everything made")
     commands.choices["run"].add_argument("--workers", type=int, default=2)
     commands.choices["run"].add_argument("--lmp", help="LAMMPS command with pair_style allegro")
-    commands.choices["run"].add_argument("--arms", nargs="+", default=[], choices=NAMES)
+    commands.choices["run"].add_argument("--arms", nargs="+", default=NAMES, choices=NAMES)
+    commands.choices["run"].add_argument("--seeds", type=int, nargs="+", default=range(1, 9))
     for name in ("summary", "page"):
         commands.add_parser(name)
     given = parser.parse_args(words)
     if given.what == "run":
-        run(given.work.resolve(), given.lmp, given.workers, given.arms)
+        run(given.work.resolve(), given.lmp, given.workers, given.arms, given.seeds)
     elif given.what == "rows":
         rows(given.work.resolve())
     else:

@@ -6,7 +6,7 @@ the trusted time, two monitors that need no features: the energy gained leaves t
 reference's extremes, and atoms have numbers of neighbours that no training atom has. A monitor's
 time is its first passage, two frames in a row.
 
-    python benchmarks/cure.py run --work DIR --arms wall saturated
+    python benchmarks/cure.py run --work DIR --arms wall saturated --seeds 1 2 3 4
     python benchmarks/grade_added.py rows --work DIR
     python benchmarks/monitors.py rows --work DIR    # from the stored frames of the held-out MD
     python benchmarks/monitors.py summary            # from the raw rows alone
