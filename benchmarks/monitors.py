@@ -34,7 +34,7 @@ from nequip_decorr import stability
 from nequip_decorr.campaign.times import until
 from nequip_decorr.files import read_json
 from nequip_decorr.md.record import read_record, read_trajectory
-from nequip_decorr.md.times import PERSISTENCE, first_passage
+from nequip_decorr.md.times import first_passage
 
 ROWS = Path(__file__).parent / "results" / "monitors.csv"
 ARMS = ("baseline", "wall", ADVERSARY)
@@ -89,10 +89,8 @@ def rows_of(unit: Unit) -> list[dict[str, Any]]:
         shares = np.array([unknown_share(frame, known) for frame in frames])
         stable = run["stable_time_ps"]
         passages = {
-            "energy": first_passage(
-                record["time_ps"], ~((gained >= low) & (gained <= high)), PERSISTENCE
-            ),
-            "coordination": first_passage(times_ps, shares > SHARE, PERSISTENCE),
+            "energy": first_passage(record["time_ps"], ~((gained >= low) & (gained <= high))),
+            "coordination": first_passage(times_ps, shares > SHARE),
         }
         times = {k: stable if t is None else min(t, stable) for k, t in passages.items()}
         mine = [row for row in graded if row["structure"] == run["structure"]]

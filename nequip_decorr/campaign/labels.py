@@ -12,7 +12,7 @@ from ..files import csv_text, read_json, write_atomic, write_json
 from ..md.labels import Labeller
 from ..md.record import read_trajectory
 from ..md.spec import RunSpec
-from ..md.times import frames_to_label, right_time_ps
+from ..md.times import first_passage, frames_to_label, wrong_frames
 from ..models.spec import ModelSpec
 from .store import MANIFEST, read_plan, read_runs
 from .times import LABELS, TIMES, until
@@ -51,7 +51,8 @@ def label_runs(out: Path, labels: ModelSpec, say: Callable[[str], None] = lambda
             say(f"{row['run_id']}: no labels ({type(err).__name__}: {text})")
             continue
         columns = {name: [c[name] for c in compared] for name in compared[0]}
-        right = right_time_ps(*(np.array(column, dtype=float) for column in columns.values()))
+        time, *rest = (np.array(column, dtype=float) for column in columns.values())
+        right = first_passage(time, wrong_frames(*rest))
         write_json(folder / LABELS, {"identity": identity, "right_ps": right, "frames": columns})
         done += 1
     table = []
@@ -65,7 +66,7 @@ def label_runs(out: Path, labels: ModelSpec, say: Callable[[str], None] = lambda
 
 
 def _compare(atoms: Atoms, model: Labeller, truth: Labeller) -> dict[str, float]:
-    """Columns of :func:`~nequip_decorr.md.times.right_time_ps`, in its order."""
+    """Time, and the columns of :func:`~nequip_decorr.md.times.wrong_frames` in its order."""
     got, true = model(atoms), truth(atoms)
     forces, size = true.get_forces(), len(atoms)
     return {

@@ -17,43 +17,6 @@ ATOMS_SHARE: Final = 0.5
 PERSISTENCE: Final = 2
 
 
-def right_time_ps(
-    time_ps: np.ndarray,
-    energy_eV_per_atom: np.ndarray,
-    true_energy_eV_per_atom: np.ndarray,
-    force_mae_eV_per_A: np.ndarray,
-    force_rms_eV_per_A: np.ndarray,
-    *,
-    energy_bound: float = ENERGY_BOUND,
-    force_share: float = FORCE_SHARE,
-    persistence: int = PERSISTENCE,
-) -> float | None:
-    """First time at which the model is wrong on ``persistence`` frames in a row.
-
-    Args:
-        time_ps: of the frames, rising, ``[F]``; the first is the start.
-        energy_eV_per_atom: of the model, ``[F]``.
-        true_energy_eV_per_atom: the labels, ``[F]``.
-        force_mae_eV_per_A: mean absolute error of the force components, ``[F]``.
-        force_rms_eV_per_A: root mean square of the true force components, ``[F]``.
-        energy_bound: in eV/atom.
-        force_share: of the root mean square.
-        persistence: frames in a row; at the end of a run fewer count as right.
-
-    Returns:
-        The time of the first of those frames, ``None`` if there are none.
-    """
-    wrong = wrong_frames(
-        energy_eV_per_atom,
-        true_energy_eV_per_atom,
-        force_mae_eV_per_A,
-        force_rms_eV_per_A,
-        energy_bound=energy_bound,
-        force_share=force_share,
-    )
-    return first_passage(time_ps, wrong, persistence)
-
-
 def wrong_frames(
     energy_eV_per_atom: np.ndarray,
     true_energy_eV_per_atom: np.ndarray,
@@ -63,11 +26,19 @@ def wrong_frames(
     energy_bound: float = ENERGY_BOUND,
     force_share: float = FORCE_SHARE,
 ) -> np.ndarray:
-    """Tell on which frames the model is wrong, ``[F]`` bool; arguments of :func:`right_time_ps`.
+    """Tell on which frames the model is wrong; the right time is their :func:`first_passage`.
 
-    A frame is wrong if the energy gained since the first frame is off by more than
-    ``energy_bound``, or the forces by more than ``force_share`` of their root mean square. The
-    first frame is a start at rest, whose forces are near zero, and is not judged by them.
+    Args:
+        energy_eV_per_atom: of the model, ``[F]``.
+        true_energy_eV_per_atom: the labels, ``[F]``.
+        force_mae_eV_per_A: mean absolute error of the force components, ``[F]``. The first frame
+            is a start at rest, whose forces are near zero, and is not judged by them.
+        force_rms_eV_per_A: root mean square of the true force components, ``[F]``.
+        energy_bound: of the error of the energy gained since the first frame, eV/atom.
+        force_share: of the root mean square.
+
+    Returns:
+        Whether a bound is passed, ``[F]`` bool.
     """
     error = np.asarray(energy_eV_per_atom) - np.asarray(true_energy_eV_per_atom)
     energy_wrong = ~(np.abs(error - error[:1]) <= energy_bound)
@@ -108,8 +79,19 @@ def trusted_time_ps(
     return first_passage(np.asarray(time_ps)[known], beyond, persistence)
 
 
-def first_passage(time_ps: np.ndarray, beyond: np.ndarray, persistence: int) -> float | None:
-    """First of ``persistence`` times in a row that are ``beyond``, ``None`` if there are none."""
+def first_passage(
+    time_ps: np.ndarray, beyond: np.ndarray, persistence: int = PERSISTENCE
+) -> float | None:
+    """Find the first of ``persistence`` frames in a row that are beyond a bound.
+
+    Args:
+        time_ps: of the frames, rising, ``[F]``; the first is the start.
+        beyond: ``[F]`` bool.
+        persistence: frames in a row; at the end of a run fewer do not count.
+
+    Returns:
+        The time of the first of them, ``None`` if there are none.
+    """
     for k in range(len(beyond) - persistence + 1):
         if beyond[k : k + persistence].all():
             return float(time_ps[k])

@@ -3,14 +3,21 @@
 import numpy as np
 import pytest
 
-from nequip_decorr.md.times import frames_to_label, right_time_ps, trusted_time_ps
+from nequip_decorr.md.times import (
+    PERSISTENCE,
+    first_passage,
+    frames_to_label,
+    trusted_time_ps,
+    wrong_frames,
+)
 
 TIME = np.arange(6) * 0.1
 
 
-def right(error=0.0, mae=0.1, rms=1.0, **kwargs):
+def right(error=0.0, mae=0.1, rms=1.0, persistence=PERSISTENCE, **bounds):
     error, mae, rms = (np.broadcast_to(x, 6).astype(float) for x in (error, mae, rms))
-    return right_time_ps(TIME, -8.0 + error, np.full(6, -8.0), mae, rms, **kwargs)
+    wrong = wrong_frames(-8.0 + error, np.full(6, -8.0), mae, rms, **bounds)
+    return first_passage(TIME, wrong, persistence)
 
 
 def test_the_energy_gained_counts_and_not_the_energy():
