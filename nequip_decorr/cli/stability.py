@@ -181,7 +181,9 @@ def _status(args: argparse.Namespace) -> Answer:
     from ..campaign.store import count, read_runs
 
     rows = read_runs(args.folder, unfinished=True)
-    console = Console(highlight=False, markup=False, emoji=False)
+    # In a file or a pipe a row stays on its line.
+    width = None if sys.stdout.isatty() else 10_000
+    console = Console(highlight=False, markup=False, emoji=False, width=width)
     console.print(_run_table(rows) if args.runs else _model_table(rows))
     print(count_text(count(rows)))
     return Answer({"counts": dict(count(rows)), "runs": rows})

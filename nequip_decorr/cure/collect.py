@@ -23,7 +23,7 @@ from ..features.fields import ATOM_TYPE
 from ..features.frames import load_model, outputs
 from ..files import read_json
 from ..md.contact import closest_contact
-from ..md.record import read_ring, read_trajectory
+from ..md.record import read_record, read_ring, read_trajectory
 from ..md.spec import RunSpec
 from ..md.start import read_start
 from ..structures import READ_ALL, Reading, iter_frames
@@ -33,6 +33,10 @@ NOTHING: Final = "nothing to label"
 """How the line begins that says why no frame was chosen."""
 LOOKED_AT: Final = "frames looked at"
 """What the line has that says how many frames there were and how many were chosen."""
+RECORDED: Final = "recorded_grade"
+"""Entry of ``info``: largest grade of the frame, as MD has recorded it."""
+_AGREES: Final = 1e-3
+"""Relative difference of a recorded grade from that of the same frame and the same grade."""
 
 
 @dataclass(frozen=True)
@@ -148,9 +152,20 @@ class _Run:
             except (OSError, ValueError):
                 continue
             found = {int(f.info["step"]): f for f in frames if f.info["step"]} | found
+        grades = self._recorded()
         for step in sorted(found):
             found[step].info.update(structure=self.spec.structure, model=self.spec.model.name)
+            if step in grades:
+                found[step].info[RECORDED] = grades[step]
             yield found[step]
+
+    def _recorded(self) -> dict[int, float]:
+        """Largest grade by step, where MD has recorded it."""
+        try:
+            record = read_record(self.folder)
+        except (OSError, ValueError):
+            return {}
+        return dict(zip(record["step"].tolist(), record["max_grade"].tolist(), strict=True))
 
 
 def checkpoint_of(campaigns: Sequence[Path]) -> Path:
@@ -221,7 +236,11 @@ Pool = list[tuple[Atoms, Candidate]]
 def _pool(
     model: Any, grade: ExtrapolationGrade, sources: Sequence[Source], rules: Rules, progress: Any
 ) -> tuple[Pool, Collected]:
-    """All candidates, the user's own cells first, each of them once."""
+    """All candidates, the user's own cells first, each of them once.
+
+    Where the grade that MD has recorded is that of a frame, frames that it has inside the data
+    are not graded again.
+    """
     cells: dict[bytes, Atoms] = {}
     starts = [(source.name, source.start) for source in sources if source.start is not None]
     for name, start in starts:
@@ -236,11 +255,18 @@ def _pool(
     found = Collected(own=len(own), repeated=len(starts) - len(own), beyond=rules.beyond)
     found.counts.update(inside=len(own) - len(pool), candidates=len(pool))
     for source in progress(sources, "grading"):
+        trusts_record = False
         for atoms in source.frames:
             place = atoms.info.get("structure", source.name)
             counts = found.by_structure.setdefault(place, Counter())
-            candidate = None if _broken(atoms, rules) else _candidate(model, grade, atoms)
+            recorded, broken = atoms.info.pop(RECORDED, np.nan), _broken(atoms, rules)
+            if trusts_record and not broken and recorded < EDGE * (1 - _AGREES):
+                counts["inside"] += 1
+                continue
+            candidate = None if broken else _candidate(model, grade, atoms)
             then = np.inf if candidate is None else float(labelled.grade(candidate).max())
+            if candidate is not None:
+                trusts_record = abs(recorded - candidate.largest) <= _AGREES * candidate.largest
             if candidate is None or not then <= rules.beyond:
                 counts["wreckage"] += 1
                 if source.ordered:

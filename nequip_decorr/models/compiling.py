@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import metadata
@@ -124,7 +125,8 @@ def compile_model(
         return replace(model, path=str(compiled))
 
     check_needs(model)
-    say(f"compiling {model.name} with nequip-compile ...")
+    say(f"compiling {model.name} with nequip-compile, a minute or more ...")
+    began = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         fresh = Path(scratch) / compiled.name
@@ -144,6 +146,7 @@ def compile_model(
         folder / "compiled.json",
         {"source": str(source), "command": command[1:], "sha256": sha256_file(compiled)},
     )
+    say(f"compiled {model.name} in {time.monotonic() - began:.0f} s")
     return replace(model, path=str(compiled))
 
 

@@ -3,6 +3,7 @@
 import ase.io
 import numpy as np
 import pytest
+import torch
 from ase import Atoms
 
 from nequip_decorr import stability
@@ -11,6 +12,7 @@ from nequip_decorr.cure.collect import collect, sources_of
 from nequip_decorr.cure.rules import Rules
 from nequip_decorr.errors import UserError
 from nequip_decorr.extrapolation.beside import grade_file
+from nequip_decorr.extrapolation.choose import Candidate
 from nequip_decorr.extrapolation.grade import ExtrapolationGrade
 from nequip_decorr.features.frames import load_model
 from nequip_decorr.md.criteria import Criteria
@@ -155,6 +157,48 @@ def test_a_campaign_gives_its_start_cells_and_frames(checkpoint, tmp_path, capsy
     assert len(found.frames) == 1 and str(found).startswith("7 frames looked at")
     assert main(command) == 2
     assert "give the checkpoint or package with --model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("scale", "graded"), [(1.0, 5), (1.01, 9), (None, 9)])
+def test_frames_that_md_has_recorded_inside_are_not_graded_again(
+    checkpoint, tmp_path, quartz, monkeypatch, scale, graded
+):
+    ase.io.write(tmp_path / "quartz.xyz", quartz)
+    campaign = stability.load(
+        {
+            "models": {"tersoff": {"reference": "siox"}},
+            "structures": {"quartz": str(tmp_path / "quartz.xyz")},
+            "temperatures_K": [300],
+            "replicas": 1,
+            "length_ps": 0.08,
+            "trajectory_every": 10,
+            "ring_frames": 1,
+            "out": str(tmp_path / "md"),
+        }
+    )
+    stability.run(campaign, workers=1)
+    inside = [0, 10, 20, 30, 40, 50]
+
+    seen = []
+
+    def candidate(model, grade, atoms, own=False):
+        seen.append(atoms)
+        far = 0.5 if atoms.info["step"] in inside else 2.0
+        vector = torch.zeros(1, len(grade.gaussians.scale), dtype=torch.float64)
+        vector[0, 0] = far
+        return Candidate(vector, torch.zeros(1).long(), own)
+
+    def record(folder):
+        grades = np.array([0.5 if k in inside else 2.0 for k in range(0, 90, 10)])
+        return {"step": np.arange(0, 90, 10), "max_grade": grades * scale}
+
+    monkeypatch.setattr("nequip_decorr.cure.collect._candidate", candidate)
+    if scale is not None:
+        monkeypatch.setattr("nequip_decorr.cure.collect.read_record", record)
+    rules = Rules(**{**ALL, "frames": 9})
+    found = collect([tmp_path / "md"], checkpoint, rules=rules)
+    assert +found.counts == {"inside": 6, "candidates": 3}
+    assert len(seen) == graded and "recorded_grade" not in found.frames[0].info
 
 
 def test_mistakes_are_named():

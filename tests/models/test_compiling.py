@@ -57,7 +57,8 @@ def test_the_same_weights_are_compiled_once(tmp_path: Path, calls: list[list[str
     assert calls[0][5:] == ["--mode", "aotinductor", "--device", "cpu", "--target", "ase"]
     again = compile_model(checkpoint(tmp_path / "a.ckpt", "weights"), "ase", say=said.append)
     assert again == first
-    assert len(calls) == len(said) == 1
+    assert len(calls) == 1
+    assert [line.split()[0] for line in said] == ["compiling", "compiled"]
     compile_model(checkpoint(tmp_path / "a.ckpt", "other weights"), "ase")
     compile_model(checkpoint(tmp_path / "a.ckpt", "weights"), "pair_allegro")
     compile_model(checkpoint(tmp_path / "a.ckpt", "weights"), "ase", "cuda")
