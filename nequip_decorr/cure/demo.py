@@ -36,7 +36,7 @@ def improve_demo(
     md: dict[str, Any] = {
         "structures": {path.stem: str(path.relative_to(out)) for path in cells},
         "temperatures_K": [2000],
-        "seeds": [seed, seed + 1],
+        "seeds": [seed],
         "length_ps": length_ps,
     }
     if lmp is not None:
