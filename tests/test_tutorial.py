@@ -87,5 +87,5 @@ def test_the_tutorial_runs(tmp_path: Path, compiled_model: Path) -> None:
         assert done.returncode == 0, f"{text}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     for page in ("campaign_stability/report", "improve_out", "inspection"):
         assert (work / page / "index.html").is_file()
-    assert (work / "improve_out" / "final_1" / "model.nequip.pt2").is_file()
+    assert (work / "improve_out" / "model.nequip.pt2").is_file()
     assert (work / "run" / "results" / "runs.csv").is_file()

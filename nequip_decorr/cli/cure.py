@@ -33,13 +33,14 @@ Do rounds of training, MD, choice of frames and labels, until no frame is beyond
 training data, all rounds are done or all labels are spent. The same command goes on after any stop.
 """
 _IMPROVE_FILES: Final = """\
-index.html          the page: how far MD comes inside the data, and what the last model is worth
+index.html          the page: how far MD comes inside the data, and what the best model is worth
 rounds.json         the numbers of the rounds
 round_N/train.xyz   training data of round N; training/, best.ckpt, best.grade.npz, model.nequip.pt2
 round_N/md/         its campaign: see `nequip-decorr stability run`
 round_N/to_label.xyz, labelled.xyz   the chosen frames, and the same with labels
-final_N/model.nequip.pt2   the last model: its grade has the edge of the first data
-final_N/md/, times.json    MD of the first and the last model without the halt at the grade
+model.nequip.pt2    the model to use: that of the best round
+final_N/            of the best round N: that model, whose grade has the edge of the first data
+final_N/md/, times.json    MD of the first and the best model without the halt at the grade
 round_N/*.log       output of each step
 """
 

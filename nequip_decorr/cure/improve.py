@@ -28,6 +28,7 @@ HALT: Final = 4 / 3
 """MD stops at so many times the grade from which a frame is wreckage."""
 DENSE: Final = {"record_every": 5, "trajectory_every": 5, "ring_frames": 20}
 """Steps between stored frames: MD is beyond the edge for some 50 fs before it stops."""
+MODEL: Final = "model.nequip.pt2"
 SETTINGS: Final = "improve.json"
 """File of what a folder was begun with."""
 Run = Callable[[Sequence[str], Path], None]
@@ -78,10 +79,20 @@ class Improve:
                 break
             self._label(folder)
             labels += len(_labelled(folder / "labelled.xyz"))
-        if number:
-            self._finish(number)
-        self.say(f"finished: {why}; {self.plan.out / 'index.html'}")
+        best = self._best()
+        if best < number:
+            self.say(f"round {best} came farther than round {number}, so its model is taken")
+        made = self._finish(best) if best else self.plan.out / "round_0" / MODEL
+        _copy(made, self.plan.out / MODEL, again=True)
+        self.say(f"finished: {why}; model: {self.plan.out / MODEL}, page: {self._write()}")
         return self.plan.out / "index.html"
+
+    def _best(self) -> int:
+        """The round whose MD was right for longest; where that is unknown, inside its data."""
+        known = all(row["right"] is not None for row in self.rows)
+        time = "right" if known else "stable"
+        best = max(self.rows, key=lambda row: (row[time] or 0.0, row["round"]))
+        return int(best["round"])
 
     def check(self) -> None:
         """Refuse a folder that was begun with other settings.
@@ -121,7 +132,7 @@ class Improve:
         # Labels count like all other data here, so that MD explores farther in each round.
         fit = ["nequip-decorr", "extrapolation", "fit", str(checkpoint), str(data)]
         self._step(folder, "fit", fit)
-        self._compile(folder, str(checkpoint), folder / "model.nequip.pt2")
+        self._compile(folder, str(checkpoint), folder / MODEL)
 
     def _new_model(self, folder: Path, number: int) -> None:
         train, checkpoint = self.plan.file.train, folder / self.plan.file.train.checkpoint
@@ -147,30 +158,30 @@ class Improve:
     def _simulate(self, folder: Path) -> None:
         """MD that stops where the model has left its data."""
         halt = {"extrapolation_grade": HALT * self.plan.file.beyond}
-        self._md(folder, {"model": folder / "model.nequip.pt2"}, DENSE, halt)
+        self._md(folder, {"model": folder / MODEL}, DENSE, halt)
 
-    def _finish(self, last: int) -> None:
-        """Compile the last model with the grade of the first data; judge it and the first one."""
-        folder = self.plan.out / f"final_{last}"
+    def _finish(self, best: int) -> Path:
+        """Compile a round's model with the grade of the first data; judge it and the first one."""
+        folder = self.plan.out / f"final_{best}"
         folder.mkdir(exist_ok=True)
-        self.say(f"--- the model of round {last}, with the edge of the first data")
-        rounds = [self.plan.out / f"round_{k}" for k in range(last + 1)]
-        checkpoint = str(rounds[last] / self.plan.file.train.checkpoint)
-        grade, model = folder / "model.grade.npz", folder / "model.nequip.pt2"
+        self.say(f"--- the model of round {best}, with the edge of the first data")
+        rounds = [self.plan.out / f"round_{k}" for k in range(best + 1)]
+        checkpoint = str(rounds[best] / self.plan.file.train.checkpoint)
+        grade, model = folder / "model.grade.npz", folder / MODEL
         fit = ["nequip-decorr", "extrapolation", "fit", checkpoint, *map(str, self._first())]
         fit += ["--added", *(str(each / "labelled.xyz") for each in rounds[:-1])]
         self._step(folder, "fit", [*fit, "--out", str(grade)])
         self._compile(folder, checkpoint, model, "--grade", str(grade))
         if not self.plan.file.judge:
-            return
-        self.say(f"--- MD of the models of round 0 and {last}, without a halt at the grade")
-        models = {"round_0": rounds[0] / "model.nequip.pt2", f"round_{last}": model}
+            return model
+        self.say(f"--- MD of the models of round 0 and {best}, without a halt at the grade")
+        models = {"round_0": rounds[0] / MODEL, f"round_{best}": model}
         self._md(folder, models, {}, {})
         found = {name: page.times(folder / "md", name) for name in models}
         self.judged = {name.replace("_", " "): row for name, row in found.items()}
         write_json(folder / "times.json", self.judged)
-        self._write()
         self.say(f"both in detail: nequip-decorr stability report {folder / 'md'}")
+        return model
 
     def _first(self) -> list[Path]:
         """The user's own training files."""
@@ -280,17 +291,20 @@ class Improve:
         write_json(self.plan.out / "rounds.json", self.rows)
         self._write()
 
-    def _write(self) -> None:
+    def _write(self) -> Path:
         folders = [self.plan.out / f"round_{row['round']}" for row in self.rows]
         files = [folder / "to_label.xyz" for folder in folders]
         text = page.render(
             self.plan.out.name,
             self.rows,
+            self._best(),
             self.judged,
             HALT * self.plan.file.beyond,
             [list(read_extxyz(file)) if file.is_file() else [] for file in files],
         )
-        (self.plan.out / "index.html").write_text(text, encoding="utf-8")
+        path = self.plan.out / "index.html"
+        path.write_text(text, encoding="utf-8")
+        return path
 
 
 def start_from(checkpoint: Path) -> list[str]:
@@ -306,9 +320,9 @@ def _labelled(path: Path) -> list[Atoms]:
     return [f for f in frames if f.calc is not None and {"energy", "forces"} <= set(f.calc.results)]
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Copy a file once, whole or not at all."""
-    if not target.is_file():
+def _copy(source: Path, target: Path, again: bool = False) -> None:
+    """Copy a file whole or not at all, and once unless ``again``."""
+    if again or not target.is_file():
         part = target.with_suffix(".part")
         shutil.copy(source, part)
         part.replace(target)

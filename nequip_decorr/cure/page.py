@@ -1,4 +1,4 @@
-"""The page of ``improve``: how far MD comes inside the data, and what the last model is worth."""
+"""The page of ``improve``: how far MD comes inside the data, and what the best model is worth."""
 
 from __future__ import annotations
 
@@ -85,6 +85,7 @@ def in_words(row: Row) -> str:
 def render(
     name: str,
     rows: Sequence[Row],
+    best: int,
     judged: Mapping[str, Row],
     halt: float,
     labelled: Sequence[Sequence[Atoms]],
@@ -95,7 +96,8 @@ def render(
         name: of the improvement.
         rows: a round each: ``round``, ``labels``, ``force_mae_eV_per_A`` and what :func:`times`
             gives.
-        judged: what :func:`times` gives for the first and the last model without the halt.
+        best: the round whose model is taken.
+        judged: what :func:`times` gives for the first and the best model without the halt.
         halt: grade at which the MD of the rounds stops.
         labelled: the frames that each round chose.
     """
@@ -104,7 +106,7 @@ def render(
     return html.render(
         "improve.html",
         title=f"Improvement: {name}",
-        headline=_headline(rows, judged),
+        headline=_headline(rows, best, judged),
         halt=f"{halt:g}",
         head=["round", "labels", "runs that left the data", "until then, ps", "right, ps"],
         rows=[
@@ -135,24 +137,27 @@ def _ps(value: float | None) -> str:
     return "an unknown time" if value is None else f"{value:.3g} ps"
 
 
-def _headline(rows: Sequence[Row], judged: Mapping[str, Row]) -> str:
-    """First and last model in a sentence: their right time, else the trusted or stable one."""
-    last = rows[-1]
+def _headline(rows: Sequence[Row], best: int, judged: Mapping[str, Row]) -> str:
+    """First and best model in a sentence: their right time, else the trusted or stable one."""
+    row, last = rows[best], rows[-1]
     if not judged:
-        return f"Round {last['round']}, {last['labels']} labels: {in_words(last)}."
+        return f"Round {row['round']}, {row['labels']} labels: {in_words(row)}."
     before, after = judged.values()
     known = [t for t in TIMES if before[t] is not None and after[t] is not None]
     if not known:
         return "No run has ended."
     time = known[-1]
-    return (
-        f"{last['labels']} labels took the mean {time} time from {_ps(before[time])} to "
+    text = (
+        f"{row['labels']} labels took the mean {time} time from {_ps(before[time])} to "
         f"{_ps(after[time])}."
     )
+    if best < last["round"]:
+        text += f" The {last['labels'] - row['labels']} labels after them did not help."
+    return text
 
 
 def _figure(rows: Sequence[Row], judged: Mapping[str, Row]) -> Any:
-    """Time inside the data by labels; the three times of the first and the last model."""
+    """Time inside the data by labels; the three times of the first and the best model."""
     with style():
         fig, axes = figure(8.6 if judged else 5.0, 3.4, 1, 2 if judged else 1)
         left = axes[0, 0]

@@ -35,6 +35,8 @@ class Fake:
         if name == "train":
             (folder / "training").mkdir(exist_ok=True)
             (folder / "training" / "best.ckpt").write_text("weights")
+        if name == "compile":
+            (folder / "model.nequip.pt2").write_text(f"of {folder.name}")
         if name == "collect":
             number = self.to_label.pop(0)
             if not number:
@@ -77,21 +79,26 @@ def write(folder: Path, changes):
     (folder / "improve.yaml").write_text(yaml.safe_dump(data | changes))
 
 
-@pytest.fixture
-def improve(path, monkeypatch):
+def times_of(monkeypatch, *times):
+    """Let the MD of each round be stable, trusted and right for so long; later ones as the last."""
+
     def runs(folder, time):
-        """The first model leaves the data and is right for 0.5 ps, the others for 1 ps."""
-        judged = "final" in str(folder)
-        models = ("round_0", "round_1", "round_2") if judged else ("model",)
-        found = dict.fromkeys(models, 1.0)
-        if judged or "round_0" in str(folder):
-            found[next(iter(found))] = 0.5
+        name, every = folder.parent.name, {f"round_{k}": t for k, t in enumerate(times)}
+        found = every if name.startswith("final") else {name: every.get(name, times[-1])}
         return [
-            {"model": m, "stable_time_ps": t, "cause": "extrapolation" if t < 1 else ""}
-            for m, t in found.items()
-        ]
+            {
+                "model": name if len(found) > 1 else "model", "stable_time_ps": t,
+                "cause": "extrapolation" if t < 1 else "",
+            }
+            for name, t in found.items()
+        ]  # fmt: skip
 
     monkeypatch.setattr("nequip_decorr.cure.page.runs_by_time", runs)
+
+
+@pytest.fixture
+def improve(path, monkeypatch):
+    times_of(monkeypatch, 0.5, 1.0, 1.0)
 
     def make(fake, said=None):
         return Improve(load_plan(path), (said if said is not None else []).append, fake)
@@ -137,6 +144,25 @@ def test_rounds_go_on_until_all_are_done_and_labels_join_the_training_data(impro
     judged = yaml.safe_load((page.parent / "final_2" / "md.yaml").read_text())
     assert "criteria" not in judged and list(judged["models"]) == ["round_0", "round_2"]
     assert judged["models"]["round_2"] == str(page.parent / "final_2" / "model.nequip.pt2")
+
+
+def test_the_model_of_the_best_round_is_taken(improve, path, monkeypatch):
+    times_of(monkeypatch, 0.5, 2.0, 0.75)
+    fake, said = Fake(), []
+    page = improve(fake, said).run()
+    assert fake.seen[-3:] == [f"final_1/{name}" for name in FINAL]
+    assert fake.commands["final_1/fit"][3] == str(page.parent / "round_1" / "best.ckpt")
+    judged = yaml.safe_load((page.parent / "final_1" / "md.yaml").read_text())
+    assert list(judged["models"]) == ["round_0", "round_1"]
+    assert (page.parent / "model.nequip.pt2").read_text() == "of final_1"
+    assert "round 1 came farther than round 2, so its model is taken" in said
+    text = page.read_text()
+    assert "3 labels took the mean right time from 0.5 ps to 2 ps. The 2 labels after them" in text
+    times_of(monkeypatch, 0.5, 0.25, 0.125)
+    fake = Fake()
+    improve(fake, said).run()
+    assert not fake.seen  # the rounds were done before
+    assert (page.parent / "model.nequip.pt2").read_text() == "of round_0"
 
 
 def test_the_md_of_the_user_wins_and_judging_can_be_left_out(improve, path):
