@@ -22,7 +22,7 @@ from ..md.record import read_extxyz
 from ..processes import CommandError, call, script
 from . import page
 from .collect import LOOKED_AT, NOTHING
-from .improve_file import Plan, absolute, fixed, settings_of
+from .improve_file import Plan, absolute, fixed, has_labels, settings_of
 
 HALT: Final = 4 / 3
 """MD stops at so many times the grade from which a frame is wreckage."""
@@ -317,7 +317,7 @@ def start_from(checkpoint: Path) -> list[str]:
 def _labelled(path: Path) -> list[Atoms]:
     """Frames of a file that have energy and forces."""
     frames = read_extxyz(path) if path.is_file() else ()
-    return [f for f in frames if f.calc is not None and {"energy", "forces"} <= set(f.calc.results)]
+    return [frame for frame in frames if has_labels(frame)]
 
 
 def _copy(source: Path, target: Path, again: bool = False) -> None:

@@ -7,6 +7,10 @@ from glob import glob
 from pathlib import Path
 from typing import Annotated, Any
 
+import ase.io
+import yaml
+from ase import Atoms
+
 from ..campaign.models import read_models
 from ..campaign.schema import parse_campaign
 from ..campaign.validate import (
@@ -131,6 +135,7 @@ def load_plan(path: Path, out: Path | None = None) -> Plan:
             require(folder / train.start, ("checkpoint",))
         except UserError as err:
             mistakes.say(f"train.start: {err}")
+    _check_training(train, folder, mistakes)
     if data and data.get("train") and not (file.train.config and file.train.data):
         mistakes.add("train", data["train"], "both `config` and `data`, the training structures")
     runs = _check_md(file.md, folder, mistakes) if file.md else 0
@@ -168,6 +173,35 @@ def absolute(value: Any, folder: Path) -> Any:
         return value
     named = (folder / value).is_file() or any(folder.glob(value.rpartition("@")[0] or value))
     return str(folder / value) if named else value
+
+
+def has_labels(atoms: Atoms) -> bool:
+    """Whether a structure has energy and forces under ASE's names."""
+    return atoms.calc is not None and {"energy", "forces"} <= set(atoms.calc.results)
+
+
+def _check_training(train: _Train, folder: Path, mistakes: Mistakes) -> None:
+    """Check what a training would not notice, or only after the rounds."""
+    config = folder / train.config
+    if config.is_file():
+        try:
+            whole = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
+        except (UnicodeDecodeError, yaml.YAMLError) as err:
+            mistakes.say(f"train.config: {config} is not valid YAML: {' '.join(str(err).split())}")
+            whole = {}
+        data = whole.get("data") if isinstance(whole, dict) else None
+        if isinstance(data, dict) and ("split_dataset" in data or "train_file_path" not in data):
+            mistakes.say(
+                f"train.config: {config}: `data` needs `train_file_path` and a `val_file_path` of "
+                "its own, as nequip.data.datamodule.ASEDataModule has them, and no "
+                "`split_dataset`: labelled frames join a file of training data"
+            )
+    for path in (folder / name for name in train.data):
+        if path.is_file() and not has_labels(next(ase.io.iread(path, ":"))):
+            mistakes.say(
+                f"train.data: {path}: the first structure has no `energy` and `forces`; allowed: "
+                "labels under these names, as ASE writes them (rename REF_energy and the like)"
+            )
 
 
 def _check_md(md: dict[Any, Any], folder: Path, mistakes: Mistakes) -> int:

@@ -165,6 +165,26 @@ def test_the_model_of_the_best_round_is_taken(improve, path, monkeypatch):
     assert (page.parent / "model.nequip.pt2").read_text() == "of round_0"
 
 
+@pytest.mark.parametrize(
+    ("data", "names", "said"),
+    [
+        ({"train_file_path": "a.xyz", "split_dataset": {}}, "forces", "no `split_dataset`"),
+        ({"_target_": "nequip.data.datamodule.sGDML_CCSD_DataModule"}, "forces", "`data` needs"),
+        ({"train_file_path": "a.xyz"}, "REF_forces", r"no `energy` and `forces`.*REF_energy"),
+        ({"train_file_path": "a.xyz"}, "forces", ""),
+    ],
+)
+def test_data_that_labels_cannot_join_are_refused(path, data, names, said):
+    (path.parent / "config.yaml").write_text(yaml.safe_dump({"data": data}))
+    file = path.parent / "train.xyz"
+    file.write_text(file.read_text().replace("forces", names))
+    if not said:
+        assert load_plan(path).runs == 3
+        return
+    with pytest.raises(CampaignError, match=said):
+        load_plan(path)
+
+
 def test_the_md_of_the_user_wins_and_judging_can_be_left_out(improve, path):
     md = {"structures": "cell.xyz", "temperatures_K": 500, "trajectory_every": 20,
           "criteria": {"extrapolation_grade": 7, "contact_fraction": 0.5}}  # fmt: skip
