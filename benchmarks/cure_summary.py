@@ -116,7 +116,7 @@ def arm_rows(runs: Rows, models: Rows) -> list[list[str]]:
 
 def _rival(arm: str) -> str:
     """Random labels of as many rounds, for the arms that have such a rival; else the arm itself."""
-    if arm.startswith(("baseline", "wall", "term", "far")) or "random" in arm:
+    if arm.startswith(("baseline", "wall", "term", "far", ADVERSARY)) or "random" in arm:
         return arm
     for start in ("near", "learnt"):
         if arm.startswith(start):
