@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from hydra.utils import get_object, instantiate
 from nequip.train import MetricsManager
@@ -15,11 +15,6 @@ from omegaconf.errors import OmegaConfBaseException
 from ..errors import UserError
 from ..features.fields import match_fields, resolve_blocks, scalar_width
 from .term import FeatureDecorrelation
-
-TARGETS: Final = (
-    "nequip_decorr.FeatureDecorrelation",
-    "nequip_decorr.training.term.FeatureDecorrelation",
-)
 
 
 def loss_names(pl_module: Any) -> list[str]:
@@ -123,8 +118,6 @@ def entries_of(node: Any) -> Iterator[Any]:
 
 def _is_ours(target: Any) -> bool:
     """Whether a target is our term or a class derived from it."""
-    if target in TARGETS:
-        return True
     try:
         found = get_object(str(target))
     except Exception:

@@ -1,4 +1,4 @@
-"""Monitors that need no features, and learning curves: from rows and crystals with known answers."""
+"""Monitors without features, and learning curves: from rows and crystals with known answers."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_labels_needed_interpolate_the_logarithm_of_the_error():
 
 def test_the_figures_of_the_pages_are_those_of_the_rows():
     page = " ".join((BENCHMARKS.parent / "docs" / "cure.md").read_text().split())
-    means = MONITORS.groupby(["arm", "seed"])["right_ps trusted_ps stable_ps".split()].mean()
+    means = MONITORS.groupby(["arm", "seed"])[["right_ps", "trusted_ps", "stable_ps"]].mean()
     wall, saturated = (means.loc[arm].mean() for arm in ("wall", "saturated"))
     assert (MONITORS[MONITORS["arm"] == "wall"]["status"] == "survived").sum() == 24
     said = re.search(r"all 24 runs survive 6 ps, right for ([\d.]+) ps", page)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -157,14 +155,3 @@ def model_types(model: ModelSpec, atoms: Atoms) -> tuple[str, ...]:
     """Elements of the model's atom types, in its order; the structure's own where it has none."""
     known = type_names(model) if model.kind != "ase" else None
     return tuple(sorted(set(atoms.symbols))) if known is None else known
-
-
-@contextmanager
-def working_directory(folder: Path) -> Iterator[None]:
-    """Make ``folder`` the process's working directory for a while (of all its threads)."""
-    before = os.getcwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)

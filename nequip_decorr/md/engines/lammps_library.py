@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+from contextlib import chdir
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -17,7 +18,7 @@ from ..lammps.external import Callback
 from ..lammps.run_input import RUN_LINE, Pair, pair_of, plugin_from_environment, write_input
 from ..lammps.run_output import LogEnd, judge, keep_ring, parse_log
 from ..spec import LAMMPS_LIBRARY, RunResult, RunSpec
-from .base import Engine, Job, working_directory
+from .base import Engine, Job
 from .pair_checks import without_pair_style, without_stress
 
 _ARGUMENTS: Final = ("-log", "log.lammps", "-screen", "none", "-nocite")
@@ -63,7 +64,7 @@ class LammpsLibraryEngine(Engine):
         else:
             pair = replace(pair_of(spec.model, plugin_from_environment()), external=1)
         path = write_input(spec, folder, job.atoms, types, pair)
-        with working_directory(folder):
+        with chdir(folder):
             callback = Callback(spec, types, job.atoms.pbc, potential, job.stop, job.progress)
             error, step = _execute(path.name, callback)
         if isinstance(callback.error, Exception):

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 # LAMMPS's own constant (force->nktv2p in "metal" units), so that pressures turn back exactly.
 BAR_A3_PER_EV: Final = 1.6021765e6
-_VOIGT: Final = ("xx", "yy", "zz", "xy", "xz", "yz")
 
 _SETUP: Final = """\
 units metal
@@ -78,7 +77,7 @@ def evaluate_in_lammps(
     Raises:
         UserError: LAMMPS ended with an error; the message has its words.
     """
-    rotation = rotation_to_lammps(atoms)
+    rotation = lammps_cell(atoms)[1]
     load = f'plugin load "{Path(plugin).resolve()}"\n' if plugin else ""
     setup = _SETUP.format(
         data="structure.data",
@@ -115,7 +114,7 @@ def evaluate_in_library(potential: CompiledPotential, atoms: Atoms) -> Evaluatio
     Raises:
         ModuleNotFoundError: the wheel is not installed.
     """
-    rotation = rotation_to_lammps(atoms)
+    rotation = lammps_cell(atoms)[1]
     spec = RunSpec("check", ModelSpec("check", "nequip"), "check", "", 0.0, 1)
     with tempfile.TemporaryDirectory() as name:
         data = Path(name) / "structure.data"
@@ -149,11 +148,6 @@ def virial_matrix(voigt: np.ndarray) -> np.ndarray:
     """``[3, 3]`` of LAMMPS's ``xx yy zz xy xz yz``."""
     xx, yy, zz, xy, xz, yz = voigt
     return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
-
-
-def rotation_to_lammps(atoms: Atoms) -> np.ndarray:
-    """``[3, 3]``; a row vector times it is the vector in LAMMPS's frame."""
-    return lammps_cell(atoms)[1]
 
 
 def _thermo_row(output: str) -> list[float]:
