@@ -7,7 +7,6 @@ from glob import glob
 from pathlib import Path
 from typing import Annotated, Any
 
-import ase.io
 import yaml
 from ase import Atoms
 
@@ -28,6 +27,7 @@ from ..errors import UserError
 from ..files import read_json
 from ..md.spec import LAMMPS_LIBRARY
 from ..model_files import require
+from ..structures import iter_frames
 from .rules import DEFAULT_BEYOND
 
 _Words = Annotated[tuple[str, ...], one_or_more("a text")]
@@ -197,7 +197,14 @@ def _check_training(train: _Train, folder: Path, mistakes: Mistakes) -> None:
                 "`split_dataset`: labelled frames join a file of training data"
             )
     for path in (folder / name for name in train.data):
-        if path.is_file() and not has_labels(next(ase.io.iread(path, ":"))):
+        if not path.is_file():
+            continue
+        try:
+            _, first = next(iter_frames(path))
+        except UserError as err:
+            mistakes.say(f"train.data: {err}")
+            continue
+        if not has_labels(first):
             mistakes.say(
                 f"train.data: {path}: the first structure has no `energy` and `forces`; allowed: "
                 "labels under these names, as ASE writes them (rename REF_energy and the like)"
