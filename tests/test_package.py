@@ -34,6 +34,15 @@ def test_import_loads_nothing_heavy():
     assert not loaded & {"torch", "torchmetrics", "lightning", "ase", "numpy", "matplotlib"}
 
 
+def test_no_module_is_longer_than_300_lines():
+    modules = {
+        str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines())
+        for path in (ROOT / "nequip_decorr").rglob("*.py")
+    }
+    assert len(modules) > 100
+    assert not {name: lines for name, lines in modules.items() if lines > 300}
+
+
 def test_import_costs_less_than_that_of_argparse():
     """A ratio, so that a busy machine does not matter; `argparse` takes about 5 ms, we below 1."""
     code = (

@@ -161,8 +161,9 @@ def _label(args: argparse.Namespace) -> int:
 
 
 def _improve(args: argparse.Namespace) -> int:
-    from ..cure.improve import Improve, WaitingError
+    from ..cure.improve import Improve
     from ..cure.improve_file import load_plan
+    from ..cure.labelling import WaitingError
 
     try:
         improve = Improve(load_plan(args.plan, args.out))

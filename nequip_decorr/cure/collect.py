@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -14,46 +13,22 @@ import numpy as np
 import torch
 from ase import Atoms
 
-from ..campaign.store import PLAN, read_plan, read_runs
-from ..errors import UserError
 from ..extrapolation.beside import grade_of
 from ..extrapolation.choose import EDGE, Candidate, Choice, LabelledSoFar, choose
 from ..extrapolation.grade import ExtrapolationGrade
 from ..features.fields import ATOM_TYPE
 from ..features.frames import load_model, outputs
-from ..files import read_json
 from ..md.contact import closest_contact
-from ..md.record import read_record, read_ring, read_trajectory
-from ..md.spec import RunSpec
-from ..md.start import read_start
-from ..structures import READ_ALL, Reading, iter_frames
+from ..structures import Reading
 from .rules import DEFAULT_BEYOND, Rules
+from .sources import RECORDED, Source, checkpoint_of, sources_of
 
 NOTHING: Final = "nothing to label"
 """How the line begins that says why no frame was chosen."""
 LOOKED_AT: Final = "frames looked at"
 """What the line has that says how many frames there were and how many were chosen."""
-RECORDED: Final = "recorded_grade"
-"""Entry of ``info``: largest grade of the frame, as MD has recorded it."""
 _AGREES: Final = 1e-3
 """Relative difference of a recorded grade from that of the same frame and the same grade."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """Frames of one run, or of one file.
-
-    Attributes:
-        name: of the run or file.
-        frames: in the order of time.
-        start: a cell of the user's.
-        ordered: whether the frames are MD, so that nothing counts after the first wreckage.
-    """
-
-    name: str
-    frames: Iterable[Atoms]
-    start: Atoms | None = None
-    ordered: bool = True
 
 
 @dataclass
@@ -103,90 +78,6 @@ class Collected:
         if barren and self.frames:
             found += f"\nno frame of the MD of {', '.join(barren)}: {self.why_none}"
         return found
-
-
-def sources_of(place: Path, reading: Reading | None = None) -> list[Source]:
-    """Frames of a campaign's folder, a LAMMPS dump or any structure file.
-
-    Raises:
-        UserError: neither a campaign nor a readable file.
-    """
-    if not place.is_dir():
-        frames = [atoms for _, atoms in iter_frames(place, READ_ALL, reading)]
-        steps: list[Any] = [atoms.info.get("timestep", atoms.info.get("step")) for atoms in frames]
-        # A file put together from several runs has an end of the data in its midst.
-        is_md = None not in steps and all(a < b for a, b in itertools.pairwise(steps))
-        for number, atoms in enumerate(frames):
-            atoms.info = {"step": atoms.info.get("timestep", number), **atoms.info}
-        if len(frames) == 1 and not is_md:
-            return [Source(str(place), [], frames[0])]
-        return [Source(str(place), frames, ordered=is_md)]
-    if not (place / PLAN).is_file():
-        raise UserError(
-            f"{place}: no campaign here ({PLAN} is missing); allowed: results folders of "
-            "`nequip-decorr stability run`, LAMMPS dumps and structure files"
-        )
-    specs = {item["spec"]["run_id"]: item["spec"] for item in read_plan(place)["runs"]}
-    found = []
-    for row in read_runs(place):
-        if row["status"] != "error":
-            spec = RunSpec.from_dict(specs[row["run_id"]])
-            start = read_start(str(place / "inputs" / Path(spec.structure_file).name))
-            start.info = {"structure": spec.structure, "step": 0, "time_ps": 0.0}
-            found.append(Source(spec.run_id, _Run(place / "runs" / spec.run_id, spec), start))
-    return found
-
-
-@dataclass(frozen=True)
-class _Run:
-    """Stored and last frames of a run, each step once, read when they are looked at."""
-
-    folder: Path
-    spec: RunSpec
-
-    def __iter__(self) -> Iterator[Atoms]:
-        found: dict[int, Atoms] = {}
-        for read in (read_trajectory, read_ring):
-            try:
-                frames = read(self.folder, self.spec.timestep_fs)
-            except (OSError, ValueError):
-                continue
-            found = {int(f.info["step"]): f for f in frames if f.info["step"]} | found
-        grades = self._recorded()
-        for step in sorted(found):
-            found[step].info.update(structure=self.spec.structure, model=self.spec.model.name)
-            if step in grades:
-                found[step].info[RECORDED] = grades[step]
-            yield found[step]
-
-    def _recorded(self) -> dict[int, float]:
-        """Largest grade by step, where MD has recorded it."""
-        try:
-            record = read_record(self.folder)
-        except (OSError, ValueError):
-            return {}
-        return dict(zip(record["step"].tolist(), record["max_grade"].tolist(), strict=True))
-
-
-def checkpoint_of(campaigns: Sequence[Path]) -> Path:
-    """Checkpoint or package that the campaigns' model was compiled from.
-
-    Raises:
-        UserError: none or several are known.
-    """
-    found: dict[str, None] = {}
-    for place in campaigns:
-        for item in read_plan(place)["runs"]:
-            path = item["spec"]["model"]["path"]
-            note = read_json(Path(path).with_name("compiled.json")) if path else None
-            if note:
-                found[note["source"]] = None
-    if len(found) != 1 or not Path(next(iter(found))).is_file():
-        raise UserError(
-            f"which checkpoint is to be improved? The campaigns name {list(found) or 'none'}; give "
-            "the checkpoint or package with --model"
-        )
-    return Path(next(iter(found)))
 
 
 def collect(

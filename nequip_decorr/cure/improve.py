@@ -22,7 +22,8 @@ from ..md.record import read_extxyz
 from ..processes import CommandError, call, script
 from . import page
 from .collect import LOOKED_AT, NOTHING
-from .improve_file import Plan, absolute, fixed, has_labels, settings_of
+from .improve_file import Plan, absolute, fixed, settings_of
+from .labelling import Run, label, labelled_frames
 
 HALT: Final = 4 / 3
 """MD stops at so many times the grade from which a frame is wreckage."""
@@ -31,11 +32,6 @@ DENSE: Final = {"record_every": 5, "trajectory_every": 5, "ring_frames": 20}
 MODEL: Final = "model.nequip.pt2"
 SETTINGS: Final = "improve.json"
 """File of what a folder was begun with."""
-Run = Callable[[Sequence[str], Path], None]
-
-
-class WaitingError(UserError):
-    """Report labels that are not complete yet; the next call goes on."""
 
 
 class Improve:
@@ -77,8 +73,8 @@ class Improve:
                 break
             if why := self._collect(folder, left):
                 break
-            self._label(folder)
-            labels += len(_labelled(folder / "labelled.xyz"))
+            label(self.plan, folder, self.say, self._run)
+            labels += len(labelled_frames(folder / "labelled.xyz"))
         best = self._best()
         if best < number:
             self.say(f"round {best} came farther than round {number}, so its model is taken")
@@ -190,7 +186,7 @@ class Improve:
     def _labels(self, number: int) -> list[Atoms]:
         """All labelled frames of the rounds before."""
         files = [self.plan.out / f"round_{k}" / "labelled.xyz" for k in range(number)]
-        return [frame for file in files for frame in _labelled(file)]
+        return [frame for file in files for frame in labelled_frames(file)]
 
     def _compile(self, folder: Path, checkpoint: str, model: Path, *options: str) -> None:
         words = ["nequip-decorr", "compile", checkpoint, str(model)]
@@ -234,45 +230,6 @@ class Improve:
             self.say(line)
         return ""
 
-    def _label(self, folder: Path) -> None:
-        frames, labelled = folder / "to_label.xyz", folder / "labelled.xyz"
-        wanted, have = len(list(read_extxyz(frames))), len(_labelled(labelled))
-        if have >= wanted:  # a command may have come back since the last call
-            return
-        rest = f"or remove frames from {frames} that cannot be labelled"
-        submitted = folder / "label.submitted"
-        if submitted.is_file():
-            raise WaitingError(
-                f"{labelled}: {have} of {wanted} frames have labels, and their jobs are submitted. "
-                "Start the same command again when the file is complete; remove "
-                f"{submitted} to submit once more; {rest}"
-            )
-        if self.plan.command:
-            words = shlex.split(self.plan.command)
-            command = [w.format(frames=frames, labelled=labelled) for w in words]
-        else:
-            labels = absolute(self.plan.file.labels, self.plan.folder)
-            entry = yaml.safe_dump(labels, default_flow_style=True).strip()
-            command = ["nequip-decorr", "label", str(frames), "--with", entry.removesuffix("\n...")]
-            command += ["--out", str(labelled)]
-        for _ in range(2):
-            self.say(f"$ {shlex.join(command)}   > {folder.name}/label.log")
-            try:
-                self._run([script(command[0]), *command[1:]], folder / "label.log")
-                if self.plan.submits:
-                    submitted.touch()
-            except CommandError as err:
-                self.say(str(err))
-            if (have := len(_labelled(labelled))) >= wanted:
-                return
-            self.say(f"{have} of {wanted} frames have labels")
-            if submitted.is_file():
-                break
-        raise WaitingError(
-            f"{labelled}: {have} of {wanted} frames have labels. Start the same command again "
-            f"when it is complete, or to try again; {rest}"
-        )
-
     def _page(self, number: int, labels: int) -> None:
         folder = self.plan.out / f"round_{number}"
         row: dict[str, Any] = {"round": number, "labels": labels, **page.times(folder / "md")}
@@ -312,12 +269,6 @@ def start_from(checkpoint: Path) -> list[str]:
     model = "training_module.model"
     target = f"+{model}._target_=nequip.model.ModelFromCheckpoint"
     return [f"~{model}", target, f"+{model}.checkpoint_path={checkpoint}"]
-
-
-def _labelled(path: Path) -> list[Atoms]:
-    """Frames of a file that have energy and forces."""
-    frames = read_extxyz(path) if path.is_file() else ()
-    return [frame for frame in frames if has_labels(frame)]
 
 
 def _copy(source: Path, target: Path, again: bool = False) -> None:

@@ -8,8 +8,9 @@ from ase import Atoms
 
 from nequip_decorr import stability
 from nequip_decorr.cli.main import main
-from nequip_decorr.cure.collect import collect, sources_of
+from nequip_decorr.cure.collect import collect
 from nequip_decorr.cure.rules import Rules
+from nequip_decorr.cure.sources import sources_of
 from nequip_decorr.errors import UserError
 from nequip_decorr.extrapolation.beside import grade_file
 from nequip_decorr.extrapolation.choose import Candidate
@@ -194,7 +195,7 @@ def test_frames_that_md_has_recorded_inside_are_not_graded_again(
 
     monkeypatch.setattr("nequip_decorr.cure.collect._candidate", candidate)
     if scale is not None:
-        monkeypatch.setattr("nequip_decorr.cure.collect.read_record", record)
+        monkeypatch.setattr("nequip_decorr.cure.sources.read_record", record)
     rules = Rules(**{**ALL, "frames": 9})
     found = collect([tmp_path / "md"], checkpoint, rules=rules)
     assert +found.counts == {"inside": 6, "candidates": 3}

@@ -11,8 +11,9 @@ import yaml
 
 from nequip_decorr.campaign.validate import CampaignError
 from nequip_decorr.cli.main import main
-from nequip_decorr.cure.improve import Improve, WaitingError
+from nequip_decorr.cure.improve import Improve
 from nequip_decorr.cure.improve_file import absolute, load_plan
+from nequip_decorr.cure.labelling import WaitingError
 from nequip_decorr.cure.page import in_words
 from nequip_decorr.errors import UserError
 from nequip_decorr.features.frames import load_model
