@@ -75,8 +75,8 @@ def read_blocks(
         UserError: no such field; a field that holds no features, with those that can be used;
             blocks that don't divide a field; fields of edges and of atoms under one pattern.
     """
-    names = match_fields(usable_fields(data, irreps), field) or [field]
-    tables = [read_field(data, name, irreps) for name in names]
+    names = [field] if field in data else match_fields(usable_fields(data, irreps), field)
+    tables = [read_field(data, name, irreps) for name in names or [field]]
     sizes = {name: len(table) for name, table in zip(names, tables, strict=True)}
     on_edges = {_is_on_edges(data, name) for name in names}
     if len(set(sizes.values())) > 1 or len(on_edges) > 1:

@@ -113,13 +113,11 @@ class FeatureDecorrelation(FeatureMetric):
         alone = not self.dist_sync_on_step or world_size() == 1
         if alone and self.penalty == "pearson_squared" and not self.per_edge_type:
             samples, _ = self.batch_samples(preds)
-            value = mean_pearson_squared(samples, self.weights(samples))
-        else:
-            found = self.batch_moments(preds)
-            m = (found if alone else gather(found)).moments
-            values = self._penalty(m)
-            value = average(values, m, self.weights(values))
-        return value.to(self.dtype_of(preds))
+            return mean_pearson_squared(samples, self.weights(samples)).to(samples.dtype)
+        found = self.batch_moments(preds)
+        m = (found if alone else gather(found)).moments
+        values = self._penalty(m)
+        return average(values, m, self.weights(values)).to(self.dtype_of(preds))
 
     def update(self, preds: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
         """Add a batch to the running mean."""
@@ -153,8 +151,8 @@ class FeatureDecorrelation(FeatureMetric):
         return value
 
     def _accumulate(self, value: Tensor) -> None:
-        self.penalty_sum = self.penalty_sum + value.detach()
-        self.num_batches = self.num_batches + 1
+        self.penalty_sum += value.detach()
+        self.num_batches += 1
 
     def __str__(self) -> str:
         return f"decorrelation_{self.penalty}"
