@@ -100,10 +100,11 @@ def read_record(path: Path) -> Record:
         raise ValueError(f"{path}: the columns are {header!r}; allowed: {','.join(COLUMNS)!r}")
     *lines, cut_off = body.split("\n")
     lines, truncated = [line for line in lines if line.strip()], bool(cut_off)
-    if lines and _table(lines[-1:], len(names)) is None:
+    table = _table(lines, len(names))
+    if table is None and _table(lines[-1:], len(names)) is None:
         truncated = True
         lines.pop()
-    table = _table(lines, len(names))
+        table = _table(lines, len(names))
     if table is None:
         bad = next(k for k in range(len(lines)) if _table(lines[k : k + 1], len(names)) is None)
         wanted = f"allowed: {len(names)} numbers, the first a step"
@@ -155,8 +156,10 @@ def write_frame(file: IO[str], atoms: Atoms, step: int, time_ps: float) -> None:
     file.flush()
 
 
-def read_trajectory(folder: Path, timestep_fs: float | None = None) -> list[Atoms]:
-    """Frames of a run at the trajectory stride, with velocities.
+def read_trajectory(
+    folder: Path, timestep_fs: float | None = None, positions_alone: bool = False
+) -> list[Atoms]:
+    """Frames of a run at the trajectory stride, with velocities unless positions are enough.
 
     ``atoms.info["step"]`` is the step; ``time_ps`` is there too if the file has it or
     ``timestep_fs`` is given. Positions are not wrapped into the cell. LAMMPS turns a cell so that
@@ -165,7 +168,7 @@ def read_trajectory(folder: Path, timestep_fs: float | None = None) -> list[Atom
     Raises:
         FileNotFoundError: the folder holds no trajectory.
     """
-    return _read_frames(folder, TRAJECTORY, timestep_fs)
+    return _read_frames(folder, TRAJECTORY, timestep_fs, positions_alone)
 
 
 def read_ring(folder: Path, timestep_fs: float | None = None) -> list[Atoms]:
@@ -176,11 +179,13 @@ def read_ring(folder: Path, timestep_fs: float | None = None) -> list[Atoms]:
         return []
 
 
-def _read_frames(folder: Path, stem: str, timestep_fs: float | None) -> list[Atoms]:
+def _read_frames(
+    folder: Path, stem: str, timestep_fs: float | None, positions_alone: bool = False
+) -> list[Atoms]:
     dump, xyz = folder / f"{stem}.lammpstrj", folder / f"{stem}.extxyz"
     if not (dump.is_file() or xyz.is_file()):
         raise FileNotFoundError(f"{folder} holds no {dump.name} and no {xyz.name}")
-    found = _read_dump(dump) if dump.is_file() else read_extxyz(xyz)
+    found = _read_dump(dump) if dump.is_file() else read_extxyz(xyz, positions_alone)
     frames = {int(atoms.info["step"]): atoms for atoms in found}
     if timestep_fs is not None:
         for step, atoms in frames.items():
@@ -188,15 +193,21 @@ def _read_frames(folder: Path, stem: str, timestep_fs: float | None) -> list[Ato
     return [frames[step] for step in sorted(frames)]
 
 
-def read_extxyz(path: Path) -> Iterator[Atoms]:
-    """Read the frames of an extended XYZ file up to one that is cut off."""
+def read_extxyz(path: Path, positions_alone: bool = False) -> Iterator[Atoms]:
+    """Read the frames of an extended XYZ file up to one that is cut off.
+
+    Args:
+        path: the file.
+        positions_alone: leave velocities and grades out where that saves time.
+    """
     lines = path.read_text().splitlines(keepends=True)
     start = 0
     while start < len(lines):
         end = start + int(lines[start]) + 2
         if end > len(lines) or not lines[end - 1].endswith("\n"):
             return  # cut off
-        yield _own_frame(lines[start:end]) or _any_frame(lines[start:end])
+        frame = lines[start:end]
+        yield _own_frame(frame, positions_alone) or _any_frame(frame)
         start = end
 
 
@@ -206,22 +217,23 @@ _HEADER: Final = re.compile(
 )
 
 
-def _own_frame(lines: list[str]) -> Atoms | None:
+def _own_frame(lines: list[str], positions_alone: bool) -> Atoms | None:
     """A frame of :func:`write_frame`, which ASE's general reader takes twice as long for."""
     header = _HEADER.fullmatch(lines[1])
     if header is None:
         return None
     cell, grade, step, time_ps, *pbc = header.groups()
-    words = "".join(lines[2:]).split()
-    numbers = np.array([atomic_numbers[symbol] for symbol in words[:: 8 if grade else 7]])
-    del words[:: 8 if grade else 7]
-    values = _floats(words).reshape(len(numbers), -1)
+    words, width = "".join(lines[2:]).split(), 8 if grade else 7
+    numbers = np.array([atomic_numbers[symbol] for symbol in words[::width]])
+    columns = [words[k::width] for k in range(1, 4 if positions_alone else width)]
+    values = np.array([_floats(column) for column in columns])
     cell_A = _floats(cell.split()).reshape(3, 3)
     periodic = [flag == "T" for flag in pbc]
-    frame = Atoms(numbers=numbers, positions=values[:, :3], cell=cell_A, pbc=periodic)
-    frame.set_momenta(values[:, 3:6])
-    if grade:
-        frame.set_array(GRADE, values[:, 6])
+    frame = Atoms(numbers=numbers, positions=values[:3].T, cell=cell_A, pbc=periodic)
+    if not positions_alone:
+        frame.set_momenta(values[3:6].T)
+        if grade:
+            frame.set_array(GRADE, values[6])
     frame.info = {"step": int(step), "time_ps": float(time_ps)}
     return frame
 

@@ -48,7 +48,7 @@ class Run:
     def stable_frames(self) -> list[Atoms]:
         """Frames before the failure, in the orientation of the start structure."""
         try:
-            frames = read_trajectory(self.folder, timestep_fs=self.spec.timestep_fs)
+            frames = read_trajectory(self.folder, self.spec.timestep_fs, positions_alone=True)
         except (OSError, ValueError):
             return []
         end_ps = self.row["stable_time_ps"] or 0.0
