@@ -33,11 +33,15 @@ from ..survival.summary import ModelSummary, SurvivalSummary, spans_decades, vie
 Row = Mapping[str, Any]
 _AT_RISK_TIMES: Final = 6
 _MAX_PANELS: Final = 6
-_MAX_BANDS: Final = 3
+_MAX_BANDS: Final = 2
 
 
 def survival_figure(summary: SurvivalSummary) -> Figure:
-    """Kaplan-Meier curves with their 95 % bands, and the number at risk below."""
+    """Kaplan-Meier curves with 95 % intervals, and the number at risk below.
+
+    Two models have bands. More of them would cover each other, so they have bars at the times of
+    the table.
+    """
     models = summary.models
     names, looks = _names(summary), _looks(summary)
     legend = legend_names(looks)
@@ -48,18 +52,24 @@ def survival_figure(summary: SurvivalSummary) -> Figure:
         )
         ax, below = axes[:, 0]
         end = view_ps(summary)
-        banded = [m for m in models if m.name != summary.reference][:_MAX_BANDS]
-        for model in models:
+        ticks = np.linspace(0, end, _AT_RISK_TIMES)
+        own = [m for m in models if m.name != summary.reference]
+        for row, model in enumerate(models):
             curve, look = model.curve, looks[model.name]
             seen = curve.time_ps[-1] if curve.survival[-1] > 0 else end
             time = np.unique(np.append(curve.time_ps[curve.time_ps <= end], min(seen, end)))
             value, low, high = curve.evaluate(time)
             label = legend[model.name]
             ax.step(time, value, where="post", linewidth=2.2, label=label, **look)
-            if model in banded:
+            if model in own and len(own) <= _MAX_BANDS:
                 ax.fill_between(time, low, high, step="post", color=look["color"], alpha=0.1, lw=0)
                 for edge in (low, high):
                     ax.step(time, edge, where="post", color=look["color"], lw=0.8, alpha=0.5)
+            elif model in own:
+                beside = ticks[1:] - 0.008 * end * (len(models) - row)
+                value, low, high = curve.evaluate(beside)
+                ax.vlines(beside, low, high, color=look["color"], lw=1.6, alpha=0.7)
+                ax.plot(beside, value, "o", color=look["color"], markersize=5)
             cut = curve.censored_ps()
             cut = cut[(cut > 0) & (cut < end * (1 - 1e-9))]
             ax.plot(cut, curve.evaluate(cut)[0], "|", color=look["color"], markersize=9)
@@ -67,7 +77,6 @@ def survival_figure(summary: SurvivalSummary) -> Figure:
         ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
         fig.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=4)
         grid(ax)
-        ticks = np.linspace(0, end, _AT_RISK_TIMES)
         for row, model in enumerate(models):
             for k, tick in enumerate(ticks):
                 count = model.curve.at_risk_at(tick)

@@ -13,6 +13,7 @@ from ase import Atoms
 from nequip_decorr.files import write_json
 from nequip_decorr.md import structure
 from nequip_decorr.report.analysis import analyse
+from nequip_decorr.report.figures import survival_figure
 from nequip_decorr.report.loading import load_runs, structure_errors
 from nequip_decorr.report.report import write_report
 from nequip_decorr.report.traces import trace_limits
@@ -190,6 +191,16 @@ def test_many_models_are_compared_two_by_two(tmp_path):
     assert "All pairs of models" in read(page).all
     data = json.loads((page.parent / "summary.json").read_text())
     assert len(data["survival"]["comparisons"]) == 10
+
+
+@pytest.mark.parametrize(("number", "bands", "bars"), [(2, 2, 0), (3, 0, 3)])
+def test_intervals_of_many_models_do_not_cover_each_other(tmp_path, number, bands, bars):
+    models = dict.fromkeys("abc"[:number], TWO["stock"])
+    campaign = write_campaign(tmp_path / "c", models, **SMALL)
+    ax = survival_figure(analyse([campaign]).summary).axes[0]
+    kinds = [type(one).__name__ for one in ax.collections]
+    assert sum("Poly" in kind for kind in kinds) == bands
+    assert kinds.count("LineCollection") == bars
 
 
 def test_drift_is_reported_in_nve(tmp_path):
