@@ -56,8 +56,8 @@ def summary(
         for name, p in found.items()
     ]
     rows.append([POOLED, all_of.ratio, "-", "-"])
-    again = again_rows()
-    rows += again
+    again = again_row()
+    rows += [again[0]] if again else []
     falls = [error_ratio(tables[name], STOCK, PAPER, CORRELATION) for name in found]
     moves = spreads(main, HALF, STOCK)
     values: dict[str, Any] = {
@@ -66,24 +66,27 @@ def summary(
         "correlation": sorted(number(f.value) for f in falls if f),
         "moves": {name: number(factor) for name, factor in moves.items()},
         "wall": _wall(main), "second": _second(study, confirmed), "rows": rows,
-        "again": bool(again),
+        "again": again and again[1],
     }  # fmt: skip
     return {"page": section("summary", **values), "lines": section("lines", **values)}
 
 
-def again_rows() -> list[list[Any]]:
-    """The demo's models, whose right times are known: `term_questions.py md`."""
+def again_row() -> tuple[list[Any], list[str]] | None:
+    """The demo's models, whose right times are known (`term_questions.py md`): row and times."""
     if not (QUESTIONS / "term_md.csv").is_file():
-        return []
+        return None
     table = {path.stem: read_table(path) for path in QUESTIONS.glob("term_*.csv")}
     runs, models = table["term_md"], table.get("term_edges", [])
-    stable, right = (
-        paired_again(means(runs, time), OF_STOCK, TERM) for time in ("stable_ps", "right_ps")
-    )
+    logs = {time: means(runs, time) for time in ("stable_ps", "right_ps")}
+    stable, right = (paired_again(found, OF_STOCK, TERM) for found in logs.values())
     error = paired_again(means(models, "force_mae_eV_per_A"), OF_STOCK, TERM)
     if stable is None or right is None or len(stable.logs) < GATE:
-        return []
-    return [[AGAIN, stable.ratio, error.ratio if error else "-", right.ratio]]
+        return None
+    times = [
+        number(float(np.exp(np.mean([v for (m, _), v in logs["right_ps"].items() if m == model]))))
+        for model in (OF_STOCK, TERM)
+    ]
+    return [AGAIN, stable.ratio, error.ratio if error else "-", right.ratio], times
 
 
 def pairs(confirmed: Sequence[Tables], study: Study) -> str:
