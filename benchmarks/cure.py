@@ -154,6 +154,10 @@ ARMS |= {
     PRICE[0]: replace(ARMS["near, 3 rounds"], steps=STEPS, tuned=True),
     PRICE[1]: replace(ARMS["near, 3 rounds"], first_copies=3),
 }
+_after = "term"
+for _round in ("near", "near, 2 rounds", "near, 3 rounds"):
+    ARMS[f"{_round}, term"] = replace(ARMS[_round], after=_after, config="decorrelated")
+    _after = f"{_round}, term"
 ARMS[cure_summary.ADVERSARY] = Arm(nonlinearity="tanh")
 NAMES = list(ARMS)
 FIRST, THEN, WHY, LAST, NEXT = NAMES[:3], NAMES[3:8], NAMES[8:10], NAMES[10:13], NAMES[13:16]
