@@ -130,9 +130,10 @@ def _collect(args: argparse.Namespace) -> int:
     print("chosen (atoms are counted from 0; LAMMPS ids from 1):")
     for number, frame in enumerate(found.frames):
         info, own = frame.info, "grade_with_starts" not in frame.info
+        whose = f" (MD of {info['model']})" if args.model and "model" in info else ""
         then = "" if own else f" ({info['grade_with_starts']:.3g} with the start cells labelled)"
         print(
-            f"  {number}: {info['run']}, step {info['step']}, grade {info['largest_grade']:.3g} "
+            f"  {number}: {info['run']}{whose}, step {info['step']}, grade {info['largest_grade']:.3g} "
             f"at atom {info['worst_atom']}{then}, {len(info['atoms_beyond_edge'])} atoms beyond "
             f"the edge; for {info['chosen_for']}"
         )

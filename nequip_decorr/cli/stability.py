@@ -149,20 +149,28 @@ def _run(args: argparse.Namespace) -> int:
     )
     if summary.stopped is None:
         errors = sum(row["status"] == "error" for row in summary.rows)
-        print("\n".join(_closing(campaign, errors, args.shard is not None)))
+        print("\n".join(_closing(campaign, summary.rows, errors, args.shard is not None)))
         return 1 if errors else 0
     return 130 if summary.stopped == "signal" else 3
 
 
-def _closing(campaign: Campaign, errors: int, shard: bool) -> list[str]:
+def _closing(campaign: Campaign, rows: list[Any], errors: int, shard: bool) -> list[str]:
     """The files that a finished `run` has made, and the commands that read them."""
+    from ..campaign.times import until
+
     files = {"runs.csv": "a row per finished run"}
     if campaign.labels is not None:
         files["times.csv"] = "stable, trusted and right time of each run"
     files["runs/RUN_ID/"] = "of each run: manifest.json (result), thermo.csv (record), frames"
     after = ["report"]
-    if len([model for model in campaign.models if model.name != campaign.reference]) > 1:
-        after += ["compare", *(["compare --time right"] if campaign.labels is not None else [])]
+    compared = {model.name for model in campaign.models} - {campaign.reference}
+    if len(compared) > 1:
+        graded = {
+            row["model"] for row in rows
+            if until(campaign.out / "runs" / row["run_id"], row, "trusted")[0] is not None
+        }  # fmt: skip
+        after += ["compare", *(["compare --time trusted"] if graded >= compared else [])]
+        after += ["compare --time right"] if campaign.labels is not None else []
     if errors:
         after.insert(0, "status --runs")
     out = shlex.quote(str(campaign.out))

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import ase.io
@@ -21,8 +22,10 @@ from ase.build import bulk
 
 from nequip_decorr.campaign.store import read_runs
 from nequip_decorr.cli.main import main
+from nequip_decorr.cli.stability import _closing
 from nequip_decorr.datasets.siox import quartz
 from nequip_decorr.md.engines import available_engines
+from tests.helpers import synthetic
 
 NO_LIBRARY = available_engines()["lammps-library"]
 REAL = pytest.mark.skipif(NO_LIBRARY is not None, reason=f"engine lammps-library: {NO_LIBRARY}")
@@ -305,6 +308,19 @@ def test_a_labelled_campaign_ends_with_its_times_and_all_that_comes_next(
         f"      nequip-decorr stability compare {out} --time right",
     ]
     assert status == 1
+
+
+def test_the_trusted_time_is_offered_where_all_models_have_a_grade(tmp_path: Path) -> None:
+    offered = {}
+    for graded in (True, False):
+        out = synthetic.write_campaign(
+            tmp_path / str(graded), {"a": {}, "b": {}}, seeds=(1,), trajectory=False, graded=graded
+        )
+        names = [SimpleNamespace(name=name) for name in "ab"]
+        campaign = SimpleNamespace(out=out, models=names, reference=None, labels=None)
+        lines = _closing(campaign, read_runs(out), 0, False)
+        offered[graded] = any(line.endswith("--time trusted") for line in lines)
+    assert offered == {True: True, False: False}
 
 
 def test_a_shard_as_in_a_slurm_array(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
