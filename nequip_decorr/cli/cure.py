@@ -133,9 +133,9 @@ def _collect(args: argparse.Namespace) -> int:
         whose = f" (MD of {info['model']})" if args.model and "model" in info else ""
         then = "" if own else f" ({info['grade_with_starts']:.3g} with the start cells labelled)"
         print(
-            f"  {number}: {info['run']}{whose}, step {info['step']}, grade {info['largest_grade']:.3g} "
-            f"at atom {info['worst_atom']}{then}, {len(info['atoms_beyond_edge'])} atoms beyond "
-            f"the edge; for {info['chosen_for']}"
+            f"  {number}: {info['run']}{whose}, step {info['step']}, grade "
+            f"{info['largest_grade']:.3g} at atom {info['worst_atom']}{then}, "
+            f"{len(info['atoms_beyond_edge'])} atoms beyond the edge; for {info['chosen_for']}"
         )
     print(f"to label: {args.out}")
     return 0
