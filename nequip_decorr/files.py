@@ -7,6 +7,7 @@ import errno
 import hashlib
 import io
 import json
+import math
 import os
 import uuid
 from collections.abc import Iterable, Mapping
@@ -57,8 +58,8 @@ def write_json(path: Path, data: Any, sync: bool = True) -> None:
 
 
 def json_text(data: Any) -> str:
-    """Return plain data as JSON; numbers that are not finite become ``null``."""
-    return json.dumps(_finite(data), indent=1, allow_nan=False) + "\n"
+    """Return data as JSON, as :func:`plain` has them."""
+    return json.dumps(plain(data), indent=1, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> Any | None:
@@ -84,14 +85,17 @@ def csv_text(rows: Iterable[Mapping[str, Any]], columns: Iterable[str] = ()) -> 
     return text.getvalue()
 
 
-def _finite(data: Any) -> Any:
+def plain(data: Any) -> Any:
+    """Return plain JSON types of arrays and of what has ``to_dict``; not finite is ``None``."""
+    if hasattr(data, "to_dict"):
+        return data.to_dict()
+    if hasattr(data, "tolist"):
+        data = data.tolist()
     if isinstance(data, dict):
-        return {key: _finite(value) for key, value in data.items()}
-    if isinstance(data, (list, tuple)):
-        return [_finite(value) for value in data]
-    if isinstance(data, float) and data - data != 0.0:
-        return None
-    return data
+        return {str(key): plain(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [plain(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def sha256_file(path: str | Path) -> str:

@@ -7,10 +7,12 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Final
 
 from ..md.spec import RunSpec
 from .store import count
+
+_EVERY_S: Final = 60.0
 
 
 class Watcher:
@@ -75,18 +77,12 @@ class TimeLeft:
 
 
 class Printer(Watcher):
-    """A :class:`Watcher` that prints plain lines, or a live bar where the output is a terminal.
+    """A :class:`Watcher` that prints a line a minute, or a live bar where it has a terminal."""
 
-    Args:
-        stream: where to print; standard output by default.
-        every_s: seconds between two plain lines that say how far it is.
-    """
-
-    def __init__(self, stream: TextIO | None = None, every_s: float = 60.0) -> None:
+    def __init__(self) -> None:
         from rich.console import Console
 
-        self.console = Console(file=stream, highlight=False, markup=False, soft_wrap=True)
-        self.every_s = every_s
+        self.console = Console(highlight=False, markup=False, soft_wrap=True)
         self.counts: Counter[str] = Counter()
         self.total = self.done = 0
         self.estimate: TimeLeft | None = None
@@ -132,7 +128,7 @@ class Printer(Watcher):
             if now - self._ticked >= 1.0:
                 self._ticked = now
                 self._show()
-        elif now - self._said >= self.every_s:
+        elif now - self._said >= _EVERY_S:
             self._said = now
             self.say(f"[{self.done}/{self.total}] {self._state()}")
 

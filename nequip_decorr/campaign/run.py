@@ -127,8 +127,10 @@ def end_run(
     One that is ``interrupted`` before its walltime is done again. Arguments are those of a
     ``RunResult``, the return value is that of :func:`execute_run`.
     """
-    last_step = _recorded_step(run_folder) if status == "interrupted" else 0
-    result = RunResult(status, last_step, spec.criteria.check_every, message=message, wall_s=wall_s)
+    from ..md.record import last_step
+
+    step = last_step(run_folder) if status == "interrupted" else 0
+    result = RunResult(status, step, spec.criteria.check_every, message=message, wall_s=wall_s)
     try:
         run_folder.mkdir(parents=True, exist_ok=True)
         manifest = read_json(run_folder / MANIFEST)
@@ -140,15 +142,6 @@ def end_run(
             raise
         return outcome_of(result, disk_full=True)
     return _finish(run_folder, manifest, result)
-
-
-def _recorded_step(folder: Path) -> int:
-    from ..md.record import read_record
-
-    try:
-        return int(read_record(folder)["step"][-1])
-    except (OSError, ValueError, IndexError):
-        return 0
 
 
 def _begin(

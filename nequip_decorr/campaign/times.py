@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..files import read_json
-from ..md.record import read_record
+from ..md.record import find_columns
 from ..md.times import trusted_time_ps
 from .store import read_runs
 
@@ -40,11 +40,8 @@ def until(
             return None, False
         passage = found["right_ps"]
     else:
-        try:
-            record = record or read_record(folder).columns
-        except (OSError, ValueError):  # missing or damaged
-            return None, False
-        if not np.isfinite(record["share_above_1"]).any():
+        record = record or find_columns(folder)
+        if record is None or not np.isfinite(record["share_above_1"]).any():
             return None, False
         passage = trusted_time_ps(record["time_ps"], record["max_grade"], record["share_above_1"])
     if passage is not None and passage <= stable:

@@ -13,7 +13,7 @@ from ase import Atoms
 from ..campaign.store import PLAN, read_plan, read_runs
 from ..errors import UserError
 from ..files import read_json
-from ..md.record import read_record, read_ring, read_trajectory
+from ..md.record import find_columns, read_ring, read_trajectory
 from ..md.spec import RunSpec
 from ..md.start import read_start
 from ..structures import READ_ALL, Reading, iter_frames
@@ -95,11 +95,10 @@ class _Run:
 
     def _recorded(self) -> dict[int, float]:
         """Largest grade by step, where MD has recorded it."""
-        try:
-            record = read_record(self.folder)
-        except (OSError, ValueError):
+        columns = find_columns(self.folder)
+        if columns is None:
             return {}
-        return dict(zip(record["step"].tolist(), record["max_grade"].tolist(), strict=True))
+        return dict(zip(columns["step"].tolist(), columns["max_grade"].tolist(), strict=True))
 
 
 def checkpoint_of(campaigns: Sequence[Path]) -> Path:

@@ -119,6 +119,20 @@ def read_record(path: Path) -> Record:
     return Record(columns, truncated)
 
 
+def find_columns(folder: Path) -> dict[str, np.ndarray] | None:
+    """Columns of a run's record; ``None`` where it is missing or damaged."""
+    try:
+        return read_record(folder).columns
+    except (OSError, ValueError):
+        return None
+
+
+def last_step(folder: Path) -> int:
+    """The last step in a run's record; 0 where there is none."""
+    columns = find_columns(folder)
+    return int(columns["step"][-1]) if columns and len(columns["step"]) else 0
+
+
 def _table(lines: list[str], width: int) -> np.ndarray | None:
     """Rows of so many numbers; ``None`` if a line is none."""
     if not lines:

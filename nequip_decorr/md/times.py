@@ -98,13 +98,7 @@ def first_passage(
     return None
 
 
-def frames_to_label(number: int, dense: int = 10, spaced: int = 40) -> list[int]:
-    """Choose frames of a run: the first ones, and then evenly in the logarithm of time.
-
-    Args:
-        number: of stored frames.
-        dense: so many from the start.
-        spaced: about so many of the others, the last among them.
-    """
-    late = np.geomspace(1, max(number - 1, 1), spaced).round().astype(int)
-    return sorted({*range(min(dense, number)), *(k for k in late.tolist() if k < number)})
+def frames_to_label(number: int) -> list[int]:
+    """Choose of so many frames the first ten, and about 40 evenly in log time to the last."""
+    late = np.geomspace(1, max(number - 1, 1), 40).round().astype(int)
+    return sorted({*range(min(10, number)), *(k for k in late.tolist() if k < number)})

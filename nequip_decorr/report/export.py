@@ -7,9 +7,8 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from ..campaign.store import COLUMNS
-from ..files import csv_text
+from ..files import csv_text, plain
 from ..md.spec import RunSpec
-from ..survival.arrays import plain
 from .analysis import OPTIONAL, Analysis
 from .loading import Key
 

@@ -16,7 +16,7 @@ from ..campaign.store import MANIFEST, read_plan, read_runs
 from ..files import read_json
 from ..md.distribution import Distribution, average, mean_absolute_difference
 from ..md.dynamics import MIN_FRAMES, Displacement, displacements, pooled
-from ..md.record import read_record, read_trajectory
+from ..md.record import find_columns, read_trajectory
 from ..md.spec import RunSpec
 from ..md.structure import Images, angular_distribution, is_box, radial_distribution, stable_window
 
@@ -40,10 +40,7 @@ class Run:
 
     def record(self) -> Mapping[str, np.ndarray] | None:
         """Columns of the thermo record, ``None`` where it is missing or damaged."""
-        try:
-            return read_record(self.folder).columns
-        except (OSError, ValueError):
-            return None
+        return find_columns(self.folder)
 
     def stable_frames(self) -> list[Atoms]:
         """Frames before the failure, in the orientation of the start structure."""

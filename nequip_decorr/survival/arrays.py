@@ -10,23 +10,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..files import plain
 from ..md.spec import STATUSES
 
 Array = NDArray[Any]
 COLUMNS: Final = ("model", "structure", "temperature_K", "seed")
-
-
-def plain(value: Any) -> Any:
-    """As plain JSON types; a number that is not finite becomes ``None``."""
-    if isinstance(value, Result):
-        return value.to_dict()
-    if isinstance(value, np.ndarray | np.generic):
-        value = value.tolist()
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 class Result:

@@ -26,19 +26,13 @@ def _is_langevin(spec: RunSpec) -> bool:
 
 
 def make_dynamics(spec: RunSpec, atoms: Atoms) -> tuple[MolecularDynamics, Callable[[int], None]]:
-    """The integrator of a run, and a function that sets its targets for a step.
-
-    Raises:
-        ValueError: ASE has no such dynamics (Langevin with NPT).
-    """
+    """The integrator of a run, and a function that sets its targets for a step."""
     template_name(spec)  # refuses a ramp in NVE
     timestep = spec.timestep_fs * units.fs
     damping = spec.thermostat_damping_fs * units.fs
     if spec.ensemble == "nve":
         return VelocityVerlet(atoms, timestep), _constant
     if _is_langevin(spec):
-        if spec.ensemble == "npt":
-            raise ValueError("engine ase has no langevin with npt; allowed: nose-hoover")
         langevin = Langevin(
             atoms,
             timestep,

@@ -14,7 +14,7 @@ from ...models.metadata import GRADE, MAKE_GRADE
 from ..contact import CONTACT_CAP, closest_contact
 from ..criteria import Violation
 from ..judge import contact_violation, failed, from_halt
-from ..record import RING, parse_dump_frame, read_record
+from ..record import RING, last_step, parse_dump_frame
 from ..spec import RunResult, RunSpec, target_temperature_K
 from .build import NO_COMPUTE
 
@@ -77,7 +77,7 @@ def judge(spec: RunSpec, folder: Path, log: LogEnd, step: int | None = None) -> 
             return failed(spec, Violation("nonfinite", step, None, None, message))
         return RunResult("error", max(0, step - 1), every, message=message + _remedy(log.error))
     if log.ended_at is None:
-        return RunResult("error", _last_recorded(folder), every, message="LAMMPS ended too early")
+        return RunResult("error", last_step(folder), every, message="LAMMPS ended too early")
     if log.ended_at >= spec.steps:
         message = f"reached {spec.steps} steps"
         return RunResult("survived", log.ended_at, every, message=message)
@@ -132,12 +132,4 @@ def _step_of_error(folder: Path) -> int:
     files = _ring_files(folder)
     if files:
         return int(files[-1].stem) + 1
-    return _last_recorded(folder)
-
-
-def _last_recorded(folder: Path) -> int:
-    try:
-        record = read_record(folder)
-    except (FileNotFoundError, ValueError):
-        return 0
-    return int(record["step"][-1]) if len(record) else 0
+    return last_step(folder)
