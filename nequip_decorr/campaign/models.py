@@ -103,8 +103,11 @@ def in_words(model: ModelSpec) -> str:
         grade = "with its extrapolation grade"
     else:
         grade = "no extrapolation grade, so no trusted time"
-        if (beside := grade_file(path)).is_file() and not is_compiled(path):
-            grade += f" (to use that beside it: {{path: {path.name}, grade: {beside.name}}})"
+        beside = grade_file(path)
+        if beside.is_file() and not is_compiled(path):
+            grade += f" (to use that beside it: {{path: {path}, grade: {beside}}})"
+        elif not is_compiled(path):
+            grade += f" (to make one: nequip-decorr extrapolation fit {path} TRAINING_DATA)"
     return f"{path.name}{first}; {grade}"
 
 

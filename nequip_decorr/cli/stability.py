@@ -56,7 +56,8 @@ summary.json   every number of the page
 """
 _COMPARE: Final = """\
 Compare how long two models are stable, trusted or right, over the runs that both have: a sentence
-with its interval and p value, and what must be known with it.
+with its interval and p value, and what must be known with it. In the JSON, difference_ps is that of
+model_b minus model_a, and ratio that of model_b to model_a.
 """
 _ENDS: Final = ("survived", "failed")
 

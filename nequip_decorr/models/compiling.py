@@ -166,7 +166,12 @@ def check_needs(model: ModelSpec) -> None:
         )
 
 
+_OURS: Final = "nequip-decorr: error: "
+
+
 def _failure(source: Path, output: str) -> str:
+    if _OURS in output:  # it never came to compiling, e.g. because the grade is another model's
+        return f"{source}: {output.rpartition(_OURS)[2]}"
     text = f"nequip-compile could not compile {source}:\n{output[-1500:]}"
     if "Compilation check" in output and "nan" in output:
         text += (

@@ -92,13 +92,14 @@ temperatures_K: [300, 1200]
 
 def test_a_model_is_described_with_its_grade(tmp_path: Path) -> None:
     path = tmp_path / "best.ckpt"
-    assert "compiled before the runs" in in_words(ModelSpec("m", "nequip", path=str(path)))
+    plain = in_words(ModelSpec("m", "nequip", path=str(path)))
+    assert "compiled before the runs" in plain
+    assert plain.endswith(f"(to make one: nequip-decorr extrapolation fit {path} TRAINING_DATA)")
     beside = tmp_path / "best.grade.npz"
     beside.touch()
     plain = in_words(ModelSpec("m", "nequip", path=str(path)))
-    assert (
-        "no trusted time (to use that beside it: {path: best.ckpt, grade: best.grade.npz})" in plain
-    )
+    entry = yaml.safe_load(plain.partition("beside it: ")[2].removesuffix(")"))
+    assert entry == {"path": str(path), "grade": str(beside)}
     graded = in_words(ModelSpec("m", "nequip", path=str(path), grade=str(beside)))
     assert graded.endswith("(a minute or more); grade best.grade.npz")
     assert in_words(ModelSpec("m", "lammps", pair_style="sw")) == "pair_style sw"

@@ -78,6 +78,16 @@ def test_a_failure_shows_what_the_compiler_said(tmp_path: Path, calls: list[list
         compile_model(checkpoint(tmp_path / "a.ckpt", "bad"), "ase")
 
 
+def test_a_grade_of_another_model_is_no_fault_of_the_compiler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: list[list[str]]
+) -> None:
+    said = "UserWarning: x\nnequip-decorr: error: the grade was fitted to another model"
+    failed = SimpleNamespace(returncode=2, stderr=said, stdout="")
+    monkeypatch.setattr(models.subprocess, "run", lambda command, **options: failed)
+    with pytest.raises(UserError, match=r"^\S*a\.ckpt: the grade was fitted to another model$"):
+        compile_model(checkpoint(tmp_path / "a.ckpt", "weights"), "ase")
+
+
 def test_nothing_of_a_failed_check_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: list[list[str]]
 ) -> None:

@@ -16,6 +16,7 @@ from nequip.data import AtomicDataDict, from_ase
 from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
 from nequip.nn.pair_potential import ZBL
 from nequip.scripts._package_utils import _EXTERNAL_MODULES, _INTERNAL_MODULES, _MOCK_MODULES
+from nequip.utils.compile import conditional_torchscript_mode
 from nequip.utils.global_state import set_global_state
 
 from nequip_decorr import DistanceStatisticsManager, ShortRangeZBL
@@ -188,7 +189,8 @@ def test_a_reach_beyond_the_cutoff_ends_at_the_cutoff() -> None:
 
 def test_a_package_holds_it(tmp_path: Path) -> None:
     """With the modules that `nequip-package` takes in, leaves out and replaces."""
-    core = ShortRangeZBL(reach_A=REACH_A, **ARGUMENTS)
+    with conditional_torchscript_mode(False):
+        core = ShortRangeZBL(reach_A=REACH_A, **ARGUMENTS)
     with torch.package.PackageExporter(tmp_path / "core.zip") as package:
         package.mock([f"{name}.**" for name in _MOCK_MODULES])
         package.extern([f"{name}.**" for name in _EXTERNAL_MODULES])
