@@ -59,7 +59,8 @@ def label_runs(out: Path, labels: ModelSpec, say: Callable[[str], None] = lambda
     names = ["run_id", "status", *(f"{time}_time_ps" for time in TIMES)]
     for row in read_runs(out):
         folder = out / "runs" / row["run_id"]
-        times = {f"{time}_time_ps": until(folder, row, time)[0] for time in TIMES}
+        found = {f"{time}_time_ps": until(folder, row, time)[0] for time in TIMES}
+        times = {name: None if ps is None else round(ps, 9) for name, ps in found.items()}
         table.append({"run_id": row["run_id"], "status": row["status"], **times})
     write_atomic(out / "times.csv", csv_text(table, names))
     return done

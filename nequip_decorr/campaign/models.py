@@ -79,15 +79,18 @@ class _Model(Strict):
     grade: Annotated[str | None, of_kind(str, "a file ending in .grade.npz")] = None
 
 
-def read_models(data: dict[Any, Any], folder: Path, mistakes: Mistakes) -> tuple[ModelSpec, ...]:
+def read_models(
+    data: dict[Any, Any], folder: Path, mistakes: Mistakes, within: str = "models."
+) -> tuple[ModelSpec, ...]:
     """Read models by name; what is wrong with each is noted.
 
     Args:
         data: ``{name: path | mapping}``.
         folder: what paths are relative to.
         mistakes: where mistakes go.
+        within: where in the file the names stand.
     """
-    found = (_read(str(name), entry, folder, mistakes) for name, entry in data.items())
+    found = (_read(str(name), entry, folder, mistakes, within) for name, entry in data.items())
     return tuple(model for model in found if model is not None)
 
 
@@ -111,8 +114,8 @@ def in_words(model: ModelSpec) -> str:
     return f"{path.name}{first}; {grade}"
 
 
-def _read(name: str, entry: Any, folder: Path, mistakes: Mistakes) -> ModelSpec | None:
-    what = f"models.{name}"
+def _read(name: str, entry: Any, folder: Path, mistakes: Mistakes, within: str) -> ModelSpec | None:
+    what = f"{within}{name}"
     mapping = {"path": entry} if isinstance(entry, str) else entry
     kinds = [kind for kind in _KINDS if kind in mapping] if isinstance(mapping, dict) else []
     if len(kinds) != 1:

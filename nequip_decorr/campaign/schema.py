@@ -19,7 +19,7 @@ from ..md.spec import ASE, LAMMPS_LIBRARY
 from ..models.spec import ModelSpec
 from ..structures import Structure, check_structure
 from .keys import DEFAULT_MODE, KEYS, MODES, REQUIRED, CampaignFile, Ramp
-from .models import in_words, read_models
+from .models import FORMS, in_words, read_models
 from .structures import read_structures
 from .validate import CampaignError, Mistakes, check_keys, validate
 from .yaml_file import load_yaml
@@ -83,9 +83,9 @@ class Campaign:
         )
         models = "\n".join(f"  {model.name}: {in_words(model)}" for model in self.models)
         return (
-            f"{self.name}: {self.num_runs} runs = {len(self.models)} models x "
-            f"{len(self.structures)} structures x {len(self.temperatures_K)} temperatures x "
-            f"{len(self.seeds)} seeds\n{models}\n{read}\n"
+            f"{self.name}: runs {self.num_runs} = models {len(self.models)} x structures "
+            f"{len(self.structures)} x temperatures {len(self.temperatures_K)} x seeds "
+            f"{len(self.seeds)}\n{models}\n{read}\n"
             f"each {steps} steps, {self.num_runs * steps} steps in all, engine "
             f"{self.run['engine']}\nresults: {self.out}"
         )
@@ -149,10 +149,15 @@ def _parse(
     if "seeds" in data and "replicas" in data:
         mistakes.say("seeds, replicas: both are given; allowed: one of them")
     run = _run_fields(file, models, mistakes)
+    names = [str(name) for name in file.models]
     labels = next((model for model in models if model.name == file.labels), None)
-    if labels is None and file.labels is not None:
-        labels = next(iter(read_models({"labels": file.labels}, folder, mistakes)), None)
-    reference = _reference(file.reference, models, structures, folder, mistakes)
+    if file.labels is not None and file.labels not in names:
+        if isinstance(file.labels, str) and not (folder / file.labels).exists():
+            allowed = f"one of {', '.join(names)}{did_you_mean(file.labels, names)}, {FORMS}"
+            mistakes.add("labels", file.labels, allowed)
+        else:
+            labels = next(iter(read_models({"labels": file.labels}, folder, mistakes, "")), None)
+    reference = _reference(file.reference, names, structures, folder, mistakes)
     coldest = {"temperature_K": min(file.temperatures_K)} if file.temperatures_K else {}
     _check(models, structures, {**run, **coldest}, mistakes)
     mistakes.raise_if_any(source)
@@ -202,12 +207,11 @@ def _run_fields(
 
 def _reference(
     value: Any,
-    models: Sequence[ModelSpec],
+    names: Sequence[str],
     structures: Sequence[Structure],
     folder: Path,
     mistakes: Mistakes,
 ) -> str | dict[str, dict[str, str]] | None:
-    names = [model.name for model in models]
     if value is None or value in names:
         return value  # type: ignore[no-any-return]
     if not isinstance(value, dict):

@@ -181,6 +181,11 @@ def read_plan(campaign_dir: str | Path) -> dict[str, Any]:
     path = Path(campaign_dir) / PLAN
     plan = read_json(path)
     if not isinstance(plan, dict) or "runs" not in plan:
+        if not path.exists() and any(path.parent.glob(".lock-*")):
+            raise ValueError(
+                f"{path.parent}: no plan yet; `stability run` writes it once it has compiled and "
+                "checked the models (run it again if it was stopped there)"
+            )
         raise ValueError(f"{path.parent}: no campaign here ({PLAN} is missing or unreadable)")
     if plan.get("schema") != SCHEMA:
         raise ValueError(f"{path}: schema is {plan.get('schema')}, this version reads {SCHEMA}")

@@ -89,7 +89,8 @@ def test_models_are_compared_by_their_right_time(results, capsys):
 
 
 def test_a_wrong_label_source_is_a_mistake_of_the_campaign(tmp_path):
-    with pytest.raises(UserError, match=r"no such file: .*emmt"):
+    words = r"labels: got 'emmt'; allowed: one of emt \(did you mean 'emt'"
+    with pytest.raises(UserError, match=words):
         stability.load({"models": {"emt": EMT}, "structures": "a.xyz", "temperatures_K": 1,
                         "labels": "emmt", "out": str(tmp_path)})  # fmt: skip
 

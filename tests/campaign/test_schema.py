@@ -86,7 +86,7 @@ temperatures_K: [300, 1200]
     assert campaign.run["engine"] == "lammps-library"
     assert campaign.run["steps"] == 10_000
     assert campaign.warnings == ()
-    assert "36 runs = 2 models x 3 structures x 2 temperatures x 3 seeds" in campaign.summary()
+    assert "runs 36 = models 2 x structures 3 x temperatures 2 x seeds 3" in campaign.summary()
     assert "decorr.nequip.pt2; no extrapolation grade, so no trusted time" in campaign.summary()
 
 

@@ -216,7 +216,7 @@ def test_run_status_compare_and_report(tmp_path: Path, capsys: pytest.CaptureFix
     path = write_campaign(tmp_path)
     out = tmp_path / "c_stability"
     assert main(["stability", "run", str(path), "--check"]) == 0
-    assert "c: 4 runs = 2 models x 1 structures x 1 temperatures x 2 seeds" in (
+    assert "c: runs 4 = models 2 x structures 1 x temperatures 1 x seeds 2" in (
         capsys.readouterr().out
     )
     assert not out.exists()
@@ -258,6 +258,9 @@ def test_mistakes_end_with_status_2(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "unknown key 'model' (did you mean 'models'?)" in said
     assert main(["stability", "status", str(tmp_path)]) == 2
     assert "no campaign here" in capsys.readouterr().err
+    (tmp_path / ".lock-1-of-1").touch()
+    assert main(["stability", "status", str(tmp_path)]) == 2
+    assert "no plan yet; `stability run` writes it once" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         main(["stability", "run", "c.yaml", "--workers", "none"])
     assert "got 'none'; allowed: a whole number of at least 1" in capsys.readouterr().err
