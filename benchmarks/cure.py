@@ -42,9 +42,9 @@ from hardware import describe, write
 from nequip_decorr import stability
 from nequip_decorr.campaign.times import TIMES, until
 from nequip_decorr.cure.collect import _pool, collect
-from nequip_decorr.cure.improve import start_from
 from nequip_decorr.cure.rules import Rules
 from nequip_decorr.cure.sources import sources_of
+from nequip_decorr.cure.training_config import start_from
 from nequip_decorr.demo import TEMPERATURE_K, TEST_SETS
 from nequip_decorr.extrapolation.added import TOLERANCE
 from nequip_decorr.files import read_json, write_json

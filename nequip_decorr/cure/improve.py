@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,7 @@ import ase.io
 import yaml
 from ase import Atoms
 
+from ..campaign.progress import duration_text
 from ..errors import UserError
 from ..files import read_json, write_json
 from ..md.record import read_extxyz
@@ -24,11 +26,14 @@ from . import page
 from .collect import LOOKED_AT, NOTHING
 from .improve_file import Plan, absolute, fixed, settings_of
 from .labelling import Run, label, labelled_frames
+from .training_config import start_from
 
 HALT: Final = 4 / 3
 """MD stops at so many times the grade from which a frame is wreckage."""
 DENSE: Final = {"record_every": 5, "trajectory_every": 5, "ring_frames": 20}
 """Steps between stored frames: MD is beyond the edge for some 50 fs before it stops."""
+FINE: Final = {"trajectory_every": 10}
+"""The right time is as coarse as the stored frames."""
 MODEL: Final = "model.nequip.pt2"
 SETTINGS: Final = "improve.json"
 """File of what a folder was begun with."""
@@ -80,14 +85,17 @@ class Improve:
             self.say(f"round {best} came farther than round {number}, so its model is taken")
         made = self._finish(best) if best else self.plan.out / "round_0" / MODEL
         _copy(made, self.plan.out / MODEL, again=True)
-        self.say(f"finished: {why}; model: {self.plan.out / MODEL}, page: {self._write()}")
-        return self.plan.out / "index.html"
+        path = self._write()
+        self.say(f"finished: {why}")
+        self.say(page.headline(self.rows, self._best(), self.judged))
+        self.say(f"model: {self.plan.out / MODEL}, page: {path}")
+        return path
 
     def _best(self) -> int:
         """The round whose MD was right for longest; where that is unknown, inside its data."""
         known = all(row["right"] is not None for row in self.rows)
-        time = "right" if known else "stable"
-        best = max(self.rows, key=lambda row: (row[time] or 0.0, row["round"]))
+        which = "right" if known else "stable"
+        best = max(self.rows, key=lambda row: (row[which] or 0.0, row["round"]))
         return int(best["round"])
 
     def check(self) -> None:
@@ -103,7 +111,7 @@ class Improve:
         if changed := [key for key in new if old[key] != new[key]]:
             raise UserError(
                 f"{self.plan.out} was begun with other settings of {', '.join(changed)}; choose "
-                "another folder with --out"
+                "another folder with --out, and name the labels of this one in `train.added`"
             )
 
     def _step(self, folder: Path, name: str, command: Sequence[str]) -> None:
@@ -111,14 +119,19 @@ class Improve:
         end = "   (done before)" if done.is_file() else f"   > {folder.name}/{log.name}"
         self.say(f"$ {shlex.join(command)}{end}")
         if not done.is_file():
+            began = time.monotonic()
             self._run([script(command[0]), *command[1:]], log)
             done.touch()
+            if (took_s := time.monotonic() - began) > 10:
+                self.say(f"  took {duration_text(took_s)}")
 
     def _train(self, folder: Path, number: int) -> None:
         train, checkpoint = self.plan.file.train, folder / self.plan.file.train.checkpoint
         data = folder / "train.xyz"
         if not any((folder / f"{step}.done").is_file() for step in ("train", "fit")):
             frames = [atoms for part in self._first() for atoms in ase.io.iread(part, ":")]
+            for added in self._added():
+                frames += labelled_frames(added)
             ase.io.write(data, frames + self._labels(number), format="extxyz")
         if number == 0 and train.start:
             self.say(f"round 0 is the model {train.start}")
@@ -157,7 +170,11 @@ class Improve:
         self._md(folder, {"model": folder / MODEL}, DENSE, halt)
 
     def _finish(self, best: int) -> Path:
-        """Compile a round's model with the grade of the first data; judge it and the first one."""
+        """Compile a round's model with the grade of the first data; judge it and the first one.
+
+        Returns:
+            The better of both, as far as that is known.
+        """
         folder = self.plan.out / f"final_{best}"
         folder.mkdir(exist_ok=True)
         self.say(f"--- the model of round {best}, with the edge of the first data")
@@ -165,23 +182,29 @@ class Improve:
         checkpoint = str(rounds[best] / self.plan.file.train.checkpoint)
         grade, model = folder / "model.grade.npz", folder / MODEL
         fit = ["nequip-decorr", "extrapolation", "fit", checkpoint, *map(str, self._first())]
-        fit += ["--added", *(str(each / "labelled.xyz") for each in rounds[:-1])]
+        labelled = [*self._added(), *(each / "labelled.xyz" for each in rounds[:-1])]
+        fit += ["--added", *map(str, labelled)]
         self._step(folder, "fit", [*fit, "--out", str(grade)])
         self._compile(folder, checkpoint, model, "--grade", str(grade))
         if not self.plan.file.judge:
             return model
         self.say(f"--- MD of the models of round 0 and {best}, without a halt at the grade")
         models = {"round_0": rounds[0] / MODEL, f"round_{best}": model}
-        self._md(folder, models, {}, {})
-        found = {name: page.times(folder / "md", name) for name in models}
-        self.judged = {name.replace("_", " "): row for name, row in found.items()}
+        self._md(folder, models, FINE, {})
+        self.judged = {
+            name.replace("_", " "): page.times_by_structure(folder / "md", name) for name in models
+        }
         write_json(folder / "times.json", self.judged)
         self.say(f"both in detail: nequip-decorr stability report {folder / 'md'}")
-        return model
+        return model if page.is_better(self.judged) else rounds[0] / MODEL
 
     def _first(self) -> list[Path]:
         """The user's own training files."""
         return [self.plan.folder / name for name in self.plan.file.train.data]
+
+    def _added(self) -> list[Path]:
+        """Labelled frames of an earlier improvement."""
+        return [self.plan.folder / name for name in self.plan.file.train.added]
 
     def _labels(self, number: int) -> list[Atoms]:
         """All labelled frames of the rounds before."""
@@ -257,18 +280,12 @@ class Improve:
             self._best(),
             self.judged,
             HALT * self.plan.file.beyond,
+            self.plan.md,
             [list(read_extxyz(file)) if file.is_file() else [] for file in files],
         )
         path = self.plan.out / "index.html"
         path.write_text(text, encoding="utf-8")
         return path
-
-
-def start_from(checkpoint: Path) -> list[str]:
-    """Arguments of nequip-train that put a trained model in the place of the config's."""
-    model = "training_module.model"
-    target = f"+{model}._target_=nequip.model.ModelFromCheckpoint"
-    return [f"~{model}", target, f"+{model}.checkpoint_path={checkpoint}"]
 
 
 def _copy(source: Path, target: Path, again: bool = False) -> None:

@@ -7,7 +7,6 @@ from glob import glob
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from ase import Atoms
 
 from ..campaign.models import read_models
@@ -25,17 +24,20 @@ from ..campaign.validate import (
 from ..campaign.yaml_file import load_yaml
 from ..errors import UserError
 from ..files import read_json
-from ..md.spec import LAMMPS_LIBRARY
+from ..md.spec import LAMMPS_LIBRARY, RunSpec
 from ..model_files import require
 from ..structures import iter_frames
 from .rules import DEFAULT_BEYOND
+from .training_config import check_config
 
+_PATTERNS = ("data", "added", "test")
 _Words = Annotated[tuple[str, ...], one_or_more("a text")]
 
 
 class _Train(Strict):
     config: Annotated[str, of_kind(str, "a training config of NequIP (YAML)")] = ""
     data: _Words = ()
+    added: _Words = ()
     test: _Words = ()
     start: Annotated[str | None, of_kind(str, "a checkpoint of NequIP")] = None
     overrides: _Words = ()
@@ -68,7 +70,7 @@ class Plan:
         out: folder of everything that is made.
         command: of the labels, with ``{frames}`` and ``{labelled}``; empty for a potential.
         submits: whether the command ends before the labels are there.
-        runs: of the MD of a round.
+        md: of each model, in words.
     """
 
     file: _File
@@ -76,24 +78,26 @@ class Plan:
     out: Path
     command: str = ""
     submits: bool = False
-    runs: int = 0
+    md: str = ""
 
     def __str__(self) -> str:
         file, train = self.file, self.file.train
         first = f"the model {train.start}" if train.start else f"a training of {train.config}"
         then = "fine-tuning the last model" if train.fine_tune else f"trainings of {train.config}"
         return (
-            f"{file.rounds} rounds of at most {file.frames} labels, {file.max_labels} in all, from "
+            f"rounds: {file.rounds}, each with at most {file.frames} labels, at most "
+            f"{min(file.max_labels, file.rounds * file.frames)} in all, from "
             f"{self.command or 'the potential of `labels`'}\n"
-            f"  models: {first}, then {then}; training data: {', '.join(train.data)}\n"
-            f"  MD of each: {self.runs} runs\nresults: {self.out}"
+            f"  models: {first}, then {then}; training data: "
+            f"{', '.join((*train.data, *train.added))}\n"
+            f"  MD of each: {self.md}\nresults: {self.out}"
         )
 
 
 def fixed(file: _File) -> dict[str, Any]:
     """Settings that must stay while the rounds of a folder go on."""
     found: dict[str, Any] = file.model_dump(mode="json", exclude={"rounds", "max_labels", "out"})
-    for key in ("checkpoint", "fine_tune"):
+    for key in ("checkpoint", "overrides", "fine_tune"):
         del found["train"][key]
     if isinstance(found["labels"], dict) and "command" in found["labels"]:
         found["labels"] = "a command"
@@ -124,10 +128,10 @@ def load_plan(path: Path, out: Path | None = None) -> Plan:
     for key in ("train", "md", "labels"):
         if not (data or {}).get(key):
             mistakes.add(key, None, "it is needed")
-    named = {key: _files(getattr(file.train, key), folder) for key in ("data", "test")}
+    named = {key: _files(getattr(file.train, key), folder) for key in _PATTERNS}
     file = file.model_copy(update={"train": file.train.model_copy(update=named)})
     train = file.train
-    for name in filter(None, (train.config, train.start, *train.data, *train.test)):
+    for name in filter(None, (train.config, train.start, *train.data, *train.added, *train.test)):
         if not (folder / name).is_file():
             mistakes.say(f"train: no such file: {folder / name}")
     if train.start and (folder / train.start).is_file():
@@ -138,7 +142,7 @@ def load_plan(path: Path, out: Path | None = None) -> Plan:
     _check_training(train, folder, mistakes)
     if data and data.get("train") and not (file.train.config and file.train.data):
         mistakes.add("train", data["train"], "both `config` and `data`, the training structures")
-    runs = _check_md(file.md, folder, mistakes) if file.md else 0
+    md = _check_md(file.md, folder, mistakes) if file.md else ""
     command, submits = "", False
     if isinstance(file.labels, dict) and "command" in file.labels:
         command = str(file.labels["command"])
@@ -151,7 +155,7 @@ def load_plan(path: Path, out: Path | None = None) -> Plan:
         read_models({"labels": file.labels}, folder, mistakes)
     mistakes.raise_if_any(str(path))
     chosen = out.absolute() if out else folder / (file.out or f"{path.stem}_out")
-    return Plan(file, folder, chosen, command, submits, runs)
+    return Plan(file, folder, chosen, command, submits, md)
 
 
 def _files(names: tuple[str, ...], folder: Path) -> tuple[str, ...]:
@@ -182,43 +186,38 @@ def has_labels(atoms: Atoms) -> bool:
 
 def _check_training(train: _Train, folder: Path, mistakes: Mistakes) -> None:
     """Check what a training would not notice, or only after the rounds."""
-    config = folder / train.config
-    if config.is_file():
-        try:
-            whole = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
-        except (UnicodeDecodeError, yaml.YAMLError) as err:
-            mistakes.say(f"train.config: {config} is not valid YAML: {' '.join(str(err).split())}")
-            whole = {}
-        data = whole.get("data") if isinstance(whole, dict) else None
-        if isinstance(data, dict) and ("split_dataset" in data or "train_file_path" not in data):
-            mistakes.say(
-                f"train.config: {config}: `data` needs `train_file_path` and a `val_file_path` of "
-                "its own, as nequip.data.datamodule.ASEDataModule has them, and no "
-                "`split_dataset`: labelled frames join a file of training data"
-            )
-    for path in (folder / name for name in train.data):
+    if (folder / train.config).is_file():
+        check_config(folder / train.config, train.overrides, mistakes)
+    for path in (folder / name for name in (*train.data, *train.added)):
         if not path.is_file():
             continue
         try:
             _, first = next(iter_frames(path))
         except UserError as err:
-            mistakes.say(f"train.data: {err}")
+            mistakes.say(f"train: {err}")
             continue
         if not has_labels(first):
             mistakes.say(
-                f"train.data: {path}: the first structure has no `energy` and `forces`; allowed: "
+                f"train: {path}: the first structure has no `energy` and `forces`; allowed: "
                 "labels under these names, as ASE writes them (rename REF_energy and the like)"
             )
 
 
-def _check_md(md: dict[Any, Any], folder: Path, mistakes: Mistakes) -> int:
-    """Check the MD as a campaign of a model that knows all elements; returns its runs."""
+def _check_md(md: dict[Any, Any], folder: Path, mistakes: Mistakes) -> str:
+    """Check the MD as a campaign of a model that knows all elements; returns it in words."""
     for key in sorted({"models", "out", "labels", "reference"} & set(md)):
         mistakes.say(f"md.{key}: `improve` sets it; leave it out")
     known = {key: value for key, value in md.items() if key not in ("models", "out", "labels")}
     known |= {"models": {"x": {"ase": {"calculator": "ase.calculators.lj.LennardJones"}}}}
     try:
-        return parse_campaign(known | {"engine": LAMMPS_LIBRARY}, folder).num_runs
+        campaign = parse_campaign(known | {"engine": LAMMPS_LIBRARY}, folder)
     except CampaignError as err:
         mistakes.lines += [f"md.{line}" for line in err.mistakes]
-        return 0
+        return ""
+    timestep_fs = campaign.run.get("timestep_fs", RunSpec.timestep_fs)
+    length_ps = campaign.run["steps"] * timestep_fs / 1000
+    return (
+        f"runs {campaign.num_runs} = structures {len(campaign.structures)} x temperatures "
+        f"{len(campaign.temperatures_K)} x seeds {len(campaign.seeds)}, {length_ps:g} ps at "
+        f"{', '.join(f'{t:g}' for t in campaign.temperatures_K)} K"
+    )

@@ -18,15 +18,17 @@ from ..style import figure, grid, style
 Row = Mapping[str, Any]
 
 
-def times(folder: Path, model: str | None = None) -> dict[str, Any]:
-    """Mean stable, trusted and right time of a campaign's runs, and how many left the data.
+def times(folder: Path, model: str | None = None, structure: str | None = None) -> dict[str, Any]:
+    """Mean stable, trusted and right time of a campaign's runs, and how they ended.
 
     Args:
         folder: of the campaign.
         model: counts its runs only.
+        structure: counts the runs that start there only.
 
     Returns:
-        The times in ps by name, ``None`` where unknown; ``runs`` and those that ``left`` the data.
+        The times in ps by name, ``None`` where unknown; ``runs``, those that ``left`` the data and
+        those that ``survived``; ``causes`` of the others.
     """
     found: dict[str, Any] = {}
     for time in TIMES:
@@ -36,6 +38,7 @@ def times(folder: Path, model: str | None = None) -> dict[str, Any]:
             found[time] = None
             continue
         rows = [row for row in rows if model is None or row["model"] == model]
+        rows = [row for row in rows if structure is None or row["structure"] == structure]
         known = [row["stable_time_ps"] for row in rows if row["stable_time_ps"] is not None]
         found[time] = float(np.mean(known)) if known else None
         if time == "stable":
@@ -43,7 +46,16 @@ def times(folder: Path, model: str | None = None) -> dict[str, Any]:
             left = [row for row in rows if row["cause"] == grade]
             found |= {"runs": len(rows), "left": len(left)}
             found["at_start"] = sum(row["stable_time_ps"] == 0 for row in left)
+            found["survived"] = sum(row["status"] == "survived" for row in rows)
+            found["causes"] = sorted({row["cause"] for row in rows} - {grade, None, ""})
     return found
+
+
+def times_by_structure(folder: Path, model: str) -> dict[str, Any]:
+    """Times of a model's runs, and of those from each structure under ``structures``."""
+    names = {row["structure"] for row in runs_by_time(folder, "stable") if row["model"] == model}
+    each = {name: times(folder, model, name) for name in sorted(names)}
+    return {**times(folder, model), "structures": each}
 
 
 def force_errors(checkpoint: Path, sets: Mapping[str, Sequence[Atoms]]) -> dict[str, float]:
@@ -79,7 +91,10 @@ def in_words(row: Row) -> str:
     text = f"{row['left']} of {row['runs']} runs left the data"
     if row["at_start"]:
         text += f" ({row['at_start']} at step 0: their start cell is beyond the halt)"
-    return f"{text}; mean time until then {_ps(row['stable'])}, right for {_ps(row['right'])}"
+    if row["causes"]:
+        failed = row["runs"] - row["left"] - row["survived"]
+        text += f", {failed} failed before ({', '.join(row['causes'])})"
+    return f"{text}; mean length of a run {_ps(row['stable'])}, right for {_ps(row['right'])}"
 
 
 def render(
@@ -88,6 +103,7 @@ def render(
     best: int,
     judged: Mapping[str, Row],
     halt: float,
+    md: str,
     labelled: Sequence[Sequence[Atoms]],
 ) -> str:
     """The page.
@@ -99,6 +115,7 @@ def render(
         best: the round whose model is taken.
         judged: what :func:`times` gives for the first and the best model without the halt.
         halt: grade at which the MD of the rounds stops.
+        md: of each model, in words.
         labelled: the frames that each round chose.
     """
     # Round 0 has no labels to be wrong on.
@@ -106,16 +123,21 @@ def render(
     return html.render(
         "improve.html",
         title=f"Improvement: {name}",
-        headline=_headline(rows, best, judged),
+        headline=headline(rows, best, judged),
         halt=f"{halt:g}",
-        head=["round", "labels", "runs that left the data", "until then, ps", "right, ps"],
+        md=md,
+        head=["round", "labels", "runs that left the data", "length of a run, ps", "right, ps"],
         rows=[
             [str(r["round"]), str(r["labels"]), f"{r['left']} of {r['runs']}",
              *(_number(r[t]) for t in ("stable", "right"))]
             for r in rows
         ],
-        judged_head=["model", *(f"{time}, ps" for time in TIMES)],
-        judged_rows=[[model, *(_number(r[t]) for t in TIMES)] for model, r in judged.items()],
+        judged_head=["model", "start", "survived", *(f"{time}, ps" for time in TIMES)],
+        judged_rows=[
+            [model, name, f"{r['survived']} of {r['runs']}", *(_number(r[t]) for t in TIMES)]
+            for model, all_of in judged.items()
+            for name, r in {"all": all_of, **all_of["structures"]}.items()
+        ],
         error_head=["round", *errors],
         error_rows=[
             [str(r["round"]), *(_number(r["force_mae_eV_per_A"].get(k)) for k in errors)]
@@ -137,16 +159,33 @@ def _ps(value: float | None) -> str:
     return "an unknown time" if value is None else f"{value:.3g} ps"
 
 
-def _headline(rows: Sequence[Row], best: int, judged: Mapping[str, Row]) -> str:
+def _last_known(judged: Mapping[str, Row]) -> str | None:
+    """The right time where both models have it, else the trusted or the stable one."""
+    known = [t for t in TIMES if all(row[t] is not None for row in judged.values())]
+    return known[-1] if known else None
+
+
+def is_better(judged: Mapping[str, Row]) -> bool:
+    """Whether the second model lasts longer than the first, or nobody knows."""
+    time, (before, after) = _last_known(judged), judged.values()
+    return time is None or after[time] > before[time]
+
+
+def headline(rows: Sequence[Row], best: int, judged: Mapping[str, Row]) -> str:
     """First and best model in a sentence: their right time, else the trusted or stable one."""
     row, last = rows[best], rows[-1]
     if not judged:
         return f"Round {row['round']}, {row['labels']} labels: {in_words(row)}."
-    before, after = judged.values()
-    known = [t for t in TIMES if before[t] is not None and after[t] is not None]
-    if not known:
+    time, (before, after) = _last_known(judged), judged.values()
+    if time is None:
         return "No run has ended."
-    time = known[-1]
+    if not is_better(judged):
+        return (
+            f"No better model yet, so the first one is kept: its mean {time} time is "
+            f"{_ps(before[time])}, with {row['labels']} labels it is {_ps(after[time])}. Look at "
+            "the force errors on the labels: where they are not learnt, train longer; else do more "
+            "rounds."
+        )
     text = (
         f"{row['labels']} labels took the mean {time} time from {_ps(before[time])} to "
         f"{_ps(after[time])}."

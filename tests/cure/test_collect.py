@@ -195,7 +195,7 @@ def test_frames_that_md_has_recorded_inside_are_not_graded_again(
 
     monkeypatch.setattr("nequip_decorr.cure.collect._candidate", candidate)
     if scale is not None:
-        monkeypatch.setattr("nequip_decorr.cure.sources.read_record", record)
+        monkeypatch.setattr("nequip_decorr.cure.sources.find_columns", record)
     rules = Rules(**{**ALL, "frames": 9})
     found = collect([tmp_path / "md"], checkpoint, rules=rules)
     assert +found.counts == {"inside": 6, "candidates": 3}

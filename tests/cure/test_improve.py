@@ -65,7 +65,7 @@ class Fake:
 def path(tmp_path):
     ase.io.write(tmp_path / "train.xyz", frames(4))
     ase.io.write(tmp_path / "cell.xyz", frames(1, seed=3))
-    (tmp_path / "config.yaml").write_text("{}")
+    (tmp_path / "config.yaml").write_text("seed: 1\n")
     write(tmp_path, {})
     return tmp_path / "improve.yaml"
 
@@ -89,7 +89,8 @@ def times_of(monkeypatch, *times):
         return [
             {
                 "model": name if len(found) > 1 else "model", "stable_time_ps": t,
-                "cause": "extrapolation" if t < 1 else "",
+                "cause": "extrapolation" if t < 1 else "", "structure": "cell",
+                "status": "failed" if t < 1 else "survived",
             }
             for name, t in found.items()
         ]  # fmt: skip
@@ -134,9 +135,13 @@ def test_rounds_go_on_until_all_are_done_and_labels_join_the_training_data(impro
         str(checkpoint),
         str(checkpoint.with_name("train.xyz")),
     ]
-    assert "all rounds are done" in said[-1] and "<h1>Improvement" in page.read_text()
+    assert said[-3] == "finished: all rounds are done" and "<h1>Improvement" in page.read_text()
+    assert said[-2] == "5 labels took the mean right time from 0.5 ps to 1 ps."
+    assert "MD without the halt: runs 3 = structures 1 x temperatures 1 x seeds 3" in (
+        page.read_text()
+    )
     assert "5 labels took the mean right time from 0.5 ps to 1 ps." in page.read_text()
-    assert "1 of 1 runs left the data; mean time until then 0.5 ps, right for 0.5 ps" in said
+    assert "1 of 1 runs left the data; mean length of a run 0.5 ps, right for 0.5 ps" in said
     assert "9 frames looked at: 3 candidates" in said
     md = yaml.safe_load((page.parent / "round_1" / "md.yaml").read_text())
     assert md["structures"] == str(path.parent / "cell.xyz")
@@ -166,22 +171,80 @@ def test_the_model_of_the_best_round_is_taken(improve, path, monkeypatch):
     assert (page.parent / "model.nequip.pt2").read_text() == "of round_0"
 
 
+def test_the_first_model_is_kept_where_the_best_round_is_not_right_for_longer(
+    improve, path, monkeypatch
+):
+    def runs(folder, time):
+        judged = folder.parent.name.startswith("final")
+        times = {"round_0": 0.5, "round_1": 0.25} if judged else {"model": 1.0}
+        return [
+            {"model": k, "stable_time_ps": t, "cause": "contact", "structure": "cell",
+             "status": "failed"}
+            for k, t in times.items()
+        ]  # fmt: skip
+
+    monkeypatch.setattr("nequip_decorr.cure.page.runs_by_time", runs)
+    write(path.parent, {"rounds": 1})
+    said = []
+    page = improve(Fake(), said).run()
+    assert (page.parent / "model.nequip.pt2").read_text() == "of round_0"
+    assert said[-2].startswith("No better model yet, so the first one is kept: its mean right time")
+    assert "is 0.5 ps, with 3 labels it is 0.25 ps" in said[-2]
+    body = " ".join(re.sub("<[^>]+>", " ", page.read_text()).split())
+    assert "round 1 all 0 of 1 0.25 0.25 0.25 round 1 cell 0 of 1" in body
+
+
+def test_labels_of_an_earlier_improvement_join(improve, path):
+    ase.io.write(path.parent / "old.xyz", frames(2, seed=5))
+    train = {"config": "config.yaml", "data": "train.xyz", "added": "old*.xyz"}
+    write(path.parent, {"train": train, "rounds": 1})
+    fake = Fake()
+    page = improve(fake).run()
+    sizes = [len(ase.io.read(page.parent / f"round_{k}" / "train.xyz", ":")) for k in (0, 1)]
+    assert sizes == [4 + 2, 4 + 2 + 3]
+    fit = fake.commands["final_1/fit"]
+    added = [path.parent / "old.xyz", page.parent / "round_0" / "labelled.xyz"]
+    assert fit[fit.index("--added") + 1 : -2] == [str(file) for file in added]
+
+
+@pytest.mark.parametrize(
+    ("config", "overrides", "said"),
+    [
+        ("seed: 1\n", ["epochs=3"], "Could not override 'epochs'"),
+        ("seed: 1\na: {b: ['${types}']}\n", ["seed=2"], r"a\.b\.0: Interpolation key 'types' not found"),
+        ("place: ???\na: '${place}/x'\n", ["+b=2"], r"a: .*place"),
+        ("place: ???\na: '${place}/x'\n", ["place=here"], ""),
+        ("seed: 1\na: '${training_data_stats:x}'\nb:\n  c: ???\n", ["b.c=1"], ""),
+        ("seed: [\n", ["seed=2"], "not valid YAML"),
+    ],
+)
+def test_a_config_that_training_would_stop_at_is_refused(path, config, overrides, said):
+    (path.parent / "config.yaml").write_text(config)
+    train = {"config": "config.yaml", "data": "train.xyz", "overrides": overrides}
+    write(path.parent, {"train": train})
+    if not said:
+        assert load_plan(path)
+        return
+    with pytest.raises(CampaignError, match=said):
+        load_plan(path)
+
+
 @pytest.mark.parametrize(
     ("data", "names", "said"),
     [
         ({"train_file_path": "a.xyz", "split_dataset": {}}, "forces", "no `split_dataset`"),
         ({"_target_": "nequip.data.datamodule.sGDML_CCSD_DataModule"}, "forces", "`data` needs"),
         ({"train_file_path": "a.xyz"}, "REF_forces", r"no `energy` and `forces`.*REF_energy"),
-        ({"train_file_path": "a.xyz"}, None, r"train\.data: .*cannot be read"),
+        ({"train_file_path": "a.xyz"}, None, r"train: .*cannot be read"),
         ({"train_file_path": "a.xyz"}, "forces", ""),
     ],
 )
 def test_data_that_labels_cannot_join_are_refused(path, data, names, said):
-    (path.parent / "config.yaml").write_text(yaml.safe_dump({"data": data}))
+    (path.parent / "config.yaml").write_text(yaml.safe_dump({"seed": 1, "data": data}))
     file = path.parent / "train.xyz"
     file.write_text(file.read_text().replace("forces", names) if names else "no frames\n")
     if not said:
-        assert load_plan(path).runs == 3
+        assert load_plan(path).md.startswith("runs 3 = ")
         return
     with pytest.raises(CampaignError, match=said):
         load_plan(path)
@@ -204,12 +267,12 @@ def test_nothing_beyond_the_edge_and_no_labels_left_are_ends(improve, path):
     fake, said = Fake(to_label=(3, 0)), []
     improve(fake, said).run()
     assert fake.seen[-2:] == ["final_1/compile", "final_1/md"]
-    assert "no frame is beyond the edge" in said[-1]
+    assert "no frame is beyond the edge" in said[-3]
     write(path.parent, {"max_labels": 2, "out": "spent"})
     fake = Fake()
     improve(fake, said).run()
     assert fake.seen[-2:] == ["final_1/compile", "final_1/md"]
-    assert "all labels are spent" in said[-1]
+    assert "all labels are spent" in said[-3]
 
 
 @pytest.mark.parametrize("step", ROUND)
@@ -265,10 +328,10 @@ def test_check_says_what_would_be_done_and_does_nothing(path, capsys):
     assert main(["improve", str(path), "--check"]) == 0
     said = capsys.readouterr().out
     for part in (
-        "2 rounds of at most 15 labels, 1000 in all, from dft {frames}",
+        "rounds: 2, each with at most 15 labels, at most 30 in all, from dft {frames}",
         "a training of config.yaml, then fine-tuning",
         "training data: train.xyz",
-        "MD of each: 3 runs",
+        "MD of each: runs 3 = structures 1 x temperatures 1 x seeds 3, 1 ps at 500 K",
     ):
         assert part in said
     assert not (path.parent / "improve_out").exists()
@@ -355,10 +418,10 @@ def test_fine_tuning_starts_from_the_model_of_the_round_before(improve, path):
 
 
 def test_runs_that_stop_at_their_start_are_said():
-    row = {"left": 3, "runs": 4, "at_start": 2, "stable": 0.25, "right": None}
-    assert in_words(row) == (
-        "3 of 4 runs left the data (2 at step 0: their start cell is beyond the halt); mean time "
-        "until then 0.25 ps, right for an unknown time"
+    row = {"left": 3, "runs": 4, "at_start": 2, "stable": 0.25, "right": None, "survived": 0}
+    assert in_words(row | {"causes": ["contact"]}) == (
+        "3 of 4 runs left the data (2 at step 0: their start cell is beyond the halt), 1 failed "
+        "before (contact); mean length of a run 0.25 ps, right for an unknown time"
     )
 
 

@@ -1,0 +1,79 @@
+"""A training config of NequIP: what it would stop at, found before any label is paid for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..campaign.validate import Mistakes
+
+
+def check_config(path: Path, overrides: Sequence[str], mistakes: Mistakes) -> None:
+    """Compose a config as ``nequip-train`` does; note what does not fit or leads nowhere.
+
+    Args:
+        path: of the config.
+        overrides: of the command line.
+        mistakes: where mistakes go.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        with initialize_config_dir(str(path.parent.resolve()), version_base=None):
+            config = compose(path.stem, overrides=[*overrides])
+    except yaml.YAMLError as err:
+        mistakes.say(f"train.config: {path} is not valid YAML: {_line(err)}")
+        return
+    except UnicodeDecodeError as err:
+        mistakes.say(f"train.config: {path} is not text: {_line(err)}")
+        return
+    except (HydraException, OmegaConfBaseException) as err:
+        mistakes.say(f"train: {path} with {list(overrides)}: {_line(err)}")
+        return
+    for line in _dangling(config):
+        mistakes.say(f"train.config: {path}: {line}")
+    data = config.get("data")
+    if data and ("split_dataset" in data or "train_file_path" not in data):
+        mistakes.say(
+            f"train.config: {path}: `data` needs `train_file_path` and a `val_file_path` of its "
+            "own, as nequip.data.datamodule.ASEDataModule has them, and no `split_dataset`: "
+            "labelled frames join a file of training data"
+        )
+
+
+def start_from(checkpoint: Path) -> list[str]:
+    """Arguments of nequip-train that put a trained model in the place of the config's."""
+    model = "training_module.model"
+    target = f"+{model}._target_=nequip.model.ModelFromCheckpoint"
+    return [f"~{model}", target, f"+{model}.checkpoint_path={checkpoint}"]
+
+
+def _dangling(node: Any, place: str = "") -> Iterator[str]:
+    """Name the references to keys that the config does not have, or that are still ``???``."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import (
+        InterpolationKeyError,
+        InterpolationToMissingValueError,
+        OmegaConfBaseException,
+    )
+
+    for key in node if OmegaConf.is_dict(node) else range(len(node)):
+        name = f"{place}.{key}" if place else str(key)
+        try:
+            value = None if OmegaConf.is_missing(node, key) else node[key]
+        except (InterpolationKeyError, InterpolationToMissingValueError) as err:
+            yield f"{name}: {_line(err)}"
+        except OmegaConfBaseException:  # a resolver that NequIP registers
+            continue
+        else:
+            if OmegaConf.is_config(value) and not OmegaConf.is_interpolation(node, key):
+                yield from _dangling(value, name)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split("\n    full_key")[0].split())
