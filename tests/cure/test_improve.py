@@ -211,7 +211,7 @@ def test_labels_of_an_earlier_improvement_join(improve, path):
     ("config", "overrides", "said"),
     [
         ("seed: 1\n", ["epochs=3"], "Could not override 'epochs'"),
-        ("seed: 1\na: {b: ['${types}']}\n", ["seed=2"], r"a\.b\.0: Interpolation key 'types' not found"),
+        ("seed: 1\na: {b: ['${types}']}\n", ["seed=2"], r"a\.b\.0: Interpolation key 'types'"),
         ("place: ???\na: '${place}/x'\n", ["+b=2"], r"a: .*place"),
         ("place: ???\na: '${place}/x'\n", ["place=here"], ""),
         ("seed: 1\na: '${training_data_stats:x}'\nb:\n  c: ???\n", ["b.c=1"], ""),
