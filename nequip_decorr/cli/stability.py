@@ -123,7 +123,7 @@ def add_parsers(subparsers: Any) -> None:
             "--horizon-ps",
             type=float,
             metavar="PS",
-            help="judge stability up to this time (default: as far as all models are known)",
+            help="judge stability up to this time (default: the shortest time that all models were observed for)",
         )
     from .cure import add_collect
 

@@ -69,9 +69,13 @@ class Collected:
         n = self.counts
         found = (
             f"{sum(n.values())} {LOOKED_AT}: {n['inside']} inside the training data, "
-            f"{n['wreckage']} wreckage, {n['candidates']} candidates; {len(self.frames)} chosen; "
-            f"with their labels the largest grade of a candidate is {self.left_grade:.3g}"
+            f"{n['wreckage']} wreckage, {n['candidates']} candidates; {len(self.frames)} chosen: "
         )
+        largest = f"(largest grade {self.left_grade:.3g})"
+        if self.left_grade <= EDGE:
+            found += f"with their labels no candidate is beyond the edge {largest}"
+        else:
+            found += f"with their labels some candidates are still beyond the edge {largest}"
         if self.repeated:
             found += f"\nstart cells: {self.own}, and {self.repeated} like one of them left out"
         barren = [k for k, n in self.by_structure.items() if n["wreckage"] and not n["candidates"]]
