@@ -201,7 +201,7 @@ def _figure(rows: Sequence[Row], judged: Mapping[str, Row]) -> Any:
         fig, axes = figure(8.6 if judged else 5.0, 3.4, 1, 2 if judged else 1)
         left = axes[0, 0]
         labels = [r["labels"] for r in rows]
-        left.plot(labels, [r["stable"] for r in rows], "o-", color="#0072B2")
+        left.plot(labels, [r["stable"] for r in rows], "o-", color="#0072B2", clip_on=False)
         left.set(
             xlabel="labels", ylabel="mean time (ps)", ylim=(0, None),
             xlim=(0, 1.05 * max(*labels, 1)),
