@@ -16,6 +16,7 @@ from nequip_decorr.report.analysis import analyse
 from nequip_decorr.report.figures import survival_figure
 from nequip_decorr.report.loading import load_runs, structure_errors
 from nequip_decorr.report.report import write_report
+from nequip_decorr.report.right import wrong_sentences
 from nequip_decorr.report.traces import trace_limits
 from nequip_decorr.style import legend_names, model_styles, shorts
 from tests.helpers.synthetic import LENGTH_PS, crystal, write_campaign
@@ -240,17 +241,58 @@ def test_a_legend_marks_the_reference_once():
         assert list(legend_names(looks).values()) == ["stock", shown]
 
 
+def write_labels(folder: Path, right_ps: float | None, error: float = 1.0) -> None:
+    """Labels of a run, every 0.25 ps to 1 ps, with that force error (root mean square 2)."""
+    time_ps = [0.0, 0.25, 0.5, 0.75, 1.0]
+    frames = {
+        "time_ps": time_ps,
+        "force_mae_eV_per_A": [error for _ in time_ps],
+        "force_rms_eV_per_A": [2.0 for _ in time_ps],
+    }
+    labels = {"identity": [], "right_ps": right_ps, "frames": frames}
+    write_json(folder / "labels.json", labels)
+
+
+def of_model(campaign: Path, model: str) -> list[Path]:
+    """Folders of the runs of a model."""
+    plan = json.loads((campaign / "campaign.json").read_text())
+    specs = (entry["spec"] for entry in plan["runs"])
+    return [campaign / "runs" / s["run_id"] for s in specs if s["model"]["name"] == model]
+
+
 def test_survivors_that_were_wrong_are_counted(tmp_path):
     campaign = write_campaign(tmp_path / "c", {"stock": {}}, **SMALL)
     right = dict(zip(sorted((campaign / "runs").iterdir()), (None, 0.25, None, 0.5), strict=True))
     for folder, right_ps in right.items():
-        write_json(folder / "labels.json", {"identity": [], "right_ps": right_ps, "frames": {}})
+        write_labels(folder, right_ps)
     page = write_report(campaign, tmp_path / "r")
-    assert "of 4 runs with labels that survived, 2 were wrong before the end" in read(page).all
+    text = read(page).all
+    assert "of 4 runs with labels that survived, 2 were wrong before the end" in text
+    assert "Of 4 runs of stock with labels, 2 became wrong before their end, by 0.5 ps" in text
     with (page.parent / "runs.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     found = {row["run_id"].split("/")[-1]: float(row["right_ps"]) for row in rows}
     assert found == {folder.name: right_ps or LENGTH_PS for folder, right_ps in right.items()}
+
+
+@pytest.mark.parametrize("reference", ["truth", None])
+def test_the_model_that_gives_the_labels_is_not_judged_by_them(tmp_path, reference):
+    models = {"stock": {}, "other": {}, "truth": {}}
+    campaign = write_campaign(tmp_path / "c", models, **SMALL, reference=reference)
+    for name in models:
+        for folder in of_model(campaign, name):
+            write_labels(folder, None if name == "truth" else 0.25, 1e-7 if name == "truth" else 1)
+    text = read(write_report(campaign, tmp_path / "r")).all
+    assert re.search(r"All 8 runs of \w+ and \w+ with labels were wrong by 0.25 ps\.", text)
+    assert "of 8 runs with labels that survived, 8 were wrong" in text
+
+
+def test_runs_that_were_right_to_their_end_need_no_warning():
+    row = {"model": "a", "status": "survived", "stable_time_ps": 2.0, "right_ps": 2.0}
+    assert wrong_sentences([row], []) == []
+    text = " ".join(wrong_sentences([row | {"right_ps": 1.0}], []))
+    assert "The only run of a with labels was wrong by 1 ps." in text
+    assert "the only run with labels that survived was wrong" in text
 
 
 def test_several_campaigns_and_a_horizon(tmp_path):
