@@ -12,7 +12,7 @@ from ..style import CUT, STABLE, model_styles
 from ..survival.summary import ModelSummary
 from .analysis import Analysis
 from .export import settings
-from .right import label_frames, labelling_models, wrong_sentences
+from .right import label_frames, labelling_models, meanings, wrong_sentences
 from .tables import tables_of
 
 
@@ -28,7 +28,8 @@ def page_of(title: str, found: Analysis, pictures: Mapping[str, bytes]) -> str:
     looks = model_styles([m.name for m in summary.models], summary.reference)
     values = settings(found.specs)
     cut = Counter(row["model"] for row in rows if row["status"] == "interrupted")
-    labelling = labelling_models(label_frames(found.runs))
+    frames = label_frames(found.runs)
+    labelling = labelling_models(frames)
     mixed = [name.removeprefix("criteria.") for name, seen in values.items() if len(seen) > 1]
     return render(
         "report.html",
@@ -48,6 +49,7 @@ def page_of(title: str, found: Analysis, pictures: Mapping[str, bytes]) -> str:
         },
         unfinished=found.unfinished,
         wrong=wrong_sentences(rows, {summary.reference, *labelling}),
+        meanings=meanings((t for known in found.times.values() for t in known), frames, labelling),
         findings=found.findings,
         cards=[{"model": m, "colour": looks[m.name]["color"], "ends": _ends(m),
                 "times": found.times.get(m.name, {})} for m in

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..campaign.times import LABELS
 from ..files import read_json
+from ..md.times import ATOMS_SHARE, ENERGY_BOUND, FORCE_SHARE, GRADE_BOUND, PERSISTENCE
 from .loading import Run
 
 _NO_ERROR: Final = 1e-3
@@ -80,6 +81,48 @@ def wrong_sentences(
             f"{count} {'was' if count == 1 else 'were'} wrong before the end (table of all runs)."
         )
     return sentences
+
+
+def meanings(
+    times: Iterable[str],
+    frames: Mapping[str, Sequence[Mapping[str, np.ndarray]]],
+    labelling: Sequence[str],
+) -> list[str]:
+    """What trusted and right mean, with the bounds, and where the labels come from.
+
+    Args:
+        times: those that some run has.
+        frames: from :func:`label_frames`.
+        labelling: from :func:`labelling_models`.
+    """
+    known, found = set(times), []
+    if "trusted" in known:
+        found.append(
+            f"Trusted: until, on {PERSISTENCE} records in a row, the extrapolation grade of an "
+            f"atom is above {GRADE_BOUND:g} or more than {ATOMS_SHARE:.0%} of the atoms are above "
+            "1, the edge of the training data."
+        )
+    if "right" in known:
+        source = _listed(labelling) if labelling else "a potential that is not among these models"
+        found.append(
+            f"Right: until, on {PERSISTENCE} labelled frames in a row, the energy gained since the "
+            f"start is off by more than {ENERGY_BOUND:g} eV/atom or the mean absolute force error "
+            f"exceeds {FORCE_SHARE:.0%} of the root mean square force. The labels come from "
+            f"{source}{_resolution(frames)}."
+        )
+    if found:
+        found.append("A run that fails is neither trusted nor right from there on.")
+    return found
+
+
+def _resolution(frames: Mapping[str, Sequence[Mapping[str, np.ndarray]]]) -> str:
+    """How far labelled frames are apart, in words."""
+    columns = [f["time_ps"] for runs in frames.values() for f in runs if "time_ps" in f]
+    steps = np.concatenate([np.zeros(0), *map(np.diff, columns)])
+    if not len(steps):
+        return ""
+    ends = dict.fromkeys(f"{x:.3g}" for x in (steps.min(), steps.max()))
+    return f"; a right time is known to the spacing of the labelled frames, {' to '.join(ends)} ps"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from ase import Atoms
 
 from nequip_decorr.files import write_json
 from nequip_decorr.md import structure
+from nequip_decorr.md.times import ENERGY_BOUND, GRADE_BOUND
 from nequip_decorr.report.analysis import analyse
 from nequip_decorr.report.figures import survival_figure
 from nequip_decorr.report.loading import load_runs, structure_errors
@@ -293,6 +294,20 @@ def test_runs_that_were_right_to_their_end_need_no_warning():
     text = " ".join(wrong_sentences([row | {"right_ps": 1.0}], []))
     assert "The only run of a with labels was wrong by 1 ps." in text
     assert "the only run with labels that survived was wrong" in text
+
+
+def test_the_page_says_what_trusted_and_right_mean(tmp_path):
+    campaign = write_campaign(tmp_path / "c", {"stock": {}, "truth": {}}, **SMALL, graded=True)
+    for name in ("stock", "truth"):
+        for folder in of_model(campaign, name):
+            write_labels(folder, 0.5, 1e-7 if name == "truth" else 1.0)
+    text = read(write_report(campaign, tmp_path / "r")).all
+    assert f"an atom is above {GRADE_BOUND:g} or more than 50% of the atoms are above 1" in text
+    assert f"off by more than {ENERGY_BOUND:g} eV/atom" in text
+    assert "exceeds 50% of the root mean square force. The labels come from truth;" in text
+    assert "the spacing of the labelled frames, 0.25 ps." in text
+    plain = write_campaign(tmp_path / "p", {"stock": {}}, **SMALL)
+    assert "neither trusted nor right" not in read(write_report(plain, tmp_path / "rp")).all
 
 
 def test_several_campaigns_and_a_horizon(tmp_path):
