@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 
+from nequip_decorr import stability
+from nequip_decorr.campaign.times import TIMES
 from nequip_decorr.files import write_json
 from nequip_decorr.md import structure
 from nequip_decorr.md.times import ENERGY_BOUND, GRADE_BOUND
@@ -308,6 +310,28 @@ def test_the_page_says_what_trusted_and_right_mean(tmp_path):
     assert "the spacing of the labelled frames, 0.25 ps." in text
     plain = write_campaign(tmp_path / "p", {"stock": {}}, **SMALL)
     assert "neither trusted nor right" not in read(write_report(plain, tmp_path / "rp")).all
+
+
+def test_two_models_are_compared_by_each_time_that_both_have(tmp_path):
+    hazards = {"stock": {"contact": 0.6}, "decorrelated": {}, "truth": {}}
+    made = SMALL | {"graded": True, "reference": "truth"}
+    campaign = write_campaign(tmp_path / "c", hazards, **made)
+    for number, folder in enumerate(of_model(campaign, "stock")):
+        write_labels(folder, 0.25 * (number + 1))
+    assert [c.time for c in analyse([campaign]).comparisons] == ["stable", "trusted"]
+    for folder in of_model(campaign, "decorrelated"):
+        write_labels(folder, 1.25)
+    page = write_report(campaign, tmp_path / "r")
+    found = json.loads((page.parent / "summary.json").read_text())
+    assert [c["time"] for c in found["comparisons"]] == ["trusted", "right"]
+    (ours,) = [c for c in found["comparisons"] if c["time"] == "right"]
+    models = ours["model_a"], ours["model_b"]
+    horizon_ps = found["survival"]["horizon_ps"]
+    theirs = stability.compare(campaign, *models, horizon_ps=horizon_ps, time="right").to_dict()
+    assert theirs["permutation"]["p_value"] == ours["permutation"]["p_value"] < 1
+    assert theirs["ratio"] == ours["ratio"]
+    table = page.read_text().partition("Comparison by time")[2].partition("</table>")[0]
+    assert re.findall(r"<td>(stable|trusted|right)</td>", table) == list(TIMES)
 
 
 def test_several_campaigns_and_a_horizon(tmp_path):
