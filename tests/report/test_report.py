@@ -197,7 +197,7 @@ def test_many_models_are_compared_two_by_two(tmp_path):
     assert len(data["survival"]["comparisons"]) == 10
 
 
-@pytest.mark.parametrize(("number", "bands", "bars"), [(2, 2, 0), (3, 0, 3)])
+@pytest.mark.parametrize(("number", "bands", "bars"), [(1, 1, 0), (2, 0, 2), (3, 0, 3)])
 def test_intervals_of_many_models_do_not_cover_each_other(tmp_path, number, bands, bars):
     models = dict.fromkeys("abc"[:number], TWO["stock"])
     campaign = write_campaign(tmp_path / "c", models, **SMALL)
