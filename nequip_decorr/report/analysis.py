@@ -154,12 +154,20 @@ def analyse(
         displacement=mean_displacements(frames),
         drifts=drifts,
         sweep=points,
-        sweep_verdict=order_sentence(points, first.model_b, first.model_a) if first else "",
+        sweep_verdict=_order(points, first),
         unfinished=planned - len(runs),
         findings=_findings(plans),
         times=_mean_times(ended, summary.horizon_ps),
         comparisons=_by_time(summary, ended, cluster, seed),
     )
+
+
+def _order(points: Sequence[Point], first: Comparison | None) -> str:
+    """What the sweep means for the first comparison."""
+    if first is None:
+        return ""
+    shown = first.verdict != "inconclusive"
+    return order_sentence(points, first.model_b, first.model_a, shown=shown)
 
 
 def _mean_times(
