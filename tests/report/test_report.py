@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,9 +15,11 @@ from nequip_decorr import stability
 from nequip_decorr.campaign.times import TIMES
 from nequip_decorr.files import write_json
 from nequip_decorr.md import structure
+from nequip_decorr.md.dynamics import displacements
 from nequip_decorr.md.times import ENERGY_BOUND, GRADE_BOUND
 from nequip_decorr.report.analysis import analyse
 from nequip_decorr.report.figures import survival_figure
+from nequip_decorr.report.figures_physics import trace_figure
 from nequip_decorr.report.loading import load_runs, structure_errors
 from nequip_decorr.report.report import write_report
 from nequip_decorr.report.right import wrong_sentences
@@ -221,7 +224,7 @@ def test_the_grade_is_a_cause_a_trace_and_a_column(tmp_path):
     hazards = {"stock": {"extrapolation": 0.6}, "decorrelated": {}}
     campaign = write_campaign(tmp_path / "c", hazards, **SMALL, graded=True)
     found = analyse([campaign])
-    assert trace_limits(found.specs)["extrapolation"] == (1.0, 3.0)
+    assert trace_limits(found.specs)["extrapolation"] == (3.0,)
     assert all(trace.values["extrapolation"].max() > 0.8 for trace in found.traces)
     points = {p.scale: p for p in found.sweep if p.criterion == "extrapolation"
               if p.model == "stock"}  # fmt: skip
@@ -236,6 +239,34 @@ def test_the_grade_is_a_cause_a_trace_and_a_column(tmp_path):
     assert failed and min(failed) > 3.0
     trusted = [(float(row["trusted_ps"]), float(row["stable_time_ps"])) for row in rows]
     assert all(0 <= ours <= stable for ours, stable in trusted) and any(t for t, _ in trusted)
+
+
+def test_the_edge_of_the_training_data_is_no_bound(tmp_path):
+    campaign = write_campaign(tmp_path / "c", {"stock": {}}, **SMALL, graded=True)
+    found = analyse([campaign])
+    fig = trace_figure(found.traces, ["stock"], trace_limits(found.specs))
+    names = {text.get_text() for text in fig.legends[0].get_texts()}
+    assert {"bound", "edge of the training data"} <= names
+    lines = {tuple(set(line.get_ydata())): line.get_linestyle() for line in fig.axes[-1].lines
+             if len(set(line.get_ydata())) == 1}  # fmt: skip
+    assert lines == {(1.0,): ":", (3.0,): "--"}
+    fig = trace_figure([replace(trace, values={"energy": trace.values["energy"]})
+                        for trace in found.traces], ["stock"], {})  # fmt: skip
+    assert "edge of the training data" not in {t.get_text() for t in fig.legends[0].get_texts()}
+
+
+def test_a_displacement_that_does_not_grow_is_flat():
+    rng = np.random.default_rng(0)
+    frames = [Atoms("Si2", positions=rng.normal(scale=0.1, size=(2, 3))) for _ in range(200)]
+    (found,) = displacements(frames, 0.01)
+    assert found.verdict == "no linear regime (MSD is flat)"
+
+
+def test_an_interval_does_not_break_across_lines(tmp_path):
+    campaign = write_campaign(tmp_path / "c", {"stock": TWO["stock"]}, **SMALL)
+    raw = write_report(campaign, tmp_path / "r").read_text()
+    assert re.search(r'95% interval <span class="whole">(&lt; )?[\d.]+ to [\d.]+ ps</span>', raw)
+    assert ".whole{white-space:nowrap}" in raw
 
 
 def test_a_legend_marks_the_reference_once():
