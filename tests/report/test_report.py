@@ -393,26 +393,47 @@ def test_reference_tables_are_read_and_tilted_cells_are_said(tmp_path):
     assert "in the benchmark's own way" in read(page).all
 
 
-def test_structure_is_compared_over_what_was_stable():
+def noisy_run(last_ps: float) -> list[Atoms]:
+    """Frames every 0.1 ps."""
     rng = np.random.default_rng(0)
+    frames = []
+    for time_ps in np.arange(0, last_ps + 1e-9, 0.1):
+        frame = crystal("quartz")
+        frame.positions += rng.normal(scale=0.1, size=frame.positions.shape)
+        frame.info["time_ps"] = float(time_ps)
+        frames.append(frame)
+    return frames
 
-    def run(last_ps: float) -> list[Atoms]:
-        frames = []
-        for time_ps in np.arange(0, last_ps + 1e-9, 0.1):
-            frame = crystal("quartz")
-            frame.positions += rng.normal(scale=0.1, size=frame.positions.shape)
-            frame.info["time_ps"] = float(time_ps)
-            frames.append(frame)
-        return frames
 
+def test_structure_is_compared_over_what_was_stable():
     keys = [(model, "quartz", 300.0) for model in ("truth", "short", "none")]
-    frames = dict(zip(keys, ([run(5.0)], [run(0.8), run(0.4)], [run(0.0)]), strict=True))
+    frames = dict(
+        zip(
+            keys,
+            ([noisy_run(5.0)], [noisy_run(0.8), noisy_run(0.4)], [noisy_run(0.0)]),
+            strict=True,
+        )
+    )
     errors, missing = structure_errors(frames, dict.fromkeys(keys, 5.0), "truth")
     assert [e.key[0] for e in errors] == ["short", "short"]
     assert errors[0].window_ps == pytest.approx((0.4, 0.8))
     assert errors[0].got.frames == 6 and errors[0].runs == 2 and errors[0].got.too_few
     assert errors[0].reference.frames == 5
     assert len(missing) == 2 and "RDF of none in quartz at 300 K: it has no" in missing[0]
+
+
+def test_models_are_compared_with_the_reference_over_one_window():
+    keys = [(model, "quartz", 300.0) for model in ("truth", "long", "short", "dead")]
+    lasting = ([noisy_run(t)] for t in (5.0, 5.0, 1.0, 0.2))
+    frames = dict(zip(keys, lasting, strict=True))
+    errors, missing = structure_errors(frames, dict.fromkeys(keys, 5.0), "truth")
+    assert {e.key[0] for e in errors} == {"long", "short"}
+    for e in errors:
+        assert e.window_ps == pytest.approx((0.5, 1.0))
+    assert len(missing) == 2 and all("dead" in text for text in missing)
+    del frames["long", "quartz", 300.0], frames["short", "quartz", 300.0]
+    errors, _ = structure_errors(frames, dict.fromkeys(keys, 5.0), "truth")
+    assert errors[0].window_ps == pytest.approx((0.1, 0.2))
 
 
 def test_groups_compare_methods_trained_several_times(tmp_path):
