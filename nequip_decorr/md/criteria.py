@@ -115,7 +115,7 @@ class Criterion:
     Attributes:
         name: as in the run table, where it is the cause of a failed run.
         label: in words, for figures and reports.
-        colour: of the cause in figures; Tol's "vibrant" scheme.
+        colour: of the cause in figures; darker than those of models, after Tol's "muted" scheme.
         value: the quantity, from (state or record, the one at step 0); see :class:`.judge.State`.
         bounds: its sides; the first that is met counts.
         message: of a violation, with ``value`` and ``limit``.
@@ -202,18 +202,18 @@ def _energy_change(state: Any, start: Any) -> Any:
 
 CRITERIA: Final = (
     Criterion(
-        name="nonfinite", label="not a number", colour="#7A4FB5",
+        name="nonfinite", label="not a number", colour="#444444",
         value=lambda state, _: 0.0 if _is_finite(state) else 1.0,
         bounds=(Bound("nonfinite"),), is_number=False,
         message="an energy, force or position is not finite",
     ),
     Criterion(
-        name="lost", label="atoms lost", colour="#33BBEE",
+        name="lost", label="atoms lost", colour="#6A3D9A",
         value=lambda state, _: float(state.num_lost),
         bounds=(Bound("lost"),), message="{value:.0f} atoms lost",
     ),
     Criterion(
-        name="contact", label="atoms too close", colour="#0077BB",
+        name="contact", label="atoms too close", colour="#882255",
         value=lambda state, _: state.min_contact,
         bounds=(
             Bound(
@@ -232,7 +232,7 @@ CRITERIA: Final = (
         trace="closest pair\n/ covalent sum",
     ),
     Criterion(
-        name="temperature", label="overheated", colour="#CC3311",
+        name="temperature", label="overheated", colour="#661100",
         value=lambda state, _: state.temperature_K,
         bounds=(
             Bound(
@@ -249,7 +249,7 @@ CRITERIA: Final = (
         axis="x target", trace="temperature / target", per_target=True,
     ),
     Criterion(
-        name="energy", label="energy out of range", colour="#EE7733", value=_energy_change,
+        name="energy", label="energy out of range", colour="#332288", value=_energy_change,
         bounds=(
             Bound(
                 option="energy_drop_eV_per_atom", below=True, limit=lambda setting, *_: -setting,
@@ -261,20 +261,20 @@ CRITERIA: Final = (
         axis="eV/atom, below", trace="energy change\n/ eV per atom",
     ),
     Criterion(
-        name="force", label="force too large", colour="#009988",
+        name="force", label="force too large", colour="#00796B",
         value=lambda state, _: state.max_force_eV_per_A,
         bounds=(Bound(option="max_force_eV_per_A", **_largest("force")),),
         message="largest force {value:.4g} eV/A, allowed {limit:.4g}", axis="eV/A",
     ),
     Criterion(
-        name="drift", label="energy not conserved", colour="#EE3377",
+        name="drift", label="energy not conserved", colour="#AA4499",
         value=lambda state, start: abs(state.total_eV_per_atom - start.total_eV_per_atom),
         bounds=(Bound(option="drift_eV_per_atom", **_largest("drift")),),
         message="total energy drift {value:.4g} eV/atom, allowed {limit:.4g}",
         axis="eV/atom", ensemble="nve",
     ),
     Criterion(
-        name="extrapolation", label="beyond the training data", colour="#999933",
+        name="extrapolation", label="beyond the training data", colour="#806000",
         value=lambda state, _: state.max_grade,
         bounds=(
             Bound(option="extrapolation_grade", reading=lambda printed, _: min(printed, GRADE_CAP),

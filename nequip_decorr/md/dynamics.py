@@ -14,6 +14,7 @@ MIN_RECORDS: Final = 10
 MIN_FRAMES: Final = 20
 _MAX_POINTS: Final = 500
 _EXPONENT: Final = (0.8, 1.2)
+_FLAT: Final = 0.1
 _HOP_A: Final = 1.0
 # 1 A^2/ps = 1e-4 cm^2/s
 CM2_PER_S: Final = 1e-4
@@ -193,7 +194,8 @@ def _diffusion(
         return None, None, "the atoms don't move"
     exponent = float(np.polyfit(np.log(lag_ps[late]), np.log(msd_A2[late]), 1)[0])
     if not _EXPONENT[0] <= exponent <= _EXPONENT[1]:
-        return exponent, None, f"no linear regime (MSD grows as t^{exponent:.2f})"
+        course = "MSD is flat" if exponent < _FLAT else f"MSD grows as t^{exponent:.2f}"
+        return exponent, None, f"no linear regime ({course})"
     if msd_A2[-1] < _HOP_A**2:
         return exponent, None, f"displaced by {np.sqrt(msd_A2[-1]):.2f} A only: no diffusion seen"
     diffusion = float(np.polyfit(lag_ps[late], msd_A2[late], 1)[0] / 6)

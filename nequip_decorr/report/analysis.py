@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,9 +15,11 @@ from ..md.criteria import CRITERIA
 from ..md.dynamics import Displacement, Drift, energy_drift
 from ..md.spec import RunSpec
 from ..survival.arrays import run_arrays
+from ..survival.comparison import compare
 from ..survival.estimators import Rmst, rmst
 from ..survival.sensitivity import Point, order_sentence, run_series, sweep
 from ..survival.summary import SurvivalSummary, summarise
+from ..survival.verdict import Comparison
 from .loading import (
     Key,
     Reference,
@@ -55,6 +58,8 @@ class Analysis:
         unfinished: planned runs that have not ended.
         findings: warnings of the check before the runs, a sentence each.
         times: mean trusted and right time by model, where the runs have them.
+        comparisons: those of the summary, each followed by the same two models' trusted and right
+            times where both have them.
     """
 
     runs: list[Run]
@@ -70,6 +75,7 @@ class Analysis:
     unfinished: int
     findings: list[str]
     times: dict[str, dict[str, Rmst]]
+    comparisons: list[Comparison]
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -148,11 +154,20 @@ def analyse(
         displacement=mean_displacements(frames),
         drifts=drifts,
         sweep=points,
-        sweep_verdict=order_sentence(points, first.model_b, first.model_a) if first else "",
+        sweep_verdict=_order(points, first),
         unfinished=planned - len(runs),
         findings=_findings(plans),
         times=_mean_times(ended, summary.horizon_ps),
+        comparisons=_by_time(summary, ended, cluster, seed),
     )
+
+
+def _order(points: Sequence[Point], first: Comparison | None) -> str:
+    """What the sweep means for the first comparison."""
+    if first is None:
+        return ""
+    shown = first.verdict != "inconclusive"
+    return order_sentence(points, first.model_b, first.model_a, shown=shown)
 
 
 def _mean_times(
@@ -165,6 +180,29 @@ def _mean_times(
         cluster = np.unique(data.columns["structure"], return_inverse=True)[1]
         mean = rmst(data.time_ps, data.failed, horizon_ps, cluster=cluster)
         found.setdefault(model, {})[time] = mean
+    return found
+
+
+def _by_time(
+    summary: SurvivalSummary,
+    ended: Mapping[tuple[str, Time], Sequence[dict[str, Any]]],
+    cluster: str | tuple[str, ...],
+    seed: int,
+) -> list[Comparison]:
+    """Comparisons of every two models by each time that both have."""
+    found = []
+    for stable in summary.comparisons:
+        found.append(stable)
+        a, b, horizon_ps = stable.model_a, stable.model_b, summary.horizon_ps
+        for time in TIMES[1:]:
+            rows = [*ended.get((a, time), ()), *ended.get((b, time), ())]
+            # Nothing to compare where no start has both, or not up to the horizon.
+            with suppress(ValueError):
+                found.append(
+                    compare(
+                        rows, a, b, horizon_ps=horizon_ps, cluster=cluster, seed=seed, time=time
+                    )
+                )
     return found
 
 

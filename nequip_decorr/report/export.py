@@ -37,6 +37,7 @@ def to_dict(found: Analysis) -> dict[str, Any]:
             model: {time: mean.to_dict() for time, mean in times.items()}
             for model, times in found.times.items()
         },
+        "comparisons": [c.to_dict() for c in found.comparisons if c.time != "stable"],
         "structure_missing": found.structure_missing,
         "displacement": [
             {

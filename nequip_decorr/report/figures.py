@@ -33,14 +33,13 @@ from ..survival.summary import ModelSummary, SurvivalSummary, spans_decades, vie
 Row = Mapping[str, Any]
 _AT_RISK_TIMES: Final = 6
 _MAX_PANELS: Final = 6
-_MAX_BANDS: Final = 2
 
 
 def survival_figure(summary: SurvivalSummary) -> Figure:
     """Kaplan-Meier curves with 95 % intervals, and the number at risk below.
 
-    Two models have bands. More of them would cover each other, so they have bars at the times of
-    the table.
+    One model has a band. Those of more would cover each other, so they have bars beside the times
+    of the table.
     """
     models = summary.models
     names, looks = _names(summary), _looks(summary)
@@ -61,11 +60,11 @@ def survival_figure(summary: SurvivalSummary) -> Figure:
             value, low, high = curve.evaluate(time)
             label = legend[model.name]
             ax.step(time, value, where="post", linewidth=2.2, label=label, **look)
-            if model in own and len(own) <= _MAX_BANDS:
+            if own == [model]:
                 ax.fill_between(time, low, high, step="post", color=look["color"], alpha=0.1, lw=0)
                 for edge in (low, high):
                     ax.step(time, edge, where="post", color=look["color"], lw=0.8, alpha=0.5)
-            elif model in own:
+            elif model.name != summary.reference:
                 beside = ticks[1:] - 0.008 * end * (len(models) - row)
                 value, low, high = curve.evaluate(beside)
                 ax.vlines(beside, low, high, color=look["color"], lw=1.6, alpha=0.7)

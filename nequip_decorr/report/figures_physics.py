@@ -21,6 +21,7 @@ Looks = Mapping[str, Mapping[str, Any]]
 _MAX_COLUMNS: Final = 4
 _MAX_OVERLAYS: Final = 4
 _MAX_LINES: Final = 60
+_BOUND: Final = (0, (4, 3))
 
 
 def trace_figure(
@@ -51,7 +52,9 @@ def trace_figure(
                 for trace in reversed(mine):
                     _trace(ax, trace, trace.values.get(row.name))
                 for limit in limits.get(row.name, ()):
-                    ax.axhline(limit, color=SOFT, lw=1, ls=(0, (4, 3)), zorder=1)
+                    ax.axhline(limit, color=SOFT, lw=1, ls=_BOUND, zorder=1)
+                for mark in row.marks:
+                    ax.axhline(mark, color=SOFT, lw=1, ls=":", zorder=1)
                 grid(ax)
             axes[0, column].set_title(names[model])
             axes[-1, column].set_xlabel("time / ps")
@@ -59,14 +62,16 @@ def trace_figure(
                 axes[-1, column].set_xlim(-0.02 * end_ps, end_ps)
         for row, ax in zip(rows, axes[:, 0], strict=True):
             ax.set_ylabel(row.trace)
-            _view(ax, row, traces, limits.get(row.name, ()))
+            _view(ax, row, traces, (*limits.get(row.name, ()), *row.marks))
         causes = [c for c in CAUSES if any(t.cause == c for t in traces)]
         keys = [
             Line2D([], [], color=criterion(c).colour, marker="X", label=criterion(c).label)
             for c in causes
         ]
         keys.append(Line2D([], [], color=CUT, label="did not fail"))
-        keys.append(Line2D([], [], color=SOFT, ls=(0, (4, 3)), label="bound"))
+        keys.append(Line2D([], [], color=SOFT, ls=_BOUND, label="bound"))
+        if any(row.marks for row in rows):
+            keys.append(Line2D([], [], color=SOFT, ls=":", label="edge of the training data"))
         fig.legend(handles=keys, loc="outside lower center", ncols=min(5, len(keys)))
     return fig
 

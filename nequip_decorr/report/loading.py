@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import ase.io
 import numpy as np
@@ -22,6 +22,8 @@ from ..md.structure import Images, angular_distribution, is_box, radial_distribu
 
 Key = tuple[str, str, float]
 Reference = Mapping[str, Mapping[str, str | Path]]
+_FEWEST_FRAMES: Final = 8
+"""Stable frames of a run, the start among them, from which on it may set a window for others."""
 
 
 @dataclass(frozen=True)
@@ -161,8 +163,8 @@ def structure_errors(
             try:
                 truth: Distribution | None
                 images: Images = "cell"
-                ends = [run[-1].info["time_ps"] for run in runs if run]
-                window = _window(lengths_ps[key], isinstance(reference, str), max(ends, default=0))
+                own = isinstance(reference, str)
+                window = _window(lengths_ps[key], own, _common_end_ps(frames, key, reference))
                 if isinstance(reference, str):
                     truth = _mean(functions[kind], truth_runs, window, images)[0]
                 else:
@@ -186,13 +188,25 @@ def _window(length_ps: float, own: bool, stable_ps: float) -> tuple[float, float
     """Start, end and stride of the frames to compare.
 
     Against tables: the benchmark's 3 to 5.94 ps every 0.06, or what there is of it. Against a
-    model's own runs, which give any window: the same start, or half of the longest stable time,
-    up to that time.
+    model's own runs, which give any window: the same start, or half of the stable time that the
+    models share, up to that time.
     """
     start = min(3.0, length_ps / 2)
     if own:
         return min(start, stable_ps / 2), stable_ps, None
     return start, min(5.94, length_ps), 0.06
+
+
+def _common_end_ps(frames: Mapping[Key, Sequence[Sequence[Atoms]]], key: Key, truth: Any) -> float:
+    """Shortest over the models of the longest stable time at a condition.
+
+    A model that hardly got going sets no window for the others, if any of them did.
+    """
+    runs_of = [runs for k, runs in frames.items() if k[1:] == key[1:] and k[0] != truth]
+    longest = [max(runs, key=len, default=[]) for runs in runs_of]
+    ends = [run[-1].info["time_ps"] for run in longest if len(run) >= _FEWEST_FRAMES]
+    ends = ends or [run[-1].info["time_ps"] for run in longest if len(run) > 1]
+    return min(ends, default=0.0)
 
 
 def _mean(

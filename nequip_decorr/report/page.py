@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ..html import render
@@ -12,6 +12,7 @@ from ..style import CUT, STABLE, model_styles
 from ..survival.summary import ModelSummary
 from .analysis import Analysis
 from .export import settings
+from .right import label_frames, labelling_models, meanings, wrong_sentences
 from .tables import tables_of
 
 
@@ -27,6 +28,8 @@ def page_of(title: str, found: Analysis, pictures: Mapping[str, bytes]) -> str:
     looks = model_styles([m.name for m in summary.models], summary.reference)
     values = settings(found.specs)
     cut = Counter(row["model"] for row in rows if row["status"] == "interrupted")
+    frames = label_frames(found.runs)
+    labelling = labelling_models(frames)
     mixed = [name.removeprefix("criteria.") for name, seen in values.items() if len(seen) > 1]
     return render(
         "report.html",
@@ -45,7 +48,8 @@ def page_of(title: str, found: Analysis, pictures: Mapping[str, bytes]) -> str:
             "run": len(rows),
         },
         unfinished=found.unfinished,
-        survivors=_survivors(rows),
+        wrong=wrong_sentences(rows, {summary.reference, *labelling}),
+        meanings=meanings((t for known in found.times.values() for t in known), frames, labelling),
         findings=found.findings,
         cards=[{"model": m, "colour": looks[m.name]["color"], "ends": _ends(m),
                 "times": found.times.get(m.name, {})} for m in
@@ -60,12 +64,6 @@ def page_of(title: str, found: Analysis, pictures: Mapping[str, bytes]) -> str:
         has_nve=any(spec.ensemble == "nve" for spec in found.specs),
         judges_contact=any(spec.criteria.contact_fraction is not None for spec in found.specs),
     )  # fmt: skip
-
-
-def _survivors(rows: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
-    """Runs with labels that survived, and those of them that were wrong before their end."""
-    survived = [r for r in rows if r["status"] == "survived" and "right_ps" in r]
-    return len(survived), sum(r["right_ps"] < r["stable_time_ps"] for r in survived)
 
 
 def _ends(model: ModelSummary) -> list[dict[str, Any]]:

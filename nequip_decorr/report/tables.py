@@ -32,12 +32,12 @@ def tables_of(found: Analysis) -> dict[str, Table]:
 
 
 def comparisons(found: Analysis) -> Table:
-    """Every two models."""
-    header = ["model", "against", "ratio (95 %)", "difference / ps (95 %)", "p", "pairs"]
+    """Every two models, by each time that they have."""
+    header = ["model", "against", "time", "ratio (95 %)", "difference / ps (95 %)", "p", "pairs"]
     rows = [
-        [c.model_b, c.model_a, estimate(c.ratio), estimate(c.difference_ps),
+        [c.model_b, c.model_a, c.time, estimate(c.ratio), estimate(c.difference_ps),
          f"{c.permutation.p_value:.2g}", c.n_pairs, _VERDICTS[c.verdict]]
-        for c in found.summary.comparisons
+        for c in found.comparisons
     ]  # fmt: skip
     return [*header, "difference"], rows
 

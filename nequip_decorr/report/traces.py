@@ -50,13 +50,13 @@ def trace_of(run: Run, record: Mapping[str, np.ndarray]) -> Trace:
 
 
 def trace_limits(specs: Sequence[RunSpec]) -> dict[str, tuple[float, ...]]:
-    """Limits to draw beside the traces, by criterion, where runs have at most two sets of them."""
+    """Bounds to draw beside the traces, by criterion, where runs have at most two sets of them."""
     found: dict[str, set[tuple[float, ...]]] = {}
     for spec in specs:
         target_K = spec.temperature_K
         for c in CRITERIA:
             if c.trace and not (c.per_target and target_K <= 0):
-                limits = [*c.marks, *(limit for _, limit in c.limits(spec.criteria, target_K))]
+                limits = [limit for _, limit in c.limits(spec.criteria, target_K)]
                 scale = target_K if c.per_target else 1.0
                 found.setdefault(c.name, set()).add(tuple(float(x / scale) for x in limits))
     return {

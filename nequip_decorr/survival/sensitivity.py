@@ -189,8 +189,15 @@ def ratio_range(points: Sequence[Point], model: str, other: str) -> dict[tuple[s
     return found
 
 
-def order_sentence(points: Sequence[Point], model: str, other: str) -> str:
-    """Whether the order of two models as run holds at every scale, in words."""
+def order_sentence(points: Sequence[Point], model: str, other: str, *, shown: bool = True) -> str:
+    """Whether the order of two models as run holds at every scale, in words.
+
+    Args:
+        points: from :func:`sweep`.
+        model: one of the two.
+        other: the other one.
+        shown: whether a difference of the two is shown as run.
+    """
     ratios = ratio_range(points, model, other)
     as_run = [pair[0] for (_, scale), pair in ratios.items() if scale == 1 and pair]
     if not as_run:
@@ -198,24 +205,36 @@ def order_sentence(points: Sequence[Point], model: str, other: str) -> str:
     if as_run[0] == 1:
         return f"As run, {model} and {other} have the same mean stable time: no order to turn."
     better, worse = (model, other) if as_run[0] > 1 else (other, model)
-    turned: dict[bool, dict[str, float]] = {True: {}, False: {}}
-    for (kind, scale), pair in ratio_range(points, better, worse).items():
-        if pair and pair[0] < 1:
-            # The scale nearest to 1 at which it may turn.
-            nearest = max if scale < 1 else min
-            known = turned[scale < 1].setdefault(kind, scale)
-            turned[scale < 1][kind] = nearest(known, scale)
-    tight, loose = (
-        ", ".join(f"{name} x {scale:g}" for name, scale in turned[side].items())
-        for side in (True, False)
-    )
-    text = f"{better} stays ahead of {worse} however a criterion is tightened."
+    means = {(p.criterion, p.scale, p.model): p.rmst_low_ps for p in points}
+    tight: dict[str, float] = {}
+    tied: dict[str, float] = {}
+    loose: dict[str, float] = {}
+    # From scale 1 outwards, so that the first found is the one nearest to it.
+    for (kind, scale), pair in sorted(
+        ratio_range(points, better, worse).items(), key=lambda item: abs(np.log(item[0][1]))
+    ):
+        equal = means[kind, scale, better] == means[kind, scale, worse]
+        if scale < 1 and (equal or (pair and np.isclose(pair[0], 1))):
+            tied.setdefault(kind, scale)
+        elif pair and pair[0] < 1:
+            (tight if scale < 1 else loose).setdefault(kind, scale)
+    text = f"The order of the means, {better} above {worse}, "
     if tight:
-        text = f"The order turns when a criterion is tightened to {tight}."
+        text += f"turns when a criterion is tightened to {_scales(tight)}."
+    elif tied:
+        text += f"does not turn when a criterion is tightened, but they tie at {_scales(tied)}."
+    else:
+        text += "does not change however a criterion is tightened."
+    if not shown:
+        text += " That they differ at all is not shown."
     if not loose:
         return f"{text} No loosening can turn it."
     why = "runs stop where they fail, so that is open."
-    return f"{text} Loosened to {loose} or more it could turn: {why}"
+    return f"{text} Loosened to {_scales(loose)} or more it could turn: {why}"
+
+
+def _scales(found: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} x {scale:g}" for name, scale in found.items())
 
 
 _EMPTY: Final = Series({}, {})

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from ..md.criteria import CAUSES
-from .arrays import Estimate, Result, run_arrays
+from .arrays import Array, Estimate, Result, RunArrays, run_arrays
 from .comparison import compare
 from .estimators import Rmst, SurvivalCurve, common_horizon, kaplan_meier, rmst
 from .incidence import CumulativeIncidence, cumulative_incidence
@@ -34,7 +34,8 @@ class ModelSummary(Result):
         survival_at: probability to be stable beyond a quarter, half and all of the horizon.
         curve: Kaplan-Meier curve; its band is the wider of those that take the clusters, or the
             runs, as independent.
-        incidence: cumulative incidence of each cause.
+        incidence: cumulative incidence of each cause, with a band by the same rule; that of a
+            single cause is what the curve leaves.
     """
 
     name: str
@@ -133,7 +134,7 @@ def summarise(
 
 
 def _model(
-    name: str, rows: Sequence[Row], data: Any, columns: tuple[str, ...], horizon_ps: float
+    name: str, rows: Sequence[Row], data: RunArrays, columns: tuple[str, ...], horizon_ps: float
 ) -> ModelSummary:
     labels = data.labels(columns)
     curve = kaplan_meier(data.time_ps, data.failed, cluster=labels)
@@ -153,8 +154,27 @@ def _model(
             for f in FRACTIONS
         },
         curve=curve,
-        incidence=cumulative_incidence(data.time_ps, data.failed, data.cause),
+        incidence=_incidence(data, labels, curve),
     )
+
+
+def _incidence(
+    data: RunArrays, labels: Array, curve: SurvivalCurve
+) -> dict[str, CumulativeIncidence]:
+    """Incidence of each cause, with the wider of the bands by run and by cluster."""
+    by_run, by_cluster = (
+        cumulative_incidence(data.time_ps, data.failed, data.cause, cluster=cluster)
+        for cluster in (None, labels)
+    )
+    found = {}
+    for cause, one in by_run.items():
+        low = np.minimum(one.low, by_cluster[cause].low)
+        high = np.maximum(one.high, by_cluster[cause].high)
+        if len(by_run) == 1:
+            _, lasting_low, lasting_high = curve.evaluate(one.time_ps)
+            low, high = 1 - lasting_high, 1 - lasting_low
+        found[cause] = replace(one, low=low, high=high)
+    return found
 
 
 def view_ps(summary: SurvivalSummary) -> float:

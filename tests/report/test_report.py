@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,12 +11,18 @@ import numpy as np
 import pytest
 from ase import Atoms
 
+from nequip_decorr import stability
+from nequip_decorr.campaign.times import TIMES
 from nequip_decorr.files import write_json
 from nequip_decorr.md import structure
+from nequip_decorr.md.dynamics import displacements
+from nequip_decorr.md.times import ENERGY_BOUND, GRADE_BOUND
 from nequip_decorr.report.analysis import analyse
 from nequip_decorr.report.figures import survival_figure
+from nequip_decorr.report.figures_physics import trace_figure
 from nequip_decorr.report.loading import load_runs, structure_errors
 from nequip_decorr.report.report import write_report
+from nequip_decorr.report.right import wrong_sentences
 from nequip_decorr.report.traces import trace_limits
 from nequip_decorr.style import legend_names, model_styles, shorts
 from tests.helpers.synthetic import LENGTH_PS, crystal, write_campaign
@@ -193,7 +200,7 @@ def test_many_models_are_compared_two_by_two(tmp_path):
     assert len(data["survival"]["comparisons"]) == 10
 
 
-@pytest.mark.parametrize(("number", "bands", "bars"), [(2, 2, 0), (3, 0, 3)])
+@pytest.mark.parametrize(("number", "bands", "bars"), [(1, 1, 0), (2, 0, 2), (3, 0, 3)])
 def test_intervals_of_many_models_do_not_cover_each_other(tmp_path, number, bands, bars):
     models = dict.fromkeys("abc"[:number], TWO["stock"])
     campaign = write_campaign(tmp_path / "c", models, **SMALL)
@@ -217,7 +224,7 @@ def test_the_grade_is_a_cause_a_trace_and_a_column(tmp_path):
     hazards = {"stock": {"extrapolation": 0.6}, "decorrelated": {}}
     campaign = write_campaign(tmp_path / "c", hazards, **SMALL, graded=True)
     found = analyse([campaign])
-    assert trace_limits(found.specs)["extrapolation"] == (1.0, 3.0)
+    assert trace_limits(found.specs)["extrapolation"] == (3.0,)
     assert all(trace.values["extrapolation"].max() > 0.8 for trace in found.traces)
     points = {p.scale: p for p in found.sweep if p.criterion == "extrapolation"
               if p.model == "stock"}  # fmt: skip
@@ -234,23 +241,128 @@ def test_the_grade_is_a_cause_a_trace_and_a_column(tmp_path):
     assert all(0 <= ours <= stable for ours, stable in trusted) and any(t for t, _ in trusted)
 
 
+def test_the_edge_of_the_training_data_is_no_bound(tmp_path):
+    campaign = write_campaign(tmp_path / "c", {"stock": {}}, **SMALL, graded=True)
+    found = analyse([campaign])
+    fig = trace_figure(found.traces, ["stock"], trace_limits(found.specs))
+    names = {text.get_text() for text in fig.legends[0].get_texts()}
+    assert {"bound", "edge of the training data"} <= names
+    lines = {tuple(set(line.get_ydata())): line.get_linestyle() for line in fig.axes[-1].lines
+             if len(set(line.get_ydata())) == 1}  # fmt: skip
+    assert lines == {(1.0,): ":", (3.0,): "--"}
+    fig = trace_figure([replace(trace, values={"energy": trace.values["energy"]})
+                        for trace in found.traces], ["stock"], {})  # fmt: skip
+    assert "edge of the training data" not in {t.get_text() for t in fig.legends[0].get_texts()}
+
+
+def test_a_displacement_that_does_not_grow_is_flat():
+    rng = np.random.default_rng(0)
+    frames = [Atoms("Si2", positions=rng.normal(scale=0.1, size=(2, 3))) for _ in range(200)]
+    (found,) = displacements(frames, 0.01)
+    assert found.verdict == "no linear regime (MSD is flat)"
+
+
+def test_an_interval_does_not_break_across_lines(tmp_path):
+    campaign = write_campaign(tmp_path / "c", {"stock": TWO["stock"]}, **SMALL)
+    raw = write_report(campaign, tmp_path / "r").read_text()
+    assert re.search(r'95% interval <span class="whole">(&lt; )?[\d.]+ to [\d.]+ ps</span>', raw)
+    assert ".whole{white-space:nowrap}" in raw
+
+
 def test_a_legend_marks_the_reference_once():
     for name, shown in (("Tersoff", "Tersoff (reference)"), ("reference", "reference")):
         looks = model_styles(["stock", name], name)
         assert list(legend_names(looks).values()) == ["stock", shown]
 
 
+def write_labels(folder: Path, right_ps: float | None, error: float = 1.0) -> None:
+    """Labels of a run, every 0.25 ps to 1 ps, with that force error (root mean square 2)."""
+    time_ps = [0.0, 0.25, 0.5, 0.75, 1.0]
+    frames = {
+        "time_ps": time_ps,
+        "force_mae_eV_per_A": [error for _ in time_ps],
+        "force_rms_eV_per_A": [2.0 for _ in time_ps],
+    }
+    labels = {"identity": [], "right_ps": right_ps, "frames": frames}
+    write_json(folder / "labels.json", labels)
+
+
+def of_model(campaign: Path, model: str) -> list[Path]:
+    """Folders of the runs of a model."""
+    plan = json.loads((campaign / "campaign.json").read_text())
+    specs = (entry["spec"] for entry in plan["runs"])
+    return [campaign / "runs" / s["run_id"] for s in specs if s["model"]["name"] == model]
+
+
 def test_survivors_that_were_wrong_are_counted(tmp_path):
     campaign = write_campaign(tmp_path / "c", {"stock": {}}, **SMALL)
     right = dict(zip(sorted((campaign / "runs").iterdir()), (None, 0.25, None, 0.5), strict=True))
     for folder, right_ps in right.items():
-        write_json(folder / "labels.json", {"identity": [], "right_ps": right_ps, "frames": {}})
+        write_labels(folder, right_ps)
     page = write_report(campaign, tmp_path / "r")
-    assert "of 4 runs with labels that survived, 2 were wrong before the end" in read(page).all
+    text = read(page).all
+    assert "of 4 runs with labels that survived, 2 were wrong before the end" in text
+    assert "Of 4 runs of stock with labels, 2 became wrong before their end, by 0.5 ps" in text
     with (page.parent / "runs.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     found = {row["run_id"].split("/")[-1]: float(row["right_ps"]) for row in rows}
     assert found == {folder.name: right_ps or LENGTH_PS for folder, right_ps in right.items()}
+
+
+@pytest.mark.parametrize("reference", ["truth", None])
+def test_the_model_that_gives_the_labels_is_not_judged_by_them(tmp_path, reference):
+    models = {"stock": {}, "other": {}, "truth": {}}
+    campaign = write_campaign(tmp_path / "c", models, **SMALL, reference=reference)
+    for name in models:
+        for folder in of_model(campaign, name):
+            write_labels(folder, None if name == "truth" else 0.25, 1e-7 if name == "truth" else 1)
+    text = read(write_report(campaign, tmp_path / "r")).all
+    assert re.search(r"All 8 runs of \w+ and \w+ with labels were wrong by 0.25 ps\.", text)
+    assert "of 8 runs with labels that survived, 8 were wrong" in text
+
+
+def test_runs_that_were_right_to_their_end_need_no_warning():
+    row = {"model": "a", "status": "survived", "stable_time_ps": 2.0, "right_ps": 2.0}
+    assert wrong_sentences([row], []) == []
+    text = " ".join(wrong_sentences([row | {"right_ps": 1.0}], []))
+    assert "The only run of a with labels was wrong by 1 ps." in text
+    assert "the only run with labels that survived was wrong" in text
+
+
+def test_the_page_says_what_trusted_and_right_mean(tmp_path):
+    campaign = write_campaign(tmp_path / "c", {"stock": {}, "truth": {}}, **SMALL, graded=True)
+    for name in ("stock", "truth"):
+        for folder in of_model(campaign, name):
+            write_labels(folder, 0.5, 1e-7 if name == "truth" else 1.0)
+    text = read(write_report(campaign, tmp_path / "r")).all
+    assert f"an atom is above {GRADE_BOUND:g} or more than 50% of the atoms are above 1" in text
+    assert f"off by more than {ENERGY_BOUND:g} eV/atom" in text
+    assert "exceeds 50% of the root mean square force. The labels come from truth;" in text
+    assert "the spacing of the labelled frames, 0.25 ps." in text
+    plain = write_campaign(tmp_path / "p", {"stock": {}}, **SMALL)
+    assert "neither trusted nor right" not in read(write_report(plain, tmp_path / "rp")).all
+
+
+def test_two_models_are_compared_by_each_time_that_both_have(tmp_path):
+    hazards = {"stock": {"contact": 0.6}, "decorrelated": {}, "truth": {}}
+    made = SMALL | {"graded": True, "reference": "truth"}
+    campaign = write_campaign(tmp_path / "c", hazards, **made)
+    for number, folder in enumerate(of_model(campaign, "stock")):
+        write_labels(folder, 0.25 * (number + 1))
+    assert [c.time for c in analyse([campaign]).comparisons] == ["stable", "trusted"]
+    for folder in of_model(campaign, "decorrelated"):
+        write_labels(folder, 1.25)
+    page = write_report(campaign, tmp_path / "r")
+    found = json.loads((page.parent / "summary.json").read_text())
+    assert [c["time"] for c in found["comparisons"]] == ["trusted", "right"]
+    (ours,) = [c for c in found["comparisons"] if c["time"] == "right"]
+    models = ours["model_a"], ours["model_b"]
+    horizon_ps = found["survival"]["horizon_ps"]
+    theirs = stability.compare(campaign, *models, horizon_ps=horizon_ps, time="right").to_dict()
+    assert theirs["permutation"]["p_value"] == ours["permutation"]["p_value"] < 1
+    assert theirs["ratio"] == ours["ratio"]
+    table = page.read_text().partition("Comparison by time")[2].partition("</table>")[0]
+    assert re.findall(r"<td>(stable|trusted|right)</td>", table) == list(TIMES)
 
 
 def test_several_campaigns_and_a_horizon(tmp_path):
@@ -281,26 +393,47 @@ def test_reference_tables_are_read_and_tilted_cells_are_said(tmp_path):
     assert "in the benchmark's own way" in read(page).all
 
 
-def test_structure_is_compared_over_what_was_stable():
+def noisy_run(last_ps: float) -> list[Atoms]:
+    """Frames every 0.1 ps."""
     rng = np.random.default_rng(0)
+    frames = []
+    for time_ps in np.arange(0, last_ps + 1e-9, 0.1):
+        frame = crystal("quartz")
+        frame.positions += rng.normal(scale=0.1, size=frame.positions.shape)
+        frame.info["time_ps"] = float(time_ps)
+        frames.append(frame)
+    return frames
 
-    def run(last_ps: float) -> list[Atoms]:
-        frames = []
-        for time_ps in np.arange(0, last_ps + 1e-9, 0.1):
-            frame = crystal("quartz")
-            frame.positions += rng.normal(scale=0.1, size=frame.positions.shape)
-            frame.info["time_ps"] = float(time_ps)
-            frames.append(frame)
-        return frames
 
+def test_structure_is_compared_over_what_was_stable():
     keys = [(model, "quartz", 300.0) for model in ("truth", "short", "none")]
-    frames = dict(zip(keys, ([run(5.0)], [run(0.8), run(0.4)], [run(0.0)]), strict=True))
+    frames = dict(
+        zip(
+            keys,
+            ([noisy_run(5.0)], [noisy_run(0.8), noisy_run(0.4)], [noisy_run(0.0)]),
+            strict=True,
+        )
+    )
     errors, missing = structure_errors(frames, dict.fromkeys(keys, 5.0), "truth")
     assert [e.key[0] for e in errors] == ["short", "short"]
     assert errors[0].window_ps == pytest.approx((0.4, 0.8))
     assert errors[0].got.frames == 6 and errors[0].runs == 2 and errors[0].got.too_few
     assert errors[0].reference.frames == 5
     assert len(missing) == 2 and "RDF of none in quartz at 300 K: it has no" in missing[0]
+
+
+def test_models_are_compared_with_the_reference_over_one_window():
+    keys = [(model, "quartz", 300.0) for model in ("truth", "long", "short", "dead")]
+    lasting = ([noisy_run(t)] for t in (5.0, 5.0, 1.0, 0.2))
+    frames = dict(zip(keys, lasting, strict=True))
+    errors, missing = structure_errors(frames, dict.fromkeys(keys, 5.0), "truth")
+    assert {e.key[0] for e in errors} == {"long", "short"}
+    for e in errors:
+        assert e.window_ps == pytest.approx((0.5, 1.0))
+    assert len(missing) == 2 and all("dead" in text for text in missing)
+    del frames["long", "quartz", 300.0], frames["short", "quartz", 300.0]
+    errors, _ = structure_errors(frames, dict.fromkeys(keys, 5.0), "truth")
+    assert errors[0].window_ps == pytest.approx((0.1, 0.2))
 
 
 def test_groups_compare_methods_trained_several_times(tmp_path):

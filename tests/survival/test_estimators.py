@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import warnings
 
@@ -14,6 +15,7 @@ from nequip_decorr.survival import clusters
 from nequip_decorr.survival import estimators as survival
 from nequip_decorr.survival.arrays import Estimate, km_influence, risk_sets, run_arrays
 from nequip_decorr.survival.incidence import cumulative_incidence
+from nequip_decorr.survival.summary import summarise
 
 TOLERANCE = 1e-9
 
@@ -138,6 +140,34 @@ def test_clustered_incidence_with_one_cause_is_clustered_survival():
     at = curve.evaluate(found.time_ps[6:9])
     half = (at[2] - at[1]) / 2 / clusters.t_quantile([label], 0.95)
     np.testing.assert_allclose(np.sqrt(found.variance[6:9]), half, rtol=1e-9)
+
+
+def rows_of(causes):
+    """Six runs from three structures that fail one after the other."""
+    names = itertools.cycle(causes)
+    return [
+        row("failed", 0.25 + 0.15 * k, next(names), seed=k, structure=f"s{k // 2}", length_ps=2.0)
+        for k in range(6)
+    ]
+
+
+def test_incidence_of_one_cause_is_what_the_curve_leaves():
+    (model,) = summarise(rows_of(["contact"])).models
+    for time_ps in (0.1, 0.45, 0.75, 2.0):
+        failed, lasting = model.incidence["contact"].at(time_ps), model.curve.at(time_ps)
+        assert failed.value == pytest.approx(1 - lasting.value)
+        assert (failed.low, failed.high) == (1 - lasting.high, 1 - lasting.low)
+
+
+def test_band_of_an_incidence_is_the_wider_of_runs_and_clusters():
+    rows = rows_of(["contact", "energy"])
+    (model,) = summarise(rows).models
+    runs = run_arrays(rows)
+    for cluster in (None, runs.columns["structure"]):
+        one = cumulative_incidence(runs.time_ps, runs.failed, runs.cause, cluster=cluster)
+        ours = model.incidence["energy"]
+        assert (ours.low <= one["energy"].low).all() and (ours.high >= one["energy"].high).all()
+        assert cluster is not None or (ours.high > one["energy"].high).any()
 
 
 def test_nobody_failed():

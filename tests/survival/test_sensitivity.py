@@ -170,13 +170,32 @@ def test_ratio_and_sentence_say_what_could_turn_the_order():
     low, high = ratios["temperature", 2.0]
     assert low < 1 < high
     text = sweep.order_sentence(points, "b", "a")
-    assert text.startswith("a stays ahead of b however a criterion is tightened.")
+    assert text.startswith(
+        "The order of the means, a above b, does not change however a criterion is tightened."
+    )
+    assert "not shown" not in text
     assert "Loosened to temperature x 2 or more it could turn" in text
     same = sweep.sweep([row_of("a"), row_of("b")], {}, 1.0, {"force": 200.0})
     assert sweep.order_sentence(same, "a", "b") == (
         "As run, a and b have the same mean stable time: no order to turn."
     )
     assert "no known ratio" in sweep.order_sentence([], "a", "b")
+
+
+def test_means_that_tie_at_a_stricter_bound_are_not_said_to_keep_their_order():
+    time = np.linspace(0, 1, 101)
+    rows = [row_of("a", "a0"), failed(model="b", run_id="b0", time_ps=0.4)]
+    rising = Series({"temperature": time}, {"temperature": 3 * time})
+    both = dict.fromkeys(("a0", "b0"), rising)
+    points = sweep.sweep(rows, both, 1.0, {"temperature": 3.0}, scales=(0.5, 0.9))
+    text = sweep.order_sentence(points, "b", "a", shown=False)
+    assert "does not turn when a criterion is tightened, but they tie at temperature x 0.9." in text
+    assert "That they differ at all is not shown." in text
+    at_once = Series({"temperature": time}, {"temperature": 3 + time})
+    points = sweep.sweep(
+        rows, dict.fromkeys(both, at_once), 1.0, {"temperature": 3.0}, scales=(0.5,)
+    )
+    assert "they tie at temperature x 0.5" in sweep.order_sentence(points, "b", "a")
 
 
 def test_a_model_cut_short_of_the_horizon_has_no_mean():
