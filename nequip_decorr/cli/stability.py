@@ -123,7 +123,7 @@ def add_parsers(subparsers: Any) -> None:
             "--horizon-ps",
             type=float,
             metavar="PS",
-            help="judge stability up to this time (default: the shortest time that all models were observed for)",
+            help="judge up to this time (default: the longest that all models were observed)",
         )
     from .cure import add_collect
 
