@@ -212,7 +212,7 @@ def _check_md(md: dict[Any, Any], folder: Path, mistakes: Mistakes) -> str:
     try:
         campaign = parse_campaign(known | {"engine": LAMMPS_LIBRARY}, folder)
     except CampaignError as err:
-        mistakes.lines += [f"md.{line}" for line in err.mistakes]
+        mistakes.lines += [f"md.{x}".replace("md.campaign: ", "md: ") for x in err.mistakes]
         return ""
     timestep_fs = campaign.run.get("timestep_fs", RunSpec.timestep_fs)
     length_ps = campaign.run["steps"] * timestep_fs / 1000

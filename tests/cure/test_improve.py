@@ -497,6 +497,6 @@ def test_all_mistakes_at_once(tmp_path, path):
         "{frames} and {labelled}",
         "beyond: got 0.5",
         "md.models: `improve` sets it",
-        "did you mean 'temperatures_K'",
+        "md: unknown key 'temperature_K' (did you mean 'temperatures_K'?)",
     ):
         assert part in text
