@@ -54,7 +54,8 @@ def training() -> str:
         "term alone",
         "step with the term over without",
     )
-    rows = [term_row("CPU", r) for r in loaded("training_overhead_demo")["results"]]
+    names = ("training_overhead_demo", "training_overhead_sait")
+    rows = [term_row("CPU", r) for name in names for r in loaded(name)["results"]]
     parts = loaded("gpu_cuda")["parts"].items()
     rows += [term_row("GPU", part["summary"]) for name, part in parts if name.startswith("train-")]
     return table(head, rows)
