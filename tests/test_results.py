@@ -23,7 +23,6 @@ OLDER = {
     "results/lammps_scaling.json",
     "results/logger_overhead.json",
     "results/max_samples_sait.json",
-    "results/training_overhead_sait.json",
     "results/training_overhead_sait_compile.json",
     "results/training_overhead_sait_memory.json",
     "results/training_overhead_small.json",
