@@ -8,7 +8,7 @@ Each step is kept in the work folder and not done again. Models and data are tho
     python benchmarks/term_questions.py starts --work DIR    # 3: failure at step ten
     python benchmarks/term_questions.py truncated --work DIR # 2: the nearest ten neighbours
     python benchmarks/term_questions.py early --work DIR     # 5: EMA, an early term, SAM
-    python benchmarks/term_questions.py long --work DIR      # 4: more steps; also `wide`
+    python benchmarks/term_questions.py long --work DIR      # 4: more steps; also `wide`, `real`
     python benchmarks/term_questions.py summary              # the figures, from the raw rows alone
 
 Raw rows: ``results/term_*.csv``.
@@ -66,6 +66,7 @@ NEIGHBOURS: Final = 10
 VELOCITIES: Final = 11
 NARROW_EV: Final = (-0.35, 0.8)  # per atom; the reference goes from -0.22 to 0.52 at 2000 K
 RADIUS: Final = 0.05
+SIZES: Final = ("long", "wide", "real")
 
 TERM: Final = {
     "_target_": "nequip_decorr.FeatureDecorrelation", "block_size": BLOCK_SIZE,
@@ -83,6 +84,12 @@ LARGE: Final = {
     "scalar_embed_mlp_hidden_layers_width": 128, "allegro_mlp_hidden_layers_width": 128,
     "readout_mlp_hidden_layers_width": 128,
 }  # fmt: skip
+REAL: Final = {
+    "l_max": 2, "num_layers": 3, "num_scalar_features": 512, "num_tensor_features": 32,
+    "scalar_embed_mlp_hidden_layers_depth": 3, "scalar_embed_mlp_hidden_layers_width": 256,
+    "allegro_mlp_hidden_layers_width": 512, "readout_mlp_hidden_layers_width": 128,
+}  # fmt: skip
+"""An Allegro of the SAIT benchmark's size (``configs/hfo2_samd23_allegro.yaml``)."""
 # Changes of the stock config, by arm.
 ARMS: Final[dict[str, dict[str, Any]]] = {
     "ema": {**SLOW, "training_module": {**EMA, **FLAT}},
@@ -91,6 +98,7 @@ ARMS: Final[dict[str, dict[str, Any]]] = {
     "sam": {"training_module": {"optimizer": SAM}},
     "long": {"epochs": 3000, "trainer": {"check_val_every_n_epoch": 100}},
     "wide": {"training_module": {"model": LARGE}},
+    "real": {"cutoff_radius": 6.0, "learning_rate": 0.002, "training_module": {"model": REAL}},
 }
 
 
@@ -339,7 +347,7 @@ def arm_rows(work: Path, arm: str, seed: int) -> tuple[list[dict[str, Any]], dic
 
 def quality(work: Path, checkpoint: Path, arm: str, seed: int) -> dict[str, Any]:
     """Errors and mean absolute correlation on the test frames in distribution."""
-    size = LARGE["num_scalar_features"] if arm == "wide" else BLOCK_SIZE
+    size = {"wide": LARGE, "real": REAL}.get(arm, {}).get("num_scalar_features", BLOCK_SIZE)
     (found,) = evaluate_files(checkpoint, {"id": work / "data" / "test_id.xyz"}, size).values()
     return {
         "model": arm, "seed": seed, "force_mae_eV_per_A": found.force_mae_eV_per_A,
@@ -377,7 +385,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     steps = {"md": md, "edges": edges, "starts": starts, "truncated": truncated, "early": early}
-    parser.add_argument("what", choices=(*steps, "long", "wide", "summary"))
+    parser.add_argument("what", choices=(*steps, *SIZES, "summary"))
     parser.add_argument("--work", type=Path, help="folder of everything made")
     parser.add_argument("--seeds", type=int, nargs="+", help="default: those of the protocol")
     given = parser.parse_args()
@@ -388,7 +396,7 @@ def main() -> None:
         return term_summary.summary()
     if given.work is None:
         parser.error("--work is needed")
-    if given.what in ("long", "wide"):
+    if given.what in SIZES:
         return sizes(given.work.resolve(), given.what, given.seeds or [1])
     seeds = given.seeds or (GATE if given.what in ("truncated", "early") else SEEDS)
     return steps[given.what](given.work.resolve(), seeds)
