@@ -154,10 +154,9 @@ ARMS |= {
     PRICE[0]: replace(ARMS["near, 3 rounds"], steps=STEPS, tuned=True),
     PRICE[1]: replace(ARMS["near, 3 rounds"], first_copies=3),
 }
-_after = "term"
-for _round in ("near", "near, 2 rounds", "near, 3 rounds"):
-    ARMS[f"{_round}, term"] = replace(ARMS[_round], after=_after, config="decorrelated")
-    _after = f"{_round}, term"
+TERM = tuple(f"{_round}, term" for _round in ("near", "near, 2 rounds", "near, 3 rounds"))
+for _name, _after in zip(TERM, ("term", *TERM), strict=False):
+    ARMS[_name] = replace(ARMS[_name.removesuffix(", term")], after=_after, config="decorrelated")
 ARMS[cure_summary.ADVERSARY] = Arm(nonlinearity="tanh")
 NAMES = list(ARMS)
 FIRST, THEN, WHY, LAST, NEXT = NAMES[:3], NAMES[3:8], NAMES[8:10], NAMES[10:13], NAMES[13:16]
@@ -170,8 +169,9 @@ BLOCKS = [
     *(((5, 6), FIRST), ((7, 8), FIRST), ((3, 4), WHY), ((1, 2), LAST), ((3, 4), LAST)),
     *(((5, 6), NEXT + CONTROL), ((7, 8), NEXT + CONTROL), ((3, 4), LEARNT)),
     *(((5, 6), THEN + WHY + LAST), ((7, 8), THEN + WHY + LAST)),
-    ((1, 2, 3, 4), (cure_summary.ADVERSARY,)),
+    ((1, 2, 3, 4), (cure_summary.ADVERSARY, *TERM)),
 ]
+assert set(ARMS) == {arm for _, arms in BLOCKS for arm in arms}, "an arm that is never run"
 QUEUE = [(arm, seed) for seeds, arms in BLOCKS for arm in arms for seed in seeds]
 
 
