@@ -37,7 +37,7 @@ from ase import Atoms
 from correlation_and_accuracy import BLOCK_SIZE, CONFIGS, train
 from filelock import FileLock
 from grade import compiled, fitted, labelled, trained
-from hardware import describe, write
+from hardware import add, describe
 
 from nequip_decorr import stability
 from nequip_decorr.campaign.times import TIMES, until
@@ -445,8 +445,10 @@ def rows(work: Path) -> None:
     record = {**describe(), "horizon_ps": HORIZON_PS, "frames": FRAMES, "steps": STEPS}
     for name in ("runs", "models"):
         table = [row for unit in found for row in unit[name]]
-        write(RESULTS / f"cure_{name}.csv", table, record if name == "runs" else None)
-    print(f"{len(found)} of {len(QUEUE)} units")
+        add(
+            RESULTS / f"cure_{name}.csv", table, record if name == "runs" else None, ("arm", "seed")
+        )
+    print(f"{len(found)} units of the work folder; those of others stay")
 
 
 def main(words: Sequence[str] | None = None) -> None:

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from cure import PRICE, QUEUE, Unit, trusted_ps
 from cure_summary import ADVERSARY, index, ranking, resampled
-from hardware import describe, read, write
+from hardware import add, describe, read
 
 from nequip_decorr import stability
 from nequip_decorr.extrapolation.added import TOLERANCE, count_added
@@ -100,7 +100,7 @@ def rows(work: Path) -> None:
             write_json(kept, list(frames_of(unit)))
             print(arm, seed, flush=True)
         table += read_json(kept)
-    write(ROWS, table, describe())
+    add(ROWS, table, describe(), ("arm", "seed"))
 
 
 def runs(

@@ -15,7 +15,7 @@ from typing import Any
 
 from nequip_decorr.files import csv_text
 
-__all__ = ["csv_text", "describe", "read", "write"]
+__all__ = ["add", "csv_text", "describe", "read", "write"]
 
 
 def _git(*arguments: str) -> str | None:
@@ -57,6 +57,28 @@ def write(path: Path, rows: Sequence[Mapping[str, Any]], record: Mapping[str, An
     path.write_text(csv_text(rows), encoding="utf-8")
     if record is not None:
         path.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
+
+
+def add(
+    path: Path,
+    rows: Sequence[Mapping[str, Any]],
+    record: Mapping[str, Any] | None,
+    keys: Sequence[str],
+) -> None:
+    """Like `write`, but keep the rows whose keys are not among the new ones.
+
+    So a work folder that holds some of the models is enough. The record names the commits of what
+    stays.
+    """
+    have = {tuple(row[key] for key in keys) for row in rows}
+    old = read(path) if path.is_file() else []
+    stay = [row for row in old if tuple(row[key] for key in keys) not in have]
+    if stay and record is not None:
+        about = json.loads(path.with_suffix(".json").read_text())
+        made = (*about.get("earlier_commits", ()), about["commit"])
+        earlier = [commit for commit in dict.fromkeys(made) if commit != record["commit"]]
+        record = {**record, "earlier_commits": earlier}
+    write(path, [*stay, *rows], record)
 
 
 def read(path: Path) -> list[dict[str, Any]]:

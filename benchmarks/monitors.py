@@ -27,7 +27,7 @@ from ase.data import covalent_radii
 from cure import GRADED, Unit, trusted_ps
 from cure_summary import ADVERSARY, index
 from grade import interval
-from hardware import describe, read, write
+from hardware import add, describe, read
 from matscipy.neighbours import neighbour_list
 
 from nequip_decorr import stability
@@ -111,7 +111,7 @@ def rows(work: Path) -> None:
     """Raw rows of the arms whose held-out MD is done and graded."""
     units = [Unit(work, arm, seed) for arm in ARMS for seed in SEEDS]
     units = [unit for unit in units if (unit.folder / "grades.json").is_file()]
-    write(ROWS, [row for unit in units for row in rows_of(unit)], describe())
+    add(ROWS, [row for unit in units for row in rows_of(unit)], describe(), ("arm", "seed"))
 
 
 def late(runs: list[dict[str, Any]], monitor: str) -> float:
