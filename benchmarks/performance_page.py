@@ -3,8 +3,8 @@
     python benchmarks/performance_page.py
 
 reads what training_overhead.py, grade_cost.py, engine_overhead.py, lammps_scaling.py,
-campaign_cost.py and gpu.py left in `benchmarks/results`, and replaces what stands between
-`<!-- NAME -->` and `<!-- /NAME -->`.
+campaign_cost.py and gpu.py (with a file of what it only printed) left in `benchmarks/results`, and
+replaces what stands between `<!-- NAME -->` and `<!-- /NAME -->`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,13 @@ def loaded(name: str) -> dict[str, Any]:
     """A JSON of the results."""
     found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
     return found
+
+
+def on_gpu() -> dict[str, Any]:
+    """Parts of the GPU benchmark; those that only its printed lines are left of have a mark."""
+    printed = loaded("gpu_cuda_printed")["parts"]
+    marked = {name: {**part, "mark": " †"} for name, part in printed.items()}
+    return {**loaded("gpu_cuda")["parts"], **marked}
 
 
 def interval(quartiles: list[float]) -> str:
@@ -56,8 +63,11 @@ def training() -> str:
     )
     names = ("training_overhead_demo", "training_overhead_sait")
     rows = [term_row("CPU", r) for name in names for r in loaded(name)["results"]]
-    parts = loaded("gpu_cuda")["parts"].items()
-    rows += [term_row("GPU", part["summary"]) for name, part in parts if name.startswith("train-")]
+    rows += [
+        term_row("GPU" + part.get("mark", ""), part["summary"])
+        for name, part in sorted(on_gpu().items())
+        if name.startswith("train-")
+    ]
     return table(head, rows)
 
 
@@ -83,19 +93,34 @@ def md_on_gpu() -> str:
     head = ("LAMMPS", "model", "atoms", "step without", "atom-steps/s",
             "with the grade over without (middle half)", "GPU memory")  # fmt: skip
     rows = []
-    for name, part in loaded("gpu_cuda")["parts"].items():
+    for name, part in on_gpu().items():
         if name.startswith("md-"):
             _, lammps, model, _ = name.split("-")
+            kind, memory = (
+                {"plain": "pair style", "kokkos": "KOKKOS"}[lammps],
+                part["GPU_MB"]["plain"],
+            )
             rows.append(
                 [
-                    {"plain": "pair style", "kokkos": "KOKKOS"}.get(lammps, lammps), model,
+                    kind + part.get("mark", ""), model,
                     f"{part['atoms']:,}", f"{part['plain_ms']:.1f} ms",
                     f"{part['atom_steps_per_s']:,.0f}",
                     f"{part['ratio']:.2f} ({interval(part['quartiles'])})",
-                    f"{part['GPU_MB']['plain']:.0f} MB",
+                    f"{memory:.0f} MB" if memory else "",
                 ]
             )  # fmt: skip
-    return table(head, sorted(rows, key=lambda row: (row[0], len(row[2]), row[2])))
+    return table(head, sorted(rows, key=lambda row: (row[0], row[1], len(row[2]), row[2])))
+
+
+def agreement_on_gpu() -> str:
+    """Step 0 in LAMMPS on a GPU against the eager model on a CPU."""
+    head = ("model", "energy, meV/atom", "force, meV/Å", "grade, relative")
+    rows = []
+    for name, part in sorted(on_gpu().items()):
+        if name.startswith("step0-"):
+            largest = part["largest"].values()
+            rows.append([name.split("-")[-1], *(f"{value:.1g}" for value in largest)])
+    return table(head, rows)
 
 
 def engines() -> str:
@@ -155,7 +180,8 @@ def blocks() -> dict[str, str]:
     """Every block of the page."""
     return {
         "training": training(), "training_machine": machine("training_overhead_demo"),
-        "gpu_machine": machine("gpu_cuda"), "grade_on_cpu": grade_on_cpu(),
+        "gpu_machine": machine("gpu_cuda"), "gpu_printed": machine("gpu_cuda_printed"),
+        "agreement_on_gpu": agreement_on_gpu(), "grade_on_cpu": grade_on_cpu(),
         "grade_machine": machine("grade_cost"), "md_on_gpu": md_on_gpu(), "engines": engines(),
         "scaling": scaling(), "scaling_machine": machine("lammps_scaling"),
         "campaigns": campaigns(), "campaigns_machine": machine("campaign_cost"),
