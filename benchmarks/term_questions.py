@@ -8,7 +8,8 @@ Each step is kept in the work folder and not done again. Models and data are tho
     python benchmarks/term_questions.py starts --work DIR    # 3: failure at step ten
     python benchmarks/term_questions.py truncated --work DIR # 2: the nearest ten neighbours
     python benchmarks/term_questions.py early --work DIR     # 5: EMA, an early term, SAM
-    python benchmarks/term_questions.py long --work DIR      # 4: more steps; also `wide`, `real`
+    python benchmarks/term_questions.py long --work DIR      # 4: more steps; also `wide`, `wider`,
+                                                             # `unit_cells`, `real`
     python benchmarks/term_questions.py summary              # the figures, from the raw rows alone
 
 Raw rows: ``results/term_*.csv``.
@@ -66,7 +67,9 @@ NEIGHBOURS: Final = 10
 VELOCITIES: Final = 11
 NARROW_EV: Final = (-0.35, 0.8)  # per atom; the reference goes from -0.22 to 0.52 at 2000 K
 RADIUS: Final = 0.05
-SIZES: Final = ("long", "wide", "real")
+UNIT_CELLS: Final = {"train": 4, "val": 2, "test_id": 10}
+"""Frames of each crystal."""
+SIZES: Final = ("long", "wide", "wider", "unit_cells", "real")
 
 TERM: Final = {
     "_target_": "nequip_decorr.FeatureDecorrelation", "block_size": BLOCK_SIZE,
@@ -84,6 +87,7 @@ LARGE: Final = {
     "scalar_embed_mlp_hidden_layers_width": 128, "allegro_mlp_hidden_layers_width": 128,
     "readout_mlp_hidden_layers_width": 128,
 }  # fmt: skip
+WIDER: Final = {**LARGE, "num_scalar_features": 256, "num_tensor_features": 32}
 REAL: Final = {
     "l_max": 2, "num_layers": 3, "num_scalar_features": 512, "num_tensor_features": 32,
     "scalar_embed_mlp_hidden_layers_depth": 3, "scalar_embed_mlp_hidden_layers_width": 256,
@@ -98,7 +102,13 @@ ARMS: Final[dict[str, dict[str, Any]]] = {
     "sam": {"training_module": {"optimizer": SAM}},
     "long": {"epochs": 3000, "trainer": {"check_val_every_n_epoch": 100}},
     "wide": {"training_module": {"model": LARGE}},
+    "wider": {"learning_rate": 0.002, "training_module": {"model": WIDER}},
     "real": {"cutoff_radius": 6.0, "learning_rate": 0.002, "training_module": {"model": REAL}},
+    "unit_cells": {
+        "cutoff_radius": 6.0,
+        "learning_rate": 0.002,
+        "training_module": {"model": REAL},
+    },
 }
 
 
@@ -116,7 +126,7 @@ def train(work: Path, arm: str, seed: int, base: str = "stock", neighbours: int 
     if not (folder / "done").is_file():
         folder.mkdir(parents=True, exist_ok=True)
         config = yaml.safe_load((configs_dir() / f"{CONFIGS[base]}.yaml").read_text())
-        config |= {"run": ["train"], "data_dir": str(work / "data"), "seed": seed}
+        config |= {"run": ["train"], "data_dir": str(data_of(work, arm)), "seed": seed}
         config["trainer"]["enable_progress_bar"] = False
         merged(config, ARMS.get(arm, {}))
         if neighbours:
@@ -131,6 +141,18 @@ def train(work: Path, arm: str, seed: int, base: str = "stock", neighbours: int 
         shutil.copy(folder / "training" / "best.ckpt", folder / "best.ckpt")
         (folder / "done").touch()
     return folder / "best.ckpt"
+
+
+def data_of(work: Path, arm: str) -> Path:
+    """Folder of the data; ``unit_cells`` has as many frames as the demo, of 9 and 12 atoms."""
+    folder = work / (arm if arm == "unit_cells" else "data")
+    if arm == "unit_cells" and not (folder / "test_id.xyz").is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        cells = [relaxed(make((1, 1, 1)), cell=True) for make in (quartz, cristobalite)]
+        for seed, (name, number) in enumerate(UNIT_CELLS.items(), 1):
+            frames = [frame for atoms in cells for frame in sample(atoms, 300.0, number, seed)]
+            ase.io.write(folder / f"{name}.xyz", frames, format="extxyz")
+    return folder
 
 
 def _path() -> dict[str, str]:
@@ -347,8 +369,9 @@ def arm_rows(work: Path, arm: str, seed: int) -> tuple[list[dict[str, Any]], dic
 
 def quality(work: Path, checkpoint: Path, arm: str, seed: int) -> dict[str, Any]:
     """Errors and mean absolute correlation on the test frames in distribution."""
-    size = {"wide": LARGE, "real": REAL}.get(arm, {}).get("num_scalar_features", BLOCK_SIZE)
-    (found,) = evaluate_files(checkpoint, {"id": work / "data" / "test_id.xyz"}, size).values()
+    changed: Any = ARMS.get(arm, {}).get("training_module", {}).get("model", {})
+    size = changed.get("num_scalar_features", BLOCK_SIZE)
+    (found,) = evaluate_files(checkpoint, {"id": data_of(work, arm) / "test_id.xyz"}, size).values()
     return {
         "model": arm, "seed": seed, "force_mae_eV_per_A": found.force_mae_eV_per_A,
         "energy_mae_eV_per_atom": found.energy_mae_eV_per_atom,

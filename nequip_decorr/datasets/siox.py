@@ -59,26 +59,26 @@ SIZES: Final = {
 }
 
 
-def quartz() -> Atoms:
-    """Alpha-quartz, 2 x 2 x 2, 72 atoms."""
+def quartz(repeat: tuple[int, int, int] = (2, 2, 2)) -> Atoms:
+    """Alpha-quartz; 72 atoms, 9 in a unit cell."""
     cell = crystal(
         ["Si", "O"],
         [(0.4697, 0.0, 2 / 3), (0.4135, 0.2669, 0.7858)],
         spacegroup=154,
         cellpar=[4.916, 4.916, 5.405, 90, 90, 120],
     )
-    return _plain(cell.repeat((2, 2, 2)))
+    return _plain(cell.repeat(repeat))
 
 
-def cristobalite() -> Atoms:
-    """Alpha-cristobalite, 2 x 2 x 1, 48 atoms."""
+def cristobalite(repeat: tuple[int, int, int] = (2, 2, 1)) -> Atoms:
+    """Alpha-cristobalite; 48 atoms, 12 in a unit cell."""
     cell = crystal(
         ["Si", "O"],
         [(0.3003, 0.3003, 0.0), (0.2392, 0.1044, 0.1787)],
         spacegroup=92,
         cellpar=[4.971, 4.971, 6.928, 90, 90, 90],
     )
-    return _plain(cell.repeat((2, 2, 1)))
+    return _plain(cell.repeat(repeat))
 
 
 def _plain(atoms: Atoms) -> Atoms:
