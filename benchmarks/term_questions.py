@@ -33,7 +33,7 @@ import torch
 import yaml
 from ase import Atoms
 from ase.data import covalent_radii
-from hardware import describe, read, write
+from hardware import add, describe, read, write
 
 ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -396,10 +396,8 @@ def early(work: Path, seeds: Sequence[int]) -> None:
 
 def sizes(work: Path, arm: str, seeds: Sequence[int]) -> None:
     """Question 4: the correlation of a longer training or a wider model."""
-    path = RESULTS / "term_sizes.csv"
-    kept = [r for r in (read(path) if path.is_file() else []) if r["model"] != arm]
     rows = [quality(work, train(work, arm, seed), arm, seed) for seed in seeds]
-    save("sizes", [*kept, *rows])
+    add(RESULTS / "term_sizes.csv", rows, describe(), ("model", "seed"))
 
 
 def main() -> None:
