@@ -33,7 +33,7 @@ import torch
 import yaml
 from ase import Atoms
 from ase.data import covalent_radii
-from hardware import add, describe, read, write
+from hardware import add, describe, write
 
 ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
