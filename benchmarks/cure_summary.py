@@ -30,6 +30,8 @@ IN_README = {
     "near, 3 rounds": "3 rounds of labels",
 }
 """Arms of the README's figure, and what it calls them."""
+WITH_TERM = ", term"
+"""How the names of the arms end whose trainings have the term."""
 RESAMPLES = 1000
 Rows = list[dict[str, Any]]
 
@@ -116,7 +118,8 @@ def arm_rows(runs: Rows, models: Rows) -> list[list[str]]:
 
 def _rival(arm: str) -> str:
     """Random labels of as many rounds, for the arms that have such a rival; else the arm itself."""
-    if arm.startswith(("baseline", "wall", "term", "far", ADVERSARY)) or "random" in arm:
+    without = ("baseline", "wall", "term", "far", ADVERSARY)
+    if arm.startswith(without) or "random" in arm or arm.endswith(WITH_TERM):
         return arm
     for start in ("near", "learnt"):
         if arm.startswith(start):
@@ -124,17 +127,25 @@ def _rival(arm: str) -> str:
     return "random, 2 rounds" if arm == "ours, 2 rounds" else "random"
 
 
+def rounds_of(arm: str) -> list[str]:
+    """The arms of no labels and of one, two and three rounds, by the one of the first round."""
+    mark = WITH_TERM if arm.endswith(WITH_TERM) else ""
+    name = arm.removesuffix(mark)
+    rounds = (f"{name}{number}{mark}" for number in ("", ", 2 rounds", ", 3 rounds"))
+    return ["term" if mark else "baseline", *rounds]
+
+
 def labels_needed(runs: Rows, models: Rows, arm: str, rival: str) -> list[float]:
     """Labels that the rounds of one arm need over those of another, for the same right time.
 
-    A seed each. Right time against labels is the running maximum over baseline and rounds, linear
-    in between; the time is the longest that both reach. A seed in which one of them never passes
-    the baseline's time has none.
+    A seed each. Right time against labels is the running maximum over no labels and the rounds,
+    linear in between; the time is the longest that both reach. A seed in which one of them never
+    passes the time without labels has none.
     """
     right, number = means(runs, "right_ps"), means(models, "labels")
 
     def curve(seed: int, start: str) -> tuple[np.ndarray, np.ndarray] | None:
-        rounds = ["baseline", start, f"{start}, 2 rounds", f"{start}, 3 rounds"]
+        rounds = rounds_of(start)
         if any((name, seed) not in right for name in rounds):
             return None
         labels = np.array([number[name, seed] for name in rounds])
@@ -145,7 +156,7 @@ def labels_needed(runs: Rows, models: Rows, arm: str, rival: str) -> list[float]
         ours, theirs = curve(seed, arm), curve(seed, rival)
         if ours and theirs:
             target = min(ours[1][-1], theirs[1][-1])
-            if target > right["baseline", seed]:
+            if target > max(ours[1][0], theirs[1][0]):
                 found.append(first(*ours, target) / first(*theirs, target))
     return found
 
@@ -200,6 +211,7 @@ def summary() -> None:
         print("\nlabels for the same right time, near over random, a seed each:", needed)
         if len(needed) > 2:
             print("  geometric mean", Paired(np.log(needed)).ratio)
+    of_term(runs, models)
     runs = [row for row in runs if row["arm"] != ADVERSARY]
     print(f"\n{len(runs)} runs, C-index with the right time [95 %, seeds resampled]")
     for time in ("trusted", "stable"):
@@ -215,8 +227,28 @@ def summary() -> None:
             tau = resampled(runs, lambda r, t=time: ranking(r, f"{t}_ps"))
             print(f"  Kendall tau of arms, {time}: {tau}")
     for time in TIMES:
-        found = {a: np.mean(of_arm(means(runs, f"{time}_ps"), a)) for a in {r["arm"] for r in runs}}
+        found = {
+            a: np.mean(of_arm(means(runs, f"{time}_ps"), a))
+            for a in sorted({r["arm"] for r in runs})
+        }
         print(f"  order by {time}:", " < ".join(sorted(found, key=found.__getitem__)))
+
+
+def of_term(runs: Rows, models: Rows) -> None:
+    """Print what the term changes after each number of rounds, and in the labels needed."""
+    right, labels = means(runs, "right_ps"), means(models, "labels")
+    print("\nwith the term over without it, after each number of rounds")
+    for arm, base in zip(rounds_of(f"{NOW}{WITH_TERM}"), rounds_of(NOW), strict=True):
+        seeds = [s for a, s in labels if a == arm]
+        number = [f"{labels[arm, s]:.0f} ({labels[base, s]:.0f})" for s in seeds]
+        print(
+            f"  {arm}: right {ratio(right, arm, base)}, ID force error "
+            f"{ratio(means(models, ID), arm, base)}, labels (without) {', '.join(number)}"
+        )
+    if needed := labels_needed(runs, models, f"{NOW}{WITH_TERM}", NOW):
+        print("  labels for the same right time, a seed each:", needed)
+        if len(needed) > 2:
+            print("  geometric mean", Paired(np.log(needed)).ratio)
 
 
 def blocks() -> dict[str, str]:
