@@ -7,7 +7,7 @@ kept in the work folder and not done again, so that any stop costs one step.
                                                              # some with --arms and --seeds
     python benchmarks/cure.py rows --work DIR                # the raw rows of what is finished
     python benchmarks/cure.py summary                        # the numbers, from the raw rows alone
-    python benchmarks/cure.py page                           # table of docs/cure.md, and its figure
+    python benchmarks/cure.py page                           # docs/cure_measured.md, and figures
 
 ``--lmp COMMAND`` runs the MD in a LAMMPS with pair_style allegro instead of the library engine.
 Raw rows: ``results/cure_runs.csv`` (a run each) and ``cure_models.csv`` (a training each). Trusted

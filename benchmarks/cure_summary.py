@@ -17,7 +17,7 @@ from nequip_decorr.campaign.times import TIMES
 
 RESULTS = Path(__file__).parent / "results"
 DOCS = Path(__file__).parents[1] / "docs"
-PAGE = DOCS / "cure.md"
+PAGE = DOCS / "cure_measured.md"
 NOW = "near"
 """How the names of the arms begin that do what the package does."""
 ID = "force_mae_test_id_eV_per_A"
@@ -252,7 +252,7 @@ def of_term(runs: Rows, models: Rows) -> None:
 
 
 def blocks() -> dict[str, str]:
-    """Tables of docs/cure.md: arms that do what the package does, and the others."""
+    """Tables of docs/cure_measured.md: arms that do what the package does, and the others."""
     runs, models = (read(RESULTS / f"cure_{k}.csv") for k in ("runs", "models"))
     found = arm_rows(runs, models)
     now = [row for row in found if row[0].startswith(("baseline", NOW))]
@@ -263,7 +263,7 @@ def blocks() -> dict[str, str]:
 
 
 def page() -> None:
-    """Write the tables of docs/cure.md, its figure and that of the README."""
+    """Write the tables of docs/cure_measured.md, its figure and that of the README."""
     pages.fill(PAGE, blocks())
     runs = read(RESULTS / "cure_runs.csv")
     draw([r for r in runs if r["arm"].startswith(("baseline", NOW))], DOCS / "cure.png")

@@ -8,7 +8,7 @@ the work folder and not done again.
     python benchmarks/learning_curves.py run --work DIR --workers 2
     python benchmarks/learning_curves.py rows --work DIR   # the raw rows of what is finished
     python benchmarks/learning_curves.py summary           # the numbers, from the raw rows alone
-    python benchmarks/learning_curves.py page              # table and figure of docs/cure.md
+    python benchmarks/learning_curves.py page              # table, figure of docs/cure_measured.md
 
 Raw rows: ``results/learning_curves.csv``, a training and test set each.
 """
@@ -358,9 +358,9 @@ def summary() -> None:
 
 
 def page() -> None:
-    """Write the table of docs/cure.md and its figure."""
+    """Write the table of docs/cure_measured.md and its figure."""
     found = read(RESULTS / "learning_curves.csv")
-    pages.fill(DOCS / "cure.md", {"hfo2": pages.table(HEAD, table_rows(found))})
+    pages.fill(DOCS / "cure_measured.md", {"hfo2": pages.table(HEAD, table_rows(found))})
     draw(found, DOCS / "learning_curves.png")
 
 

@@ -1,0 +1,59 @@
+"""The cure's figures on the front pages, read from the raw rows with pandas alone."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import t as student
+
+ROOT = Path(__file__).parents[2]
+RUNS = pd.read_csv(ROOT / "benchmarks" / "results" / "cure_runs.csv")
+MODELS = pd.read_csv(ROOT / "benchmarks" / "results" / "cure_models.csv")
+ERROR = "force_mae_test_id_eV_per_A"
+
+
+def text(name):
+    return " ".join((ROOT / name).read_text().split())
+
+
+def per_seed(arm):
+    return RUNS[RUNS["arm"] == arm].groupby("seed")["right_ps"].mean()
+
+
+def half(values):
+    return student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
+
+
+@pytest.mark.parametrize("page", ["docs/cure.md", "docs/cure_measured.md"])
+def test_right_time_of_three_rounds(page):
+    right, first = per_seed("near, 3 rounds"), per_seed("baseline")
+    said = re.search(r"right for ([\d.]+) \[([\d.]+), ([\d.]+)\] of 6 ps", text(page))
+    expected = [right.mean(), right.mean() - half(right), right.mean() + half(right)]
+    assert [float(x) for x in said.groups()] == pytest.approx(expected, abs=0.051)
+    if page == "docs/cure.md":
+        said = re.search(r"of 6 ps\*\*, instead of ([\d.]+) ps", text(page))
+        assert float(said[1]) == pytest.approx(first.mean(), abs=0.006)
+
+
+def test_what_one_round_and_random_labels_reach():
+    said = re.search(
+        r"One round of 6 labels is not enough: ([\d.]+) ps. - As many frames at random reach "
+        r"([\d.]+) ps in three rounds, and more than ours \(([\d.]+) ps\) in one",
+        text("docs/cure.md"),
+    )
+    arms = ("near", "near, random, 3 rounds", "near, random")
+    expected = [per_seed(arm).mean() for arm in arms]
+    assert [float(x) for x in said.groups()] == pytest.approx(expected, abs=0.051)
+
+
+def test_the_price_in_distribution():
+    error = MODELS.set_index(["arm", "seed"])[ERROR]
+    logs = np.log(error["near, 3 rounds"] / error["baseline"]).dropna()
+    assert len(logs) == 4
+    said = re.search(r"in distribution are ([\d.]+) \[([\d.]+), ([\d.]+)\]", text("docs/cure.md"))
+    expected = np.exp([logs.mean(), logs.mean() - half(logs), logs.mean() + half(logs)])
+    assert [float(x) for x in said.groups()] == pytest.approx(expected, abs=0.051)
