@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -27,6 +28,12 @@ def script(name: str) -> str:
     """Return a command of this Python's environment, whether or not it is on the path."""
     beside = Path(sys.executable).parent / name
     return str(beside) if beside.is_file() else name
+
+
+def pasteable(command: Sequence[str]) -> str:
+    """Return a command as text; one of ours names files below the working directory without it."""
+    here = f"{Path.cwd()}/" if command[0] == "nequip-decorr" else ""
+    return shlex.join(word.removeprefix(here) for word in command)
 
 
 def call(command: Sequence[str], log: Path, **environment: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from ..errors import UserError
 from ..lammps_wheel import COMMAND_VARIABLE
 from ..resources import configs_dir
-from .options import add_command, add_group, positive
+from .options import add_command, add_group, bars, positive
 
 VALIDATED_EVERY: Final = 10
 """Epochs between validations in the built-in configs."""
@@ -97,11 +97,9 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _siox(arguments: argparse.Namespace) -> int:
-    from rich.progress import Progress
-
     from ..datasets.siox import make_siox
 
-    with Progress() as progress:
+    with bars() as progress:
         task = progress.add_task("starting", total=1.0)
         paths = make_siox(
             *(arguments.out, arguments.size, arguments.seed),

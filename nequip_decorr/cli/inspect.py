@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from ..errors import UserError
 from ..structures import shortest_names
-from .options import add_command, add_reading, reading_from
+from .options import add_command, add_reading, bars, reading_from
 
 _DESCRIPTION: Final = """\
 Measure how correlated the features of a trained model are, in which layer and on which structures.
@@ -62,7 +62,7 @@ def add_parsers(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Inspect, print the table, write page and CSV."""
     from rich.console import Console
-    from rich.progress import Progress, TaskID
+    from rich.progress import TaskID
 
     from ..inspection.result import Inspection
     from ..inspection.run import inspect_model
@@ -76,12 +76,12 @@ def run(arguments: argparse.Namespace) -> int:
     reading = reading_from(arguments)
     console = Console()
     found = Inspection(())
-    with Progress(console=console, transient=True) as bars:
+    with bars() as shown:
         for name, path in models.items():
-            tasks = {d: bars.add_task(f"{name}, {d}", total=None) for d in data}
+            tasks = {d: shown.add_task(f"{name}, {d}", total=None) for d in data}
 
             def show(dataset: str, done: int, total: int, tasks: dict[str, TaskID] = tasks) -> None:
-                bars.update(tasks[dataset], completed=done, total=total)
+                shown.update(tasks[dataset], completed=done, total=total)
 
             found = found.beside(
                 inspect_model(

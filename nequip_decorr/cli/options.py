@@ -7,9 +7,12 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from textwrap import indent
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..structures import Reading
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -159,8 +162,16 @@ def reading_from(arguments: argparse.Namespace) -> Reading:
     return Reading(arguments.format, tuple(elements) or None, arguments.units)
 
 
+def bars() -> Progress:
+    """Progress bars on a terminal; nothing elsewhere, where they would leave empty lines."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    return Progress(console=console, transient=True, disable=not console.is_terminal)
+
+
 def progress(frames: Iterable[Any], description: str) -> Iterator[Any]:
     """Iterate with a progress bar."""
-    from rich.progress import track
-
-    return iter(track(list(frames), description, transient=True))
+    with bars() as shown:
+        yield from shown.track(list(frames), description=description)

@@ -6,7 +6,6 @@ interrupted improvement goes on where it was, and no label is lost.
 
 from __future__ import annotations
 
-import shlex
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -21,7 +20,7 @@ from ..campaign.progress import duration_text
 from ..errors import UserError
 from ..files import read_json, write_json
 from ..md.record import read_extxyz
-from ..processes import CommandError, call, script
+from ..processes import CommandError, call, pasteable, script
 from . import page
 from .collect import LOOKED_AT, NOTHING
 from .improve_file import Plan, absolute, fixed, settings_of
@@ -117,7 +116,7 @@ class Improve:
     def _step(self, folder: Path, name: str, command: Sequence[str]) -> None:
         done, log = folder / f"{name}.done", folder / f"{name}.log"
         end = "   (done before)" if done.is_file() else f"   > {folder.name}/{log.name}"
-        self.say(f"$ {shlex.join(command)}{end}")
+        self.say(f"$ {pasteable(command)}{end}")
         if not done.is_file():
             began = time.monotonic()
             self._run([script(command[0]), *command[1:]], log)

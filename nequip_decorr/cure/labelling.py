@@ -11,7 +11,7 @@ from ase import Atoms
 
 from ..errors import UserError
 from ..md.record import read_extxyz
-from ..processes import CommandError, script
+from ..processes import CommandError, pasteable, script
 from .improve_file import Plan, absolute, has_labels
 
 Run = Callable[[Sequence[str], Path], None]
@@ -54,7 +54,7 @@ def label(plan: Plan, folder: Path, say: Callable[[str], None], run: Run) -> Non
         command = ["nequip-decorr", "label", str(frames), "--with", entry.removesuffix("\n...")]
         command += ["--out", str(labelled)]
     for _ in range(2):
-        say(f"$ {shlex.join(command)}   > {folder.name}/label.log")
+        say(f"$ {pasteable(command)}   > {folder.name}/label.log")
         try:
             run([script(command[0]), *command[1:]], folder / "label.log")
             if plan.submits:

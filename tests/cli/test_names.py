@@ -12,7 +12,8 @@ import pytest
 from ase.build import bulk
 
 from nequip_decorr.cli.main import EPILOG, main, parser
-from nequip_decorr.cli.options import OLD_COMMANDS
+from nequip_decorr.cli.options import OLD_COMMANDS, progress
+from nequip_decorr.processes import pasteable
 from tests.cli.test_stability import write_campaign
 
 
@@ -121,3 +122,17 @@ def test_json_and_quiet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert main(["stability", "compare", results, "--models", "emt", "x", "--json"]) == 2
     said = capsys.readouterr()
     assert said.out == "" and "models: got x" in said.err
+
+
+def test_progress_leaves_nothing_in_a_pipe(capfd):
+    assert list(progress(range(3), "counting")) == [0, 1, 2]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_printed_command_of_ours_names_files_from_where_it_starts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = str(tmp_path / "a b.xyz")
+    assert pasteable(["nequip-decorr", "label", path]) == "nequip-decorr label 'a b.xyz'"
+    # Hydra reads a relative -cp from elsewhere.
+    other = ["nequip-train", "-cp", str(tmp_path / "configs")]
+    assert pasteable(other) == f"nequip-train -cp {tmp_path / 'configs'}"
