@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Annotated, Any
 from ase import Atoms
 
 from ..campaign.models import read_models
-from ..campaign.schema import parse_campaign
+from ..campaign.schema import Campaign, parse_campaign
 from ..campaign.validate import (
     CampaignError,
     Count,
@@ -26,9 +28,9 @@ from ..errors import UserError
 from ..files import read_json
 from ..md.spec import LAMMPS_LIBRARY, RunSpec
 from ..model_files import require
-from ..structures import iter_frames
+from ..structures import Structure, iter_frames
 from .rules import DEFAULT_BEYOND
-from .training_config import check_config
+from .training_config import ENERGY_PER_TYPE, check_config
 
 _PATTERNS = ("data", "added", "test")
 _Words = Annotated[tuple[str, ...], one_or_more("a text")]
@@ -71,6 +73,7 @@ class Plan:
         command: of the labels, with ``{frames}`` and ``{labelled}``; empty for a potential.
         submits: whether the command ends before the labels are there.
         md: of each model, in words.
+        warning: what will not go well, if anything.
     """
 
     file: _File
@@ -79,6 +82,7 @@ class Plan:
     command: str = ""
     submits: bool = False
     md: str = ""
+    warning: str = ""
 
     def __str__(self) -> str:
         file, train = self.file, self.file.train
@@ -91,6 +95,7 @@ class Plan:
             f"  models: {first}, then {then}; training data: "
             f"{', '.join((*train.data, *train.added))}\n"
             f"  MD of each: {self.md}\nresults: {self.out}"
+            + (f"\nwarning: {self.warning}" if self.warning else "")
         )
 
 
@@ -139,10 +144,10 @@ def load_plan(path: Path, out: Path | None = None) -> Plan:
             require(folder / train.start, ("checkpoint",))
         except UserError as err:
             mistakes.say(f"train.start: {err}")
-    _check_training(train, folder, mistakes)
+    one_energy = _check_training(train, folder, mistakes)
     if data and data.get("train") and not (file.train.config and file.train.data):
         mistakes.add("train", data["train"], "both `config` and `data`, the training structures")
-    md = _check_md(file.md, folder, mistakes) if file.md else ""
+    md = _check_md(file.md, folder, mistakes) if file.md else None
     command, submits = "", False
     if isinstance(file.labels, dict) and "command" in file.labels:
         command = str(file.labels["command"])
@@ -155,7 +160,10 @@ def load_plan(path: Path, out: Path | None = None) -> Plan:
         read_models({"labels": file.labels}, folder, mistakes)
     mistakes.raise_if_any(str(path))
     chosen = out.absolute() if out else folder / (file.out or f"{path.stem}_out")
-    return Plan(file, folder, chosen, command, submits, md)
+    assert md is not None
+    first = [folder / name for name in train.data]
+    warning = _new_compositions(first, md.structures) if one_energy else ""
+    return Plan(file, folder, chosen, command, submits, _in_words(md), warning)
 
 
 def _files(names: tuple[str, ...], folder: Path) -> tuple[str, ...]:
@@ -184,10 +192,11 @@ def has_labels(atoms: Atoms) -> bool:
     return atoms.calc is not None and {"energy", "forces"} <= set(atoms.calc.results)
 
 
-def _check_training(train: _Train, folder: Path, mistakes: Mistakes) -> None:
-    """Check what a training would not notice, or only after the rounds."""
+def _check_training(train: _Train, folder: Path, mistakes: Mistakes) -> bool:
+    """Check what a training would not notice; returns whether all atoms get one mean energy."""
+    one_energy = False
     if (folder / train.config).is_file():
-        check_config(folder / train.config, train.overrides, mistakes)
+        one_energy = check_config(folder / train.config, train.overrides, mistakes)
     for path in (folder / name for name in (*train.data, *train.added)):
         if not path.is_file():
             continue
@@ -201,19 +210,41 @@ def _check_training(train: _Train, folder: Path, mistakes: Mistakes) -> None:
                 f"train: {path}: the first structure has no `energy` and `forces`; allowed: "
                 "labels under these names, as ASE writes them (rename REF_energy and the like)"
             )
+    return one_energy
 
 
-def _check_md(md: dict[Any, Any], folder: Path, mistakes: Mistakes) -> str:
-    """Check the MD as a campaign of a model that knows all elements; returns it in words."""
+def _new_compositions(data: Sequence[Path], structures: Sequence[Structure]) -> str:
+    """Say which start cells have a composition that no training frame has."""
+
+    def shares(atoms: Atoms) -> frozenset[tuple[str, float]]:
+        counts = Counter(atoms.get_chemical_symbols())
+        return frozenset((symbol, round(n / len(atoms), 6)) for symbol, n in counts.items())
+
+    known = {shares(atoms) for path in data for _, atoms in iter_frames(path)}
+    new = [each.name for each in structures if shares(each.atoms) not in known]
+    if not new:
+        return ""
+    return (
+        f"no training frame has the composition of {', '.join(new)}, and the training config gives "
+        "all atoms one mean energy, which is wrong by electronvolts there. Give each element its "
+        "own with these `overrides`:\n" + "\n".join(f"    - '{line}'" for line in ENERGY_PER_TYPE)
+    )
+
+
+def _check_md(md: dict[Any, Any], folder: Path, mistakes: Mistakes) -> Campaign | None:
+    """Check the MD as a campaign of a model that knows all elements."""
     for key in sorted({"models", "out", "labels", "reference"} & set(md)):
         mistakes.say(f"md.{key}: `improve` sets it; leave it out")
     known = {key: value for key, value in md.items() if key not in ("models", "out", "labels")}
     known |= {"models": {"x": {"ase": {"calculator": "ase.calculators.lj.LennardJones"}}}}
     try:
-        campaign = parse_campaign(known | {"engine": LAMMPS_LIBRARY}, folder)
+        return parse_campaign(known | {"engine": LAMMPS_LIBRARY}, folder)
     except CampaignError as err:
         mistakes.lines += [f"md.{x}".replace("md.campaign: ", "md: ") for x in err.mistakes]
-        return ""
+        return None
+
+
+def _in_words(campaign: Campaign) -> str:
     timestep_fs = campaign.run.get("timestep_fs", RunSpec.timestep_fs)
     length_ps = campaign.run["steps"] * timestep_fs / 1000
     return (

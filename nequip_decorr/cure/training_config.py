@@ -4,23 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
 from ..campaign.validate import Mistakes
 
+MEAN_ENERGY: Final = "training_data_stats:per_atom_energy_mean"
+ENERGY_PER_TYPE: Final = (
+    "data.stats_manager._target_=nequip_decorr.DistanceStatisticsManager",
+    "training_module.model.per_type_energy_shifts=${training_data_stats:per_type_energy_fit}",
+)
+"""Overrides that give each type an energy of its own."""
 
-def check_config(path: Path, overrides: Sequence[str], mistakes: Mistakes) -> None:
+
+def check_config(path: Path, overrides: Sequence[str], mistakes: Mistakes) -> bool:
     """Compose a config as ``nequip-train`` does; note what does not fit or leads nowhere.
 
     Args:
         path: of the config.
         overrides: of the command line.
         mistakes: where mistakes go.
+
+    Returns:
+        Whether it gives all atoms one mean energy.
     """
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
+    from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     try:
@@ -28,14 +39,14 @@ def check_config(path: Path, overrides: Sequence[str], mistakes: Mistakes) -> No
             config = compose(path.stem, overrides=[*overrides])
     except yaml.YAMLError as err:
         mistakes.say(f"train.config: {path} is not valid YAML: {_line(err)}")
-        return
+        return False
     except UnicodeDecodeError as err:
         mistakes.say(f"train.config: {path} is not text: {_line(err)}")
-        return
+        return False
     except (HydraException, OmegaConfBaseException) as err:
         mistakes.say(f"train: {path} with {list(overrides)}: {_line(err)}")
-        return
-    for line in _dangling(config):
+        return False
+    for line in dict.fromkeys(_dangling(config)):
         mistakes.say(f"train.config: {path}: {line}")
     data = config.get("data")
     if data and ("split_dataset" in data or "train_file_path" not in data):
@@ -44,6 +55,7 @@ def check_config(path: Path, overrides: Sequence[str], mistakes: Mistakes) -> No
             "own, as nequip.data.datamodule.ASEDataModule has them, and no `split_dataset`: "
             "labelled frames join a file of training data"
         )
+    return MEAN_ENERGY in OmegaConf.to_yaml(config.get("training_module", {}))
 
 
 def start_from(checkpoint: Path) -> list[str]:
@@ -66,7 +78,10 @@ def _dangling(node: Any, place: str = "") -> Iterator[str]:
         name = f"{place}.{key}" if place else str(key)
         try:
             value = None if OmegaConf.is_missing(node, key) else node[key]
-        except (InterpolationKeyError, InterpolationToMissingValueError) as err:
+        except InterpolationToMissingValueError as err:
+            missing = _line(err).rpartition(": ")[2]
+            yield f"`{missing}` has no value; give it in `overrides`: {missing}=..."
+        except InterpolationKeyError as err:
             yield f"{name}: {_line(err)}"
         except OmegaConfBaseException:  # a resolver that NequIP registers
             continue

@@ -8,6 +8,7 @@ import ase.io
 import pytest
 import torch
 import yaml
+from ase import Atoms
 
 from nequip_decorr.campaign.validate import CampaignError
 from nequip_decorr.cli.main import main
@@ -212,7 +213,12 @@ def test_labels_of_an_earlier_improvement_join(improve, path):
     [
         ("seed: 1\n", ["epochs=3"], "Could not override 'epochs'"),
         ("seed: 1\na: {b: ['${types}']}\n", ["seed=2"], r"a\.b\.0: Interpolation key 'types'"),
-        ("place: ???\na: '${place}/x'\n", ["+b=2"], r"a: .*place"),
+        (
+            "place: ???\na: '${place}/x'\nb: '${place}/y'\n",
+            ["+c=2"],
+            r"1 mistake\n.*`place` has no "
+            r"value; give it in `overrides`: place=\.\.\.",
+        ),
         ("place: ???\na: '${place}/x'\n", ["place=here"], ""),
         ("seed: 1\na: '${training_data_stats:x}'\nb:\n  c: ???\n", ["b.c=1"], ""),
         ("seed: [\n", ["seed=2"], "not valid YAML"),
@@ -227,6 +233,37 @@ def test_a_config_that_training_would_stop_at_is_refused(path, config, overrides
         return
     with pytest.raises(CampaignError, match=said):
         load_plan(path)
+
+
+def test_one_mean_energy_is_warned_of_where_md_has_other_compositions(path):
+    shifts = "${training_data_stats:per_atom_energy_mean}"
+    config = {"training_module": {"model": {"per_type_energy_shifts": shifts}}, "data": None}
+    (path.parent / "config.yaml").write_text(yaml.safe_dump(config))
+    train = {"config": "config.yaml", "data": "train.xyz"}
+    write(path.parent, {"train": train})
+    assert "warning" not in str(load_plan(path))
+    cell = ase.io.read(path.parent / "cell.xyz")
+    poor = Atoms(cell.symbols, cell.positions, cell=cell.cell, pbc=True)[1:]
+    assert set(poor.symbols) == set(cell.symbols)
+    poor.write(path.parent / "poor.xyz")
+    md = {"structures": ["cell.xyz", "poor.xyz"], "temperatures_K": 500, "length_ps": 1}
+    write(path.parent, {"train": train, "md": md})
+    said = str(load_plan(path))
+    assert "no training frame has the composition of poor, and" in said
+    # What it says to paste ends the warning.
+    lines = yaml.safe_load(said.partition("`overrides`:\n")[2])
+    assert all(line in str(yaml.safe_load(first_overrides())) for line in lines)
+    config["data"] = {"train_file_path": "x", "stats_manager": {"_target_": "nequip.x"}}
+    (path.parent / "config.yaml").write_text(yaml.safe_dump(config))
+    write(path.parent, {"train": train | {"overrides": lines}, "md": md})
+    assert "warning" not in str(load_plan(path))
+
+
+def first_overrides():
+    """Of the page about the cure, as YAML."""
+    page = (Path(__file__).parents[2] / "docs" / "cure.md").read_text()
+    block = page.partition("  overrides:")[2].partition("  checkpoint:")[0]
+    return "overrides:" + block
 
 
 @pytest.mark.parametrize(
