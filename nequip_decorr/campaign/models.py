@@ -94,6 +94,18 @@ def read_models(
     return tuple(model for model in found if model is not None)
 
 
+def entry_of(model: ModelSpec) -> dict[str, Any]:
+    """What a campaign file says of a model, wherever the file lies: every path is absolute."""
+    given: dict[str, Any]
+    if model.kind == "lammps":
+        return {"lammps": {"pair_style": model.pair_style, "pair_coeff": model.pair_coeff}}
+    if model.kind == "ase":
+        given = {"calculator": model.calculator, "arguments": model.arguments}
+        return {"ase": {key: value for key, value in given.items() if value}}
+    given = {"path": model.path, "arguments": model.arguments, "grade": model.grade}
+    return {key: value for key, value in given.items() if value}
+
+
 def in_words(model: ModelSpec) -> str:
     """What runs MD under a model's name; of a file, also whether it has an extrapolation grade."""
     if model.path is None:

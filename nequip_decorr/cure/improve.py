@@ -87,6 +87,8 @@ class Improve:
         path = self._write()
         self.say(f"finished: {why}")
         self.say(page.headline(self.rows, self._best(), self.judged))
+        if errors := page.errors_in_words(self.rows, self._best()):
+            self.say(errors)
         self.say(f"model: {self.plan.out / MODEL}, page: {path}")
         return path
 
@@ -107,7 +109,9 @@ class Improve:
         if begun is None:
             return
         old, new = fixed(begun), fixed(self.plan.file)
-        if changed := [key for key in new if old[key] != new[key]]:
+        used = {"md": "round_0/md.done", "labels": "round_0/md.done"}
+        free = {key for key, file in used.items() if not (self.plan.out / file).is_file()}
+        if changed := [key for key in new if old[key] != new[key] and key not in free]:
             raise UserError(
                 f"{self.plan.out} was begun with other settings of {', '.join(changed)}; choose "
                 "another folder with --out, and name the labels of this one in `train.added`"
@@ -228,7 +232,7 @@ class Improve:
             md["criteria"] = criteria
         md["out"] = str(folder / "md")
         if not self.plan.command:
-            md["labels"] = absolute(file.labels, self.plan.folder)
+            md["labels"] = self.plan.potential
         path = folder / "md.yaml"
         path.write_text(yaml.safe_dump(md, sort_keys=False))
         self._step(folder, "md", ["nequip-decorr", "stability", "run", str(path)])
@@ -280,6 +284,7 @@ class Improve:
             self.judged,
             HALT * self.plan.file.beyond,
             self.plan.md,
+            self.plan.length_ps,
             [list(read_extxyz(file)) if file.is_file() else [] for file in files],
         )
         path = self.plan.out / "index.html"

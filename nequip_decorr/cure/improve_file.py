@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from glob import glob
 from pathlib import Path
 from typing import Annotated, Any
 
 from ase import Atoms
 
-from ..campaign.models import read_models
+from ..campaign.models import entry_of, read_models
 from ..campaign.schema import Campaign, parse_campaign
 from ..campaign.validate import (
     CampaignError,
@@ -73,6 +73,8 @@ class Plan:
         command: of the labels, with ``{frames}`` and ``{labelled}``; empty for a potential.
         submits: whether the command ends before the labels are there.
         md: of each model, in words.
+        length_ps: of a run of this MD.
+        potential: of the labels, as in a campaign, with absolute paths; empty for a command.
         warning: what will not go well, if anything.
     """
 
@@ -82,6 +84,8 @@ class Plan:
     command: str = ""
     submits: bool = False
     md: str = ""
+    length_ps: float = 0.0
+    potential: dict[str, Any] = field(default_factory=dict)
     warning: str = ""
 
     def __str__(self) -> str:
@@ -148,7 +152,7 @@ def load_plan(path: Path, out: Path | None = None) -> Plan:
     if data and data.get("train") and not (file.train.config and file.train.data):
         mistakes.add("train", data["train"], "both `config` and `data`, the training structures")
     md = _check_md(file.md, folder, mistakes) if file.md else None
-    command, submits = "", False
+    command, submits, potential = "", False, dict[str, Any]()
     if isinstance(file.labels, dict) and "command" in file.labels:
         command = str(file.labels["command"])
         submits = file.labels.get("submits", False)
@@ -157,13 +161,22 @@ def load_plan(path: Path, out: Path | None = None) -> Plan:
             allowed = "{command: TEXT with {frames} and {labelled}, submits: true or false}"
             mistakes.add("labels", file.labels, allowed)
     elif file.labels is not None:
-        read_models({"labels": file.labels}, folder, mistakes)
+        # The MD's file and the command of the labels lie elsewhere.
+        potential = {
+            key: value
+            for spec in read_models({"labels": file.labels}, folder, mistakes, within="")
+            for key, value in entry_of(spec).items()
+        }
     mistakes.raise_if_any(str(path))
     chosen = out.absolute() if out else folder / (file.out or f"{path.stem}_out")
     assert md is not None
     first = [folder / name for name in train.data]
     warning = _new_compositions(first, md.structures) if one_energy else ""
-    return Plan(file, folder, chosen, command, submits, _in_words(md), warning)
+    length_ps = md.run["steps"] * md.run.get("timestep_fs", RunSpec.timestep_fs) / 1000
+    return Plan(
+        file, folder, chosen, command, submits, _in_words(md, length_ps), length_ps, potential,
+        warning,
+    )  # fmt: skip
 
 
 def _files(names: tuple[str, ...], folder: Path) -> tuple[str, ...]:
@@ -244,9 +257,7 @@ def _check_md(md: dict[Any, Any], folder: Path, mistakes: Mistakes) -> Campaign 
         return None
 
 
-def _in_words(campaign: Campaign) -> str:
-    timestep_fs = campaign.run.get("timestep_fs", RunSpec.timestep_fs)
-    length_ps = campaign.run["steps"] * timestep_fs / 1000
+def _in_words(campaign: Campaign, length_ps: float) -> str:
     return (
         f"runs {campaign.num_runs} = structures {len(campaign.structures)} x temperatures "
         f"{len(campaign.temperatures_K)} x seeds {len(campaign.seeds)}, {length_ps:g} ps at "

@@ -12,7 +12,7 @@ from ase import Atoms
 from ..errors import UserError
 from ..md.record import read_extxyz
 from ..processes import CommandError, pasteable, script
-from .improve_file import Plan, absolute, has_labels
+from .improve_file import Plan, has_labels
 
 Run = Callable[[Sequence[str], Path], None]
 
@@ -49,9 +49,8 @@ def label(plan: Plan, folder: Path, say: Callable[[str], None], run: Run) -> Non
         words = shlex.split(plan.command)
         command = [w.format(frames=frames, labelled=labelled) for w in words]
     else:
-        labels = absolute(plan.file.labels, plan.folder)
-        entry = yaml.safe_dump(labels, default_flow_style=True).strip()
-        command = ["nequip-decorr", "label", str(frames), "--with", entry.removesuffix("\n...")]
+        entry = yaml.safe_dump(plan.potential, default_flow_style=True, width=1e6).strip()
+        command = ["nequip-decorr", "label", str(frames), "--with", entry]
         command += ["--out", str(labelled)]
     for _ in range(2):
         say(f"$ {pasteable(command)}   > {folder.name}/label.log")

@@ -27,8 +27,8 @@ def times(folder: Path, model: str | None = None, structure: str | None = None) 
         structure: counts the runs that start there only.
 
     Returns:
-        The times in ps by name, ``None`` where unknown; ``runs``, those that ``left`` the data and
-        those that ``survived``; ``causes`` of the others.
+        The times in ps by name, ``None`` where unknown; ``runs``, those that ``left`` the data,
+        those that ``survived`` and those ``right_to_the_end``; ``causes`` of the others.
     """
     found: dict[str, Any] = {}
     for time in TIMES:
@@ -41,6 +41,8 @@ def times(folder: Path, model: str | None = None, structure: str | None = None) 
         rows = [row for row in rows if structure is None or row["structure"] == structure]
         known = [row["stable_time_ps"] for row in rows if row["stable_time_ps"] is not None]
         found[time] = float(np.mean(known)) if known else None
+        if time == "right":
+            found["right_to_the_end"] = sum(row["status"] == "survived" for row in rows)
         if time == "stable":
             grade = criterion("extrapolation").name
             left = [row for row in rows if row["cause"] == grade]
@@ -104,6 +106,7 @@ def render(
     judged: Mapping[str, Row],
     halt: float,
     md: str,
+    length_ps: float,
     labelled: Sequence[Sequence[Atoms]],
 ) -> str:
     """The page.
@@ -116,6 +119,7 @@ def render(
         judged: what :func:`times` gives for the first and the best model without the halt.
         halt: grade at which the MD of the rounds stops.
         md: of each model, in words.
+        length_ps: of its runs.
         labelled: the frames that each round chose.
     """
     # Round 0 has no labels to be wrong on.
@@ -126,15 +130,18 @@ def render(
         headline=headline(rows, best, judged),
         halt=f"{halt:g}",
         md=md,
-        head=["round", "labels", "runs that left the data", "length of a run, ps", "right, ps"],
+        head=["round", "labels", "runs that left the data", "length of a run, ps",
+              "right before the halt, ps"],
         rows=[
             [str(r["round"]), str(r["labels"]), f"{r['left']} of {r['runs']}",
              *(_number(r[t]) for t in ("stable", "right"))]
             for r in rows
         ],
-        judged_head=["model", "start", "survived", *(f"{time}, ps" for time in TIMES)],
+        judged_head=["model", "start", "survived", *(f"{time}, ps" for time in TIMES),
+                     "right to the end"],
         judged_rows=[
-            [model, name, f"{r['survived']} of {r['runs']}", *(_number(r[t]) for t in TIMES)]
+            [model, name, f"{r['survived']} of {r['runs']}", *(_number(r[t]) for t in TIMES),
+             _right_to_the_end(r)]
             for model, all_of in judged.items()
             for name, r in {"all": all_of, **all_of["structures"]}.items()
         ],
@@ -147,7 +154,7 @@ def render(
         labelled_rows=[
             [str(k), *cells] for k, frames in enumerate(labelled) for cells in chosen(frames)
         ],
-        picture=html.png_bytes(_figure(rows, judged)),
+        picture=html.png_bytes(_figure(rows, judged, length_ps)),
     )  # fmt: skip
 
 
@@ -157,6 +164,10 @@ def _number(value: float | None) -> str:
 
 def _ps(value: float | None) -> str:
     return "an unknown time" if value is None else f"{value:.3g} ps"
+
+
+def _right_to_the_end(row: Row) -> str:
+    return "" if row["right"] is None else f"{row['right_to_the_end']} of {row['runs']}"
 
 
 def _last_known(judged: Mapping[str, Row]) -> str | None:
@@ -192,10 +203,26 @@ def headline(rows: Sequence[Row], best: int, judged: Mapping[str, Row]) -> str:
     )
     if best < last["round"]:
         text += f" The {last['labels'] - row['labels']} labels after them did not help."
+    if time == "right":
+        text += f" {_right_to_the_end(after)} runs are right to the end."
+        if after["right_to_the_end"] < after["runs"]:
+            each = {name: r["right"] for name, r in after["structures"].items()}
+            first = min(each, key=each.__getitem__)
+            text += (
+                f" Those from {first} go wrong first, at {_ps(each[first])} in the mean. "
+                "To go on, raise `rounds`."
+            )
     return text
 
 
-def _figure(rows: Sequence[Row], judged: Mapping[str, Row]) -> Any:
+def errors_in_words(rows: Sequence[Row], best: int) -> str:
+    """Force errors of the first and of the best model on the test files; empty without any."""
+    first, last = (row["force_mae_eV_per_A"] for row in (rows[0], rows[best]))
+    pairs = [f"{k} {_number(first[k])} -> {_number(last[k])}" for k in first if k in last]
+    return f"force errors, eV/A, first -> best model: {', '.join(pairs)}" if pairs else ""
+
+
+def _figure(rows: Sequence[Row], judged: Mapping[str, Row], length_ps: float) -> Any:
     """Time inside the data by labels; the three times of the first and the best model."""
     with style():
         fig, axes = figure(8.6 if judged else 5.0, 3.4, 1, 2 if judged else 1)
@@ -208,6 +235,8 @@ def _figure(rows: Sequence[Row], judged: Mapping[str, Row]) -> Any:
             title="MD until it leaves the data",
         )  # fmt: skip
         left.xaxis.get_major_locator().set_params(integer=True)
+        left.axhline(length_ps, color="#6b7480", linestyle=":", label="end of the runs")
+        left.legend(loc="lower right")
         grid(left)
         if judged:
             right, width = axes[0, 1], 0.38
@@ -217,6 +246,12 @@ def _figure(rows: Sequence[Row], judged: Mapping[str, Row]) -> Any:
                 places = np.arange(len(TIMES)) + shift * width
                 heights = [np.nan if row[t] is None else row[t] for t in TIMES]
                 right.bar(places, heights, width, color=colour, label=model)
+                each = [[r[t] for r in row["structures"].values() if r[t] is not None]
+                        for t in TIMES]  # fmt: skip
+                for place, values in zip(places, each, strict=True):
+                    right.plot([place] * len(values), values, "o", color="#1c2430", markersize=3)
+            right.axhline(length_ps, color="#6b7480", linestyle=":")
+            right.plot([], [], "o", color="#1c2430", markersize=3, label="each start cell")
             right.set(xticks=range(len(TIMES)), xticklabels=TIMES, ylabel="mean time (ps)",
                       title="Without the halt")  # fmt: skip
             right.legend()

@@ -10,14 +10,17 @@ import torch
 import yaml
 from ase import Atoms
 
-from nequip_decorr.campaign.validate import CampaignError
+from nequip_decorr.campaign.models import read_models
+from nequip_decorr.campaign.validate import CampaignError, Mistakes
 from nequip_decorr.cli.main import main
+from nequip_decorr.cure import page
 from nequip_decorr.cure.improve import Improve
 from nequip_decorr.cure.improve_file import absolute, load_plan
 from nequip_decorr.cure.labelling import WaitingError
 from nequip_decorr.cure.page import in_words
 from nequip_decorr.errors import UserError
 from nequip_decorr.features.frames import load_model
+from nequip_decorr.models.classical import potential_files
 from nequip_decorr.processes import CommandError
 from tests.helpers.forks import run
 from tests.helpers.training import build, frames, module_config, run_config
@@ -137,7 +140,9 @@ def test_rounds_go_on_until_all_are_done_and_labels_join_the_training_data(impro
         str(checkpoint.with_name("train.xyz")),
     ]
     assert said[-3] == "finished: all rounds are done" and "<h1>Improvement" in page.read_text()
-    assert said[-2] == "5 labels took the mean right time from 0.5 ps to 1 ps."
+    assert said[-2] == (
+        "5 labels took the mean right time from 0.5 ps to 1 ps. 1 of 1 runs are right to the end."
+    )
     assert "MD without the halt: runs 3 = structures 1 x temperatures 1 x seeds 3" in (
         page.read_text()
     )
@@ -192,7 +197,7 @@ def test_the_first_model_is_kept_where_the_best_round_is_not_right_for_longer(
     assert said[-2].startswith("No better model yet, so the first one is kept: its mean right time")
     assert "is 0.5 ps, with 3 labels it is 0.25 ps" in said[-2]
     body = " ".join(re.sub("<[^>]+>", " ", page.read_text()).split())
-    assert "round 1 all 0 of 1 0.25 0.25 0.25 round 1 cell 0 of 1" in body
+    assert "round 1 all 0 of 1 0.25 0.25 0.25 0 of 1 round 1 cell 0 of 1" in body
 
 
 def test_labels_of_an_earlier_improvement_join(improve, path):
@@ -474,6 +479,58 @@ def test_paths_beside_the_file_become_absolute(tmp_path):
         "a": cell, "b": {"file": f"{cell}@1", "repeat": [1, 1, 2]},
         "c": [str(tmp_path / "*.xyz"), "no"],
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["SiO.tersoff", "my own.tersoff"])
+def test_the_potential_beside_the_file_labels_the_frames_and_the_md(improve, path, name):
+    """One that LAMMPS ships under the same name is another one."""
+    potential = path.parent / name
+    potential.write_text("mine\n")
+    coeff = f"* * '{name}' Si O"
+    labels = {"lammps": {"pair_style": "tersoff", "pair_coeff": coeff}}
+    write(path.parent, {"labels": labels, "rounds": 1})
+    fake = Fake()
+    out = improve(fake).run().parent
+    md = yaml.safe_load((out / "round_0" / "md.yaml").read_text())
+    command = fake.commands["round_0/label"]
+    given = yaml.safe_load(command[command.index("--with") + 1])
+    assert md["labels"] == given
+    for folder in (out / "round_0", Path("/")):
+        (spec,) = read_models({"labels": given}, folder, Mistakes())
+        assert potential_files(spec.pair_coeff) == [potential]
+
+
+def test_labels_and_md_may_change_until_they_were_used(improve, path):
+    class Stopped(Fake):
+        def __call__(self, command, log):
+            super().__call__(command, log)
+            if log.stem == "md":
+                raise CommandError("the MD's file has a mistake")
+
+    with pytest.raises(CommandError):
+        improve(Stopped()).run()
+    write(path.parent, {"labels": {"reference": "siox"}})
+    out = improve(Fake()).run().parent
+    assert yaml.safe_load((out / "round_0" / "md.yaml").read_text())["labels"]["lammps"]
+    write(path.parent, {})
+    with pytest.raises(UserError, match="other settings of labels"):
+        improve(Fake()).run()
+
+
+def test_runs_that_go_wrong_before_their_end_are_named(monkeypatch):
+    each = {"a": {"right": 1.0}, "b": {"right": 0.4}}
+    after = {"stable": 1.0, "trusted": 1.0, "right": 0.7, "runs": 2, "right_to_the_end": 1}
+    judged = {"round 0": {**after, "right": 0.2}, "round 1": {**after, "structures": each}}
+    rows = [
+        {"round": k, "labels": 6 * k, "force_mae_eV_per_A": {"test": 0.1 + k, **labels}}
+        for k, labels in enumerate(({}, {"the labels": 0.5}))
+    ]
+    said = page.headline(rows, 1, judged)
+    assert "from 0.2 ps to 0.7 ps. 1 of 2 runs are right to the end." in said
+    assert "Those from b go wrong first, at 0.4 ps in the mean. To go on, raise `rounds`." in said
+    assert page.errors_in_words(rows, 1) == (
+        "force errors, eV/A, first -> best model: test 0.1 -> 1.1"
+    )
 
 
 def test_a_folder_of_other_settings_is_not_mixed(improve, path, capsys):
