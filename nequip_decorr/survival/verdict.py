@@ -82,7 +82,7 @@ class Comparison(Result):
     def claim(self) -> str:
         """What is concluded, without a full stop."""
         if self.verdict == "inconclusive":
-            return f"No difference shown between {self.model_b} and {self.model_a}"
+            return f"{self._nothing_shown()} between {self.model_b} and {self.model_a}"
         ahead, behind = self.order
         ratio = self._ratio_of_order()
         if ratio.value < float("inf"):
@@ -128,11 +128,22 @@ class Comparison(Result):
             known = f"these runs do not bound {of} ({self.level:.0%} interval)"
         return f"{seen}{tested}. They are not shown to be alike either: {known}"
 
+    def _too_few(self) -> bool:
+        """Whether the test could not reach the level, whatever the times."""
+        return 1 > self.permutation.smallest_p >= round(1 - self.level, 12)
+
+    def _nothing_shown(self) -> str:
+        if not self._too_few():
+            return "No difference shown"
+        test = self.permutation
+        verb = "is" if test.n_units == 1 else "are"
+        return f"{_units(test.n_units, test.unit)} {verb} too few to show a difference"
+
     @property
     def conclusion(self) -> str:
         """Claim and support as plain sentences."""
         if self.verdict == "inconclusive":
-            return f"No difference shown: {self.support}."
+            return f"{self._nothing_shown()}: {self.support}."
         return f"{self.claim} ({self.support})."
 
     @property
@@ -143,7 +154,7 @@ class Comparison(Result):
         lasted = [model for model, mean in means.items() if not mean.n_failed]
         if test.smallest_p == 1 and len(lasted) < 2:
             found.append(f"No test is possible: {self._untestable()}.")
-        elif 1 > test.smallest_p >= round(1 - self.level, 12):
+        elif self._too_few():
             more = (
                 "structures or velocity seeds" if test.unit == "pair" else f"{_words(test.unit)}s"
             )

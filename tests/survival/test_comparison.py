@@ -73,6 +73,14 @@ def test_swapping_the_models_mirrors_the_result():
     assert back.conclusion.split(";")[0] == forth.conclusion.split(";")[0]
 
 
+def test_too_few_pairs_are_said_to_be_too_few():
+    c = compare(campaign([1.0, 1.5, 2.0, 2.5], [4.0, 5.0, 6.0, 7.0]), "A", "B")
+    assert c.verdict == "inconclusive" and c.ratio.low > 1
+    assert c.claim == "4 pairs are too few to show a difference between B and A"
+    assert c.conclusion.startswith("4 pairs are too few to show a difference: of 4 pairs over 4")
+    assert any("cannot reach p < 0.05: with 4 pairs" in note for note in c.notes)
+
+
 def test_no_difference_says_how_many_survived_and_what_is_not_excluded():
     c = compare(campaign([10] * 9 + [4], [10] * 10), "A", "B")
     assert c.verdict == "inconclusive"
