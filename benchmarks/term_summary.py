@@ -153,6 +153,34 @@ def of_early(rows: Rows, models: Rows) -> None:
             print(f"  ID force error, ratio {ratio(errors, base, arm)}")
 
 
+def stable_times(tables: Mapping[str, Rows]) -> dict[str, Paired]:
+    """The paired reading of each comparison of models with and without the term, by its name.
+
+    Args:
+        tables: raw rows by the name of their file, without ``term_``.
+    """
+    stock = [r for r in tables.get("md", []) if r["model"] == STOCK]
+    parts = {
+        "md": (tables.get("md", []), STOCK, TERM),
+        **{
+            f"truncated, {kind}": (
+                [r for r in tables.get("truncated", []) if r["neighbours"] == kind], STOCK, TERM
+            )
+            for kind in ("all", "nearest")
+        },
+        **{
+            f"starts, {kind}": (
+                [r for r in tables.get("starts", []) if r["kind"] == kind], STOCK, TERM
+            )
+            for kind in STARTS
+        },
+        "early": ([*stock, *tables.get("early", [])], STOCK, "early"),
+        "early with EMA": (tables.get("early", []), "ema", "ema_early"),
+    }  # fmt: skip
+    found = {k: paired(means(r, "stable_ps"), base, other) for k, (r, base, other) in parts.items()}
+    return {name: reading for name, reading in found.items() if reading is not None}
+
+
 def summary() -> None:
     """Print all of them."""
     tables = {p.stem[5:]: read(p) for p in sorted(RESULTS.glob("term_*.csv"))}

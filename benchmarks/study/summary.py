@@ -13,7 +13,7 @@ from nequip_decorr.style import SOFT, figure, grid, style
 from ..hardware import read as read_table
 from ..term_summary import RESULTS as QUESTIONS
 from ..term_summary import STOCK as OF_STOCK
-from ..term_summary import TERM, means
+from ..term_summary import TERM, means, stable_times
 from ..term_summary import paired as paired_again
 from .analysis import CORRELATION, Tables, error_ratio, survivors
 from .declared import STOCK, Study
@@ -66,9 +66,21 @@ def summary(
         "correlation": sorted(number(f.value) for f in falls if f),
         "moves": {name: number(factor) for name, factor in moves.items()},
         "wall": _wall(main), "second": _second(study, confirmed), "rows": rows,
-        "again": again and again[1],
+        "again": again and again[1], "further": further(),
     }  # fmt: skip
     return {"page": section("summary", **values), "lines": section("lines", **values)}
+
+
+def further() -> dict[str, Any]:
+    """The questions of ``TERM_PROTOCOL.md``: comparisons, those in which the term helps, sizes."""
+    table = {p.stem.removeprefix("term_"): read_table(p) for p in QUESTIONS.glob("term_*.csv")}
+    read = stable_times(table)
+    return {
+        "number": len(read),
+        "helps": [name for name, reading in read.items() if reading.ratio.low > 1],
+        "largest": number(max((r["correlation"] for r in table.get("sizes", [])), default=0.0)),
+        "arms": {r["model"] for r in table.get("sizes", [])},
+    }
 
 
 def again_row() -> tuple[list[Any], list[str]] | None:

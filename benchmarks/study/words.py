@@ -20,10 +20,10 @@ Relations = Mapping[bool, Relation | None]
 
 
 def number(value: float | None) -> str:
-    """Three digits."""
+    """Three digits, the same ones on every machine where the last bits differ."""
     if value is None or np.isnan(value):
         return "-"
-    return "inf" if np.isinf(value) else f"{value:.3g}"
+    return "inf" if np.isinf(value) else f"{float(f'{value:.12g}'):.3g}"
 
 
 def interval(estimate: Estimate | None) -> str:

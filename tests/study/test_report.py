@@ -146,3 +146,9 @@ def test_spreads_are_found_again_in_drawn_times() -> None:
     assert found["cell"] == pytest.approx(np.exp(cell.std(ddof=1)), rel=0.05)
     assert found["velocities"] == pytest.approx(2, rel=0.05)
     assert found["both together"] < 1.15
+
+
+@pytest.mark.parametrize("tie", [0.7165, 0.1175])
+def test_the_last_bits_of_a_number_do_not_show(tie: float) -> None:
+    near = [float(np.nextafter(tie, side)) for side in (0.0, 1.0)]
+    assert len({words.number(value) for value in (tie, *near)}) == 1
