@@ -129,7 +129,12 @@ def _bound(text: str) -> float | None:
 
 
 def _grade(text: str) -> float | bool:
-    return False if text == "off" else float(text)
+    try:
+        return False if text == "off" else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"got {text!r}; allowed: a number, `off`, or nothing if it stands after the files"
+        ) from None
 
 
 def _type(annotation: Any) -> Any:

@@ -7,6 +7,7 @@ import shlex
 import stat
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -299,3 +300,11 @@ def test_mliap_folder(quartz_file: Path, tmp_path: Path) -> None:
     assert "-pk kokkos newton on neigh half" in script
     with pytest.raises(ValueError, match="is for ML-IAP; the library engine reads"):
         write_input(model, quartz_file, out, RunSettings(pair="library"))
+
+
+@pytest.mark.parametrize("pair", ["library", "allegro"])
+def test_the_cluster_script_is_for_its_own_kind_of_folder(pair):
+    info = SimpleNamespace(device="cpu")
+    text = slurm_script(RunSettings(pair=pair), info)
+    assert ("restart.a" in text) == ("LAUNCH" in text) == (pair != "library")
+    assert text.rstrip().endswith('exec sh "$SLURM_SUBMIT_DIR/run.sh"')
