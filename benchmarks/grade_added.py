@@ -20,7 +20,7 @@ from typing import Any
 import ase.io
 import numpy as np
 import torch
-from cure import PRICE, QUEUE, Unit, trusted_ps
+from cure import PRICE, QUEUE, TERM, Unit, trusted_ps
 from cure_summary import ADVERSARY, index, ranking, resampled
 from hardware import add, describe, read
 
@@ -41,7 +41,8 @@ BOUNDS = ((20.0, 0.75), (10.0, 0.5), (5.0, 0.5), (5.0, 0.25), (3.0, 0.25))
 
 def tested(row: dict[str, Any]) -> bool:
     """Whether a model was made after form, tolerance and bounds had been chosen."""
-    later = row["arm"].startswith(("learnt", "near, random")) or row["arm"] in (*PRICE, "wall")
+    later = row["arm"].startswith(("learnt", "near, random"))
+    later = later or row["arm"] in (*PRICE, *TERM, "term", "wall")
     return later or (row["arm"].startswith("near") and row["seed"] > 2)
 
 
