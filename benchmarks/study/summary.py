@@ -25,6 +25,10 @@ from .words import interval, number, section
 HALF: Final = "heldout"
 OFF: Final = "survived_energy_change_mae_heldout"
 POOLED: Final = "all together"
+SIZES: Final = {
+    "long": "ten times the steps", "wide": "four times the width",
+    "unit_cells": "the SAIT benchmark's size (on unit cells)",
+}  # fmt: skip
 GATE: Final = 4  # fewer pairs are no evidence for the first page
 AGAIN: Final = "SiOx, 8 frames, again"
 
@@ -79,7 +83,11 @@ def further() -> dict[str, Any]:
         "number": len(read),
         "helps": [name for name, reading in read.items() if reading.ratio.low > 1],
         "largest": number(max((r["correlation"] for r in table.get("sizes", [])), default=0.0)),
-        "arms": {r["model"] for r in table.get("sizes", [])},
+        "sizes": " or ".join(
+            words
+            for arm, words in SIZES.items()
+            if any(r["model"] == arm for r in table.get("sizes", []))
+        ),
     }
 
 
