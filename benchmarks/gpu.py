@@ -368,7 +368,7 @@ class Bench:
                         )  # fmt: skip
         return {
             "rows": rows, **ratio(rows), "atoms": rows[0]["atoms"], "GPU_MB": memory,
-            "command": shlex.join(command),
+            "command": shlex.join([Path(command[0]).name, *command[1:]]),
         }  # fmt: skip
 
     def library(self, model: str) -> dict[str, Any]:
