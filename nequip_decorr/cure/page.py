@@ -225,7 +225,7 @@ def errors_in_words(rows: Sequence[Row], best: int) -> str:
 def _figure(rows: Sequence[Row], judged: Mapping[str, Row], length_ps: float) -> Any:
     """Time inside the data by labels; the three times of the first and the best model."""
     with style():
-        fig, axes = figure(8.6 if judged else 5.0, 3.4, 1, 2 if judged else 1)
+        fig, axes = figure(9.8 if judged else 5.0, 3.4, 1, 2 if judged else 1)
         left = axes[0, 0]
         labels = [r["labels"] for r in rows]
         left.plot(labels, [r["stable"] for r in rows], "o-", color="#0072B2", clip_on=False)
@@ -254,6 +254,6 @@ def _figure(rows: Sequence[Row], judged: Mapping[str, Row], length_ps: float) ->
             right.plot([], [], "o", color="#1c2430", markersize=3, label="each start cell")
             right.set(xticks=range(len(TIMES)), xticklabels=TIMES, ylabel="mean time (ps)",
                       title="Without the halt")  # fmt: skip
-            right.legend()
+            right.legend(loc="upper left", bbox_to_anchor=(1, 1))
             grid(right)
     return fig
