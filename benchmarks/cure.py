@@ -154,9 +154,11 @@ ARMS |= {
     PRICE[0]: replace(ARMS["near, 3 rounds"], steps=STEPS, tuned=True),
     PRICE[1]: replace(ARMS["near, 3 rounds"], first_copies=3),
 }
-TERM = tuple(f"{_round}, term" for _round in ("near", "near, 2 rounds", "near, 3 rounds"))
-for _name, _after in zip(TERM, ("term", *TERM), strict=False):
-    ARMS[_name] = replace(ARMS[_name.removesuffix(", term")], after=_after, config="decorrelated")
+_after, *TERM = cure_summary.rounds_of(f"near{cure_summary.WITH_TERM}")
+for _name in TERM:
+    _plain = ARMS[_name.removesuffix(cure_summary.WITH_TERM)]
+    ARMS[_name] = replace(_plain, after=_after, config="decorrelated")
+    _after = _name
 ARMS[cure_summary.ADVERSARY] = Arm(nonlinearity="tanh")
 NAMES = list(ARMS)
 FIRST, THEN, WHY, LAST, NEXT = NAMES[:3], NAMES[3:8], NAMES[8:10], NAMES[10:13], NAMES[13:16]

@@ -207,10 +207,7 @@ def summary() -> None:
     print("\nforce errors on the test sets, ours over random, paired over seeds")
     for name in (k for k in models[0] if k.startswith("force_mae_test_")):
         print(f"  {name}: {ratio(means(models, name), 'ours', 'random')}")
-    if needed := labels_needed(runs, models, "near", "near, random"):
-        print("\nlabels for the same right time, near over random, a seed each:", needed)
-        if len(needed) > 2:
-            print("  geometric mean", Paired(np.log(needed)).ratio)
+    print_needed("\n", runs, models, "near", "near, random")
     of_term(runs, models)
     runs = [row for row in runs if row["arm"] != ADVERSARY]
     print(f"\n{len(runs)} runs, C-index with the right time [95 %, seeds resampled]")
@@ -234,6 +231,16 @@ def summary() -> None:
         print(f"  order by {time}:", " < ".join(sorted(found, key=found.__getitem__)))
 
 
+def print_needed(start: str, runs: Rows, models: Rows, arm: str, rival: str) -> None:
+    """Print the labels that an arm needs over those of another, and their geometric mean."""
+    if needed := labels_needed(runs, models, arm, rival):
+        print(
+            f"{start}labels for the same right time, `{arm}` over `{rival}`, a seed each:", needed
+        )
+        if len(needed) > 2:
+            print("  geometric mean", Paired(np.log(needed)).ratio)
+
+
 def of_term(runs: Rows, models: Rows) -> None:
     """Print what the term changes after each number of rounds, and in the labels needed."""
     right, labels = means(runs, "right_ps"), means(models, "labels")
@@ -245,10 +252,7 @@ def of_term(runs: Rows, models: Rows) -> None:
             f"  {arm}: right {ratio(right, arm, base)}, ID force error "
             f"{ratio(means(models, ID), arm, base)}, labels (without) {', '.join(number)}"
         )
-    if needed := labels_needed(runs, models, f"{NOW}{WITH_TERM}", NOW):
-        print("  labels for the same right time, a seed each:", needed)
-        if len(needed) > 2:
-            print("  geometric mean", Paired(np.log(needed)).ratio)
+    print_needed("  ", runs, models, f"{NOW}{WITH_TERM}", NOW)
 
 
 def blocks() -> dict[str, str]:

@@ -94,6 +94,9 @@ REAL: Final = {
     "allegro_mlp_hidden_layers_width": 512, "readout_mlp_hidden_layers_width": 128,
 }  # fmt: skip
 """An Allegro of the SAIT benchmark's size (``configs/hfo2_samd23_allegro.yaml``)."""
+SAIT: Final = {
+    "cutoff_radius": 6.0, "learning_rate": 0.002, "training_module": {"model": REAL},
+}  # fmt: skip
 # Changes of the stock config, by arm.
 ARMS: Final[dict[str, dict[str, Any]]] = {
     "ema": {**SLOW, "training_module": {**EMA, **FLAT}},
@@ -103,12 +106,8 @@ ARMS: Final[dict[str, dict[str, Any]]] = {
     "long": {"epochs": 3000, "trainer": {"check_val_every_n_epoch": 100}},
     "wide": {"training_module": {"model": LARGE}},
     "wider": {"learning_rate": 0.002, "training_module": {"model": WIDER}},
-    "real": {"cutoff_radius": 6.0, "learning_rate": 0.002, "training_module": {"model": REAL}},
-    "unit_cells": {
-        "cutoff_radius": 6.0,
-        "learning_rate": 0.002,
-        "training_module": {"model": REAL},
-    },
+    "real": SAIT,
+    "unit_cells": SAIT,
 }
 
 

@@ -157,7 +157,7 @@ def stable_times(tables: Mapping[str, Rows]) -> dict[str, Paired]:
     """The paired reading of each comparison of models with and without the term, by its name.
 
     Args:
-        tables: raw rows by the name of their file, without ``term_``.
+        tables: what :func:`read_tables` gives.
     """
     stock = [r for r in tables.get("md", []) if r["model"] == STOCK]
     parts = {
@@ -181,9 +181,14 @@ def stable_times(tables: Mapping[str, Rows]) -> dict[str, Paired]:
     return {name: reading for name, reading in found.items() if reading is not None}
 
 
+def read_tables() -> dict[str, Rows]:
+    """The raw rows by the name of their file, without ``term_``."""
+    return {p.stem.removeprefix("term_"): read(p) for p in sorted(RESULTS.glob("term_*.csv"))}
+
+
 def summary() -> None:
     """Print all of them."""
-    tables = {p.stem[5:]: read(p) for p in sorted(RESULTS.glob("term_*.csv"))}
+    tables = read_tables()
     if "md" in tables:
         of_md(tables["md"])
     if "edges" in tables and "md" in tables:

@@ -10,10 +10,8 @@ import numpy as np
 
 from nequip_decorr.style import SOFT, figure, grid, style
 
-from ..hardware import read as read_table
-from ..term_summary import RESULTS as QUESTIONS
 from ..term_summary import STOCK as OF_STOCK
-from ..term_summary import TERM, means, stable_times
+from ..term_summary import TERM, means, read_tables, stable_times
 from ..term_summary import paired as paired_again
 from .analysis import CORRELATION, Tables, error_ratio, survivors
 from .declared import STOCK, Study
@@ -77,7 +75,7 @@ def summary(
 
 def further() -> dict[str, Any]:
     """The questions of ``TERM_PROTOCOL.md``: comparisons, those in which the term helps, sizes."""
-    table = {p.stem.removeprefix("term_"): read_table(p) for p in QUESTIONS.glob("term_*.csv")}
+    table = read_tables()
     read = stable_times(table)
     return {
         "number": len(read),
@@ -93,10 +91,10 @@ def further() -> dict[str, Any]:
 
 def again_row() -> tuple[list[Any], list[str]] | None:
     """The demo's models, whose right times are known (`term_questions.py md`): row and times."""
-    if not (QUESTIONS / "term_md.csv").is_file():
+    table = read_tables()
+    if "md" not in table:
         return None
-    table = {path.stem: read_table(path) for path in QUESTIONS.glob("term_*.csv")}
-    runs, models = table["term_md"], table.get("term_edges", [])
+    runs, models = table["md"], table.get("edges", [])
     logs = {time: means(runs, time) for time in ("stable_ps", "right_ps")}
     stable, right = (paired_again(found, OF_STOCK, TERM) for found in logs.values())
     error = paired_again(means(models, "force_mae_eV_per_A"), OF_STOCK, TERM)

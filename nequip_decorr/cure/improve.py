@@ -109,8 +109,8 @@ class Improve:
         if begun is None:
             return
         old, new = fixed(begun), fixed(self.plan.file)
-        used = {"md": "round_0/md.done", "labels": "round_0/md.done"}
-        free = {key for key, file in used.items() if not (self.plan.out / file).is_file()}
+        used = (self.plan.out / "round_0" / "md.done").is_file()
+        free = () if used else ("md", "labels")
         if changed := [key for key in new if old[key] != new[key] and key not in free]:
             raise UserError(
                 f"{self.plan.out} was begun with other settings of {', '.join(changed)}; choose "

@@ -162,11 +162,8 @@ def load_plan(path: Path, out: Path | None = None) -> Plan:
             mistakes.add("labels", file.labels, allowed)
     elif file.labels is not None:
         # The MD's file and the command of the labels lie elsewhere.
-        potential = {
-            key: value
-            for spec in read_models({"labels": file.labels}, folder, mistakes, within="")
-            for key, value in entry_of(spec).items()
-        }
+        for spec in read_models({"labels": file.labels}, folder, mistakes, within=""):
+            potential = entry_of(spec)
     mistakes.raise_if_any(str(path))
     chosen = out.absolute() if out else folder / (file.out or f"{path.stem}_out")
     assert md is not None
