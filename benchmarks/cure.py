@@ -5,6 +5,7 @@ kept in the work folder and not done again, so that any stop costs one step.
 
     python benchmarks/cure.py run --work DIR --workers 2     # all in the order of the protocol, or
                                                              # some with --arms and --seeds
+    python benchmarks/cure.py run --work DIR --ten           # the bar: three arms, 10 ps
     python benchmarks/cure.py rows --work DIR                # the raw rows of what is finished
     python benchmarks/cure.py summary                        # the numbers, from the raw rows alone
     python benchmarks/cure.py page                           # docs/cure_measured.md, and figures
@@ -60,6 +61,8 @@ FRAMES = 15
 STEPS = 2400
 TUNED_RATE = 0.002
 HORIZON_PS = 6.0
+HELDOUT = {"heldout": HORIZON_PS, "heldout_10ps": 10.0}
+"""Length of held-out MD, by the name of its folder."""
 SOURCE_PS = 2.0
 SOURCE_VELOCITIES = [1, 2]
 HELDOUT_VELOCITIES = [11]
@@ -160,6 +163,7 @@ for _name in TERM:
     ARMS[_name] = replace(_plain, after=_after, config="decorrelated")
     _after = _name
 ARMS[cure_summary.ADVERSARY] = Arm(nonlinearity="tanh")
+ARMS[cure_summary.LONGER] = replace(ARMS[TERM[1]], steps=6 * STEPS, first_copies=3)
 NAMES = list(ARMS)
 FIRST, THEN, WHY, LAST, NEXT = NAMES[:3], NAMES[3:8], NAMES[8:10], NAMES[10:13], NAMES[13:16]
 LEARNT, CONTROL = NAMES[16:24], NAMES[24:27]
@@ -173,8 +177,10 @@ BLOCKS = [
     *(((5, 6), THEN + WHY + LAST), ((7, 8), THEN + WHY + LAST)),
     ((1, 2, 3, 4), (cure_summary.ADVERSARY, *TERM)),
 ]
-assert set(ARMS) == {arm for _, arms in BLOCKS for arm in arms}, "an arm that is never run"
 QUEUE = [(arm, seed) for seeds, arms in BLOCKS for arm in arms for seed in seeds]
+BAR = [(arm, seed) for seed in range(1, 9) for arm in (cure_summary.LONGER, TERM[1], "baseline")]
+"""MD of 10 ps."""
+assert set(ARMS) == {arm for arm, _ in QUEUE + BAR}, "an arm that is never run"
 
 
 @dataclass(frozen=True)
@@ -185,6 +191,7 @@ class Unit:
     arm: str
     seed: int
     lmp: str | None = None
+    heldout: str = "heldout"
 
     @property
     def folder(self) -> Path:
@@ -264,15 +271,15 @@ class Unit:
         shutil.copy(self.folder / "training" / "best.ckpt", self.folder / "best.ckpt")
 
     def md(self, half: str) -> Path:
-        """MD of the start cells: ``heldout``, labelled, or one that halts itself.
+        """MD of the start cells: one of :data:`HELDOUT`, labelled, or one that halts itself.
 
-        MD other than ``heldout`` halts at the grade of :data:`HALTS`.
+        The latter halts at the grade of :data:`HALTS`.
         """
         out = self.folder / half
         checkpoint = self.model()
         with self.lock(half):
             model = {"model": str(checkpoint.with_name("graded.nequip.pt2"))}
-            if half == "heldout":
+            if half in HELDOUT:
                 self._campaign(model, half, out, labels={"reference": "siox"})
             else:
                 self._campaign(model, half, out, criteria={"extrapolation_grade": HALTS[half]})
@@ -281,15 +288,15 @@ class Unit:
     def _campaign(self, models: dict, half: str, out: Path, **more: Any) -> None:
         if (out / "done").is_file():
             return
-        source = half != "heldout"
+        source = half not in HELDOUT
         cells = self.work / ("data" if source else "heldout") / "md"
-        every = {"heldout": 10, "source": 20}.get(half, 5)
+        every = {**dict.fromkeys(HELDOUT, 10), "source": 20}.get(half, 5)
         campaign = {
             "models": models,
             "structures": {p.stem: str(p) for p in sorted(cells.glob("*.xyz"))},
             "temperatures_K": [TEMPERATURE_K],
             "seeds": SOURCE_VELOCITIES if source else HELDOUT_VELOCITIES,
-            "length_ps": SOURCE_PS if source else HORIZON_PS,
+            "length_ps": SOURCE_PS if source else HELDOUT[half],
             "record_every": min(10, every), "trajectory_every": every, "ring_frames": 20,
             "out": str(out), **more,
         }  # fmt: skip
@@ -353,9 +360,24 @@ class Unit:
     def run(self) -> None:
         """Everything of the unit."""
         began = time.perf_counter()
-        self.md("heldout")
+        self.md(self.heldout)
         about = read_json(self.folder / "model.json") | {"wall_s": time.perf_counter() - began}
-        write_json(self.folder / "unit.json", {"models": [about]})
+        if self.heldout == "heldout":
+            write_json(self.folder / "unit.json", {"models": [about]})
+
+    def ten_rows(self) -> list[dict[str, Any]]:
+        """Rows of MD of 10 ps, with what the model is."""
+        about, out = read_json(self.folder / "model.json") or {}, self.folder / self.heldout
+        model = {k: v for k, v in about.items() if not k.startswith("energy")}
+        return [
+            {
+                **{"arm": self.arm, "seed": self.seed, "structure": row["structure"]},
+                **{"status": row["status"], "cause": row["cause"]},
+                **{f"{t}_ps": until(out / "runs" / row["run_id"], row, t)[0] for t in TIMES},
+                **model,
+            }
+            for row in stability.read(out)
+        ]
 
     def rows(self) -> dict[str, list[dict[str, Any]]]:
         """Rows of the results, by the name of their file."""
@@ -424,12 +446,15 @@ def _run(unit: Unit) -> str:
 
 
 def run(
-    work: Path, lmp: str | None, workers: int, arms: Sequence[str], seeds: Sequence[int]
+    work: Path, lmp: str | None, workers: int, arms: Sequence[str], seeds: Sequence[int], ten: bool
 ) -> None:
     """All units (of some arms and seeds) that are not finished."""
     trained(work, [], [], 1)  # the data alone
-    todo = [Unit(work, *item, lmp) for item in QUEUE if item[0] in arms and item[1] in seeds]
-    todo = [unit for unit in todo if not (unit.folder / "unit.json").is_file()]
+    heldout, queue, mark = "heldout", QUEUE, "unit.json"
+    if ten:
+        heldout, queue, mark = "heldout_10ps", BAR, "heldout_10ps/done"
+    todo = [Unit(work, *k, lmp, heldout) for k in queue if k[0] in arms and k[1] in seeds]
+    todo = [unit for unit in todo if not (unit.folder / mark).is_file()]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context) as pool:
         for future in as_completed([pool.submit(_run, unit) for unit in todo]):
@@ -450,7 +475,13 @@ def rows(work: Path) -> None:
         add(
             RESULTS / f"cure_{name}.csv", table, record if name == "runs" else None, ("arm", "seed")
         )
-    print(f"{len(found)} units of the work folder; those of others stay")
+    bar = [Unit(work, *item, heldout="heldout_10ps") for item in BAR]
+    bar = [unit for unit in bar if (unit.folder / unit.heldout / "done").is_file()]
+    add(
+        RESULTS / "cure_10ps.csv", [row for unit in bar for row in unit.ten_rows()],
+        {**record, "horizon_ps": HELDOUT["heldout_10ps"]}, ("arm", "seed"),
+    )  # fmt: skip
+    print(f"{len(found)} and {len(bar)} units of the work folder; those of others stay")
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -466,11 +497,12 @@ def main(words: Sequence[str] | None = None) -> None:
     commands.choices["run"].add_argument("--lmp", help="LAMMPS command with pair_style allegro")
     commands.choices["run"].add_argument("--arms", nargs="+", default=NAMES, choices=NAMES)
     commands.choices["run"].add_argument("--seeds", type=int, nargs="+", default=range(1, 9))
+    commands.choices["run"].add_argument("--ten", action="store_true", help="MD of 10 ps")
     for name in ("summary", "page"):
         commands.add_parser(name)
     given = parser.parse_args(words)
     if given.what == "run":
-        run(given.work.resolve(), given.lmp, given.workers, given.arms, given.seeds)
+        run(given.work.resolve(), given.lmp, given.workers, given.arms, given.seeds, given.ten)
     elif given.what == "rows":
         rows(given.work.resolve())
     else:

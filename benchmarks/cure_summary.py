@@ -32,6 +32,8 @@ IN_README = {
 """Arms of the README's figure, and what it calls them."""
 WITH_TERM = ", term"
 """How the names of the arms end whose trainings have the term."""
+LONGER = "near, 2 rounds, term, longer"
+"""The two rounds with twice the steps and each of the first frames three times."""
 RESAMPLES = 1000
 Rows = list[dict[str, Any]]
 
