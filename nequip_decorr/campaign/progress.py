@@ -116,7 +116,8 @@ class Printer(Watcher):
         if self.estimate is not None:
             self.estimate.finished(spec, outcome["last_step"])
         if self._live is None or status == "error":
-            what = f"failed ({cause})" if status == "failed" else status
+            after_ps = outcome["last_step"] * spec.timestep_fs / 1000
+            what = f"failed ({cause}) at {after_ps:.4g} ps" if status == "failed" else status
             tail = f": {message}" if message else ""
             self.say(f"[{self.done}/{self.total}] {spec.run_id}: {what}{tail}")
         self._show()

@@ -216,7 +216,12 @@ def headline(rows: Sequence[Row], best: int, judged: Mapping[str, Row]) -> str:
 
 
 def errors_in_words(rows: Sequence[Row], best: int) -> str:
-    """Force errors of the first and of the best model on the test files; empty without any."""
+    """Force errors of the first and of the best model on the test files; empty without any.
+
+    Also where the first model is the best.
+    """
+    if not best:
+        return ""
     first, last = (row["force_mae_eV_per_A"] for row in (rows[0], rows[best]))
     pairs = [f"{k} {_number(first[k])} -> {_number(last[k])}" for k in first if k in last]
     return f"force errors, eV/A, first -> best model: {', '.join(pairs)}" if pairs else ""

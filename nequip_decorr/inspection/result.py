@@ -167,7 +167,12 @@ class Inspection(Entries):
 
         weights = {e.model: f"{e.model}: {e.weights}" for e in self.entries if e.weights}
         warnings = dict.fromkeys(text for e in self.entries for text in e.warnings)
-        return [*weights.values(), *label_lines(self), *(f"warning: {text}" for text in warnings)]
+        graded = [score.name for score in self.grades]
+        bare = [m for m in self.models if not any(g.startswith(f"{m}: ") for g in graded)]
+        bare = bare if graded else []
+        missing = [f"{m}: no extrapolation grade (`nequip-decorr extrapolation fit`)" for m in bare]
+        notes = [*weights.values(), *label_lines(self), *missing]
+        return [*notes, *(f"warning: {text}" for text in warnings)]
 
     def summary(self) -> tuple[list[str], list[list[str]]]:
         """Return header and rows of the summary: a row per data set, block and model."""

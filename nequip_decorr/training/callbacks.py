@@ -17,6 +17,7 @@ from .loss_config import (
     config_coefficient,
     decorrelation_terms,
     loss_names,
+    loss_share,
     stock_coefficients,
 )
 from .schedule import ALIASES, Schedule
@@ -195,6 +196,8 @@ class DecorrelationScheduler(Callback):
             return
         self._reported = True
         text = f"loss term `{self.metric}`: coefficient {self._last:.3g} in the loss at the end"
+        share = loss_share(pl_module, self.metric)
+        text += "" if share is None else f", {100 * share:.2g} % of it"
         start, end = self.schedule.start, self.schedule.end
         if not self.schedule.moves or start is None or end is None:
             logger.info(text)

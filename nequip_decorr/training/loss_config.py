@@ -75,6 +75,20 @@ def config_coefficient(pl_module: Any, name: str) -> float | None:
     return next((float(coeff) for coeff in found if coeff is not None), None)
 
 
+def loss_share(pl_module: Any, name: str) -> float | None:
+    """Return a term's share in the loss of the last epoch, or of the last step before its end.
+
+    ``None`` where the loss was not worked out yet, or is not finite.
+    """
+    loss = pl_module.loss
+    for values in (loss.metrics_values_epoch, loss.metrics_values_step):
+        parts = {n: e.coeff * (values[n] or 0.0) for n, e in loss.entries.items() if e.coeff}
+        whole = sum(parts.values())
+        if whole > 0 and math.isfinite(whole):
+            return parts.get(name, 0.0) / whole
+    return None
+
+
 def coefficient_in_loss(
     pl_module: Any, name: str, stock: Iterable[str], scale: float
 ) -> float | None:

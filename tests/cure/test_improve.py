@@ -531,6 +531,7 @@ def test_runs_that_go_wrong_before_their_end_are_named(monkeypatch):
     assert page.errors_in_words(rows, 1) == (
         "force errors, eV/A, first -> best model: test 0.1 -> 1.1"
     )
+    assert page.errors_in_words(rows, 0) == ""  # the first model is the best
 
 
 def test_a_folder_of_other_settings_is_not_mixed(improve, path, capsys):

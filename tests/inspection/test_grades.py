@@ -42,6 +42,8 @@ def test_a_fitted_grade_is_in_the_page_the_tables_and_the_csv(model, tmp_path):
     assert [table.title for table in found.tables()][-1].startswith("atoms with the largest grades")
     both = found.beside(inspect_model(model, frames(2), name="other"))
     assert both.grades == found.grades
+    assert "other: no extrapolation grade (`nequip-decorr extrapolation fit`)" in both.notes()
+    assert not [note for note in found.notes() if "no extrapolation grade" in note]
 
 
 def test_without_a_grade_nothing_is_shown_and_a_wrong_one_is_refused(tmp_path):

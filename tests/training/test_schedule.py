@@ -8,6 +8,7 @@ import torch
 from nequip.train import EnergyForceLoss
 
 from nequip_decorr import DecorrelationScheduler, FeatureDecorrelation
+from nequip_decorr.training.loss_config import loss_share
 from nequip_decorr.training.schedule import SHAPES, coefficient
 
 
@@ -184,6 +185,20 @@ def test_share_is_held():
     c = {name: entry.coeff for name, entry in module.loss.entries.items()}
     terms = {name: c[name] * v for name, v in module.loss.metrics_values_step.items()}
     assert terms["decorrelation"] / sum(terms.values()) == pytest.approx(0.2, rel=1e-9)
+    assert loss_share(module, "decorrelation") == pytest.approx(0.2, rel=1e-9)
+
+
+def test_share_at_the_end_is_of_the_last_epoch_and_left_out_where_it_is_unknown():
+    module = Module(coeff=0.25)  # in the loss: 1/17, beside 4/17 and 12/17
+    assert loss_share(module, "decorrelation") is None
+    values = {"per_atom_energy_mse": 0.5, "forces_mse": 0.5, "decorrelation": 24.0}
+    module.loss.metrics_values_epoch = values
+    module.loss.metrics_values_step = dict.fromkeys(values, 1.0)
+    assert loss_share(module, "decorrelation") == pytest.approx(0.75, rel=1e-9)
+    module.loss.metrics_values_epoch = module.loss.metrics_values_step = {
+        **values, "forces_mse": math.nan,
+    }  # fmt: skip
+    assert loss_share(module, "decorrelation") is None
 
 
 def test_share_stays_within_bounds_and_survives_a_checkpoint():
