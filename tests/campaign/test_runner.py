@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from ase import Atoms
 from ase.build import bulk
 
 from nequip_decorr.campaign.plan import Shard, plan_campaign
-from nequip_decorr.campaign.progress import TimeLeft, Watcher
+from nequip_decorr.campaign.progress import Printer, TimeLeft, Watcher
 from nequip_decorr.campaign.run import execute_run
 from nequip_decorr.campaign.runner import RunnerSummary, run_campaign
 from nequip_decorr.campaign.schema import Campaign, parse_campaign
@@ -100,6 +101,13 @@ def test_a_campaign_in_processes(folder: Path) -> None:
     again = go(campaign(folder, models), workers=2)
     assert (again.kept, again.done) == (4, {})
     assert len(starts(folder)) == 4
+
+
+def test_a_line_says_when_a_run_failed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with ThreadPoolExecutor(1) as executor:
+        go(campaign(folder, {"bad": model("fail")}, replicas=1), executor, watcher=Printer())
+    said = capsys.readouterr().out
+    assert re.search(r"^\[1/1\] bad-\S+: failed \(contact\) at 0.007 ps", said, re.M)
 
 
 @pytest.mark.parametrize("kind", [ThreadPoolExecutor, ProcessPoolExecutor])
