@@ -142,12 +142,16 @@ def cause_figure(summary: SurvivalSummary) -> Figure:
 
 
 def pairs_figure(summary: SurvivalSummary, rows: Sequence[Row]) -> Figure:
-    """Every run, its stable time beside those of the other models from the same start."""
+    """Every run, its stable time beside those of the other models from the same start.
+
+    Where the right time is known, a bar.
+    """
     looks = _looks(summary)
     order = [m.name for m in summary.models]
     conditions = sorted({(r["structure"], r["temperature_K"]) for r in rows})
     log = spans_decades(summary)
-    shortest = min((r["stable_time_ps"] for r in rows if r["stable_time_ps"]), default=1.0)
+    known = [r[name] for r in rows for name in ("stable_time_ps", "right_ps") if r.get(name)]
+    shortest = min(known, default=1.0)
     with style():
         fig, axes = figure(9.6, 1.0 + (0.3 + 0.17 * len(order)) * len(conditions))
         ax = axes[0, 0]
@@ -167,6 +171,13 @@ def pairs_figure(summary: SurvivalSummary, rows: Sequence[Row]) -> Figure:
                 dots.setdefault((r["model"], r["status"] == "failed"), []).append(time_ps)
                 start = r["seed"], r.get("train_seed")
                 pairs.setdefault(start, {})[r["model"]] = time_ps
+                if "right_ps" in r:
+                    right_ps = max(r["right_ps"], shortest) if log else r["right_ps"]
+                    color, y = looks[r["model"]]["color"], row + offsets[order.index(r["model"])]
+                    ax.plot(
+                        [right_ps, time_ps], [y, y], "-|", markevery=[0], color=color, lw=0.7,
+                        ms=9, mew=1.8, zorder=4,
+                    )  # fmt: skip
             for (model, failed), times_ps in dots.items():
                 color = looks[model]["color"]
                 y = np.full(len(times_ps), row + offsets[order.index(model)])
@@ -202,7 +213,9 @@ def pairs_figure(summary: SurvivalSummary, rows: Sequence[Row]) -> Figure:
         fig.legend(handles=keys, loc="outside upper left", ncols=min(4, len(keys)))
         ends = (("failed", INK), ("survived or cut short", "white"))
         keys = [dot(mfc=fill, mec=INK, label=label) for label, fill in ends]
-        ax.legend(handles=keys, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderpad=0)
+        if any("right_ps" in r for r in rows):
+            keys.append(dot(marker="|", ms=9, mec=INK, mew=1.8, label="right until then"))
+        ax.legend(handles=keys, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, borderpad=0)
     return fig
 
 

@@ -18,7 +18,7 @@ from nequip_decorr.md import structure
 from nequip_decorr.md.dynamics import displacements
 from nequip_decorr.md.times import ENERGY_BOUND, GRADE_BOUND
 from nequip_decorr.report.analysis import analyse
-from nequip_decorr.report.figures import survival_figure
+from nequip_decorr.report.figures import pairs_figure, survival_figure
 from nequip_decorr.report.figures_physics import trace_figure
 from nequip_decorr.report.loading import load_runs, structure_errors
 from nequip_decorr.report.report import write_report
@@ -307,6 +307,9 @@ def test_survivors_that_were_wrong_are_counted(tmp_path):
         rows = list(csv.DictReader(file))
     found = {row["run_id"].split("/")[-1]: float(row["right_ps"]) for row in rows}
     assert found == {folder.name: right_ps or LENGTH_PS for folder, right_ps in right.items()}
+    figure = pairs_figure((report := analyse([campaign])).summary, report.rows)
+    bars = [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_marker() == "|"]
+    assert sorted(bars) == [0.25, 0.5, LENGTH_PS, LENGTH_PS]
 
 
 @pytest.mark.parametrize("reference", ["truth", None])
