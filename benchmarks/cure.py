@@ -5,13 +5,14 @@ kept in the work folder and not done again, so that any stop costs one step.
 
     python benchmarks/cure.py run --work DIR --workers 2     # all in the order of the protocol, or
                                                              # some with --arms and --seeds
-    python benchmarks/cure.py run --work DIR --ten           # the bar: three arms, 10 ps
+    python benchmarks/cure.py run --work DIR --horizon 10    # the bar; 100: how far it gets
     python benchmarks/cure.py rows --work DIR                # the raw rows of what is finished
     python benchmarks/cure.py summary                        # the numbers, from the raw rows alone
     python benchmarks/cure.py page                           # docs/cure_measured.md, and figures
 
 ``--lmp COMMAND`` runs the MD in a LAMMPS with pair_style allegro instead of the library engine.
-Raw rows: ``results/cure_runs.csv`` (a run each) and ``cure_models.csv`` (a training each). Trusted
+Raw rows: ``results/cure_runs.csv`` (a run each), ``cure_models.csv`` (a training each) and
+``cure_long.csv`` (runs of 10 and 100 ps; there the grade is that of `near`). Trusted
 times are by the grade with the edge of the first data, over the labelled frames of a run: first run
 ``grade_added.py rows``.
 """
@@ -61,18 +62,18 @@ FRAMES = 15
 STEPS = 2400
 TUNED_RATE = 0.002
 HORIZON_PS = 6.0
-HELDOUT = {"heldout": HORIZON_PS, "heldout_10ps": 10.0}
-"""Length of held-out MD, by the name of its folder."""
-SOURCE_PS = 2.0
+HELDOUT = {HORIZON_PS: "heldout", 10.0: "heldout_10ps", 100.0: "heldout_100ps"}
+"""Folder of held-out MD, by its length."""
 SOURCE_VELOCITIES = [1, 2]
 HELDOUT_VELOCITIES = [11]
-HALTS = {"source": 30.0, "near": 4.0, "far": 12.0}
-"""Grade at which MD stops, by what it is run for."""
+SOURCES = {"source": (2.0, 30.0), "near": (2.0, 4.0), "far": (2.0, 12.0), "near_10ps": (10.0, 4.0)}
+"""Length of the MD that labels come from, and grade at which it stops."""
 # MD that the grade chooses from, and the rules of the choice.
 CHOICES = {
     "grade": ("source", Rules(frames=FRAMES, beyond=10.0, own_share=0.25)),
     "near": ("near", Rules(frames=FRAMES, beyond=3.0, own_share=0.0)),
     "far": ("far", Rules(frames=FRAMES, beyond=9.0, own_share=0.0)),
+    "near, long": ("near_10ps", Rules(frames=FRAMES, beyond=3.0, own_share=0.0)),
 }
 WALL = {
     "_target_": "nequip_decorr.ShortRangeZBL",
@@ -89,8 +90,8 @@ class Arm:
     Attributes:
         source: who chooses the labels: ``grade``, ``near``, ``far``, ``random``, ``near random``,
             ``reference``, ``rattled`` or nobody; ``near`` is the grade among frames just beyond
-            the edge, ``far`` up to three times as far, and ``near random`` takes frames of the MD
-            of ``near`` at random.
+            the edge, in 2 ps of MD (``near, long`` in 10 ps), ``far`` up to three times as far,
+            and ``near random`` takes frames of the MD of ``near`` at random.
         after: the arm whose model runs the MD and whose labels are kept.
         config: ``stock`` or ``decorrelated``.
         wall: whether ShortRangeZBL is added.
@@ -163,7 +164,9 @@ for _name in TERM:
     ARMS[_name] = replace(_plain, after=_after, config="decorrelated")
     _after = _name
 ARMS[cure_summary.ADVERSARY] = Arm(nonlinearity="tanh")
-ARMS[cure_summary.LONGER] = replace(ARMS[TERM[1]], steps=6 * STEPS, first_copies=3)
+LONGER, FURTHER = cure_summary.LONGER, cure_summary.FURTHER
+ARMS[LONGER] = replace(ARMS[TERM[1]], steps=6 * STEPS, first_copies=3)
+ARMS[FURTHER] = replace(ARMS[LONGER], source="near, long", after=LONGER)
 NAMES = list(ARMS)
 FIRST, THEN, WHY, LAST, NEXT = NAMES[:3], NAMES[3:8], NAMES[8:10], NAMES[10:13], NAMES[13:16]
 LEARNT, CONTROL = NAMES[16:24], NAMES[24:27]
@@ -178,9 +181,12 @@ BLOCKS = [
     ((1, 2, 3, 4), (cure_summary.ADVERSARY, *TERM)),
 ]
 QUEUE = [(arm, seed) for seeds, arms in BLOCKS for arm in arms for seed in seeds]
-BAR = [(arm, seed) for seed in range(1, 9) for arm in (cure_summary.LONGER, TERM[1], "baseline")]
-"""MD of 10 ps."""
-assert set(ARMS) == {arm for arm, _ in QUEUE + BAR}, "an arm that is never run"
+QUEUES = {
+    HORIZON_PS: QUEUE,
+    10.0: [(arm, seed) for seed in range(1, 9) for arm in (LONGER, TERM[1], "baseline")],
+    100.0: [(FURTHER, seed) for seed in range(1, 9)],
+}
+assert set(ARMS) == {arm for queue in QUEUES.values() for arm, _ in queue}, "an arm never run"
 
 
 @dataclass(frozen=True)
@@ -191,12 +197,17 @@ class Unit:
     arm: str
     seed: int
     lmp: str | None = None
-    heldout: str = "heldout"
+    horizon_ps: float = HORIZON_PS
 
     @property
     def folder(self) -> Path:
         """Of everything that is made."""
         return self.work / "arms" / self.arm.replace(", ", "_").replace(" ", "") / str(self.seed)
+
+    @property
+    def finished(self) -> bool:
+        """Whether its held-out MD is done."""
+        return (self.folder / HELDOUT[self.horizon_ps] / "done").is_file()
 
     def other(self, arm: str) -> Unit:
         """Another arm of the same seed."""
@@ -273,30 +284,30 @@ class Unit:
     def md(self, half: str) -> Path:
         """MD of the start cells: one of :data:`HELDOUT`, labelled, or one that halts itself.
 
-        The latter halts at the grade of :data:`HALTS`.
+        The latter are the :data:`SOURCES`.
         """
         out = self.folder / half
         checkpoint = self.model()
         with self.lock(half):
             model = {"model": str(checkpoint.with_name("graded.nequip.pt2"))}
-            if half in HELDOUT:
+            if half not in SOURCES:
                 self._campaign(model, half, out, labels={"reference": "siox"})
             else:
-                self._campaign(model, half, out, criteria={"extrapolation_grade": HALTS[half]})
+                self._campaign(model, half, out, criteria={"extrapolation_grade": SOURCES[half][1]})
         return out
 
     def _campaign(self, models: dict, half: str, out: Path, **more: Any) -> None:
         if (out / "done").is_file():
             return
-        source = half not in HELDOUT
+        source = half in SOURCES
         cells = self.work / ("data" if source else "heldout") / "md"
-        every = {**dict.fromkeys(HELDOUT, 10), "source": 20}.get(half, 5)
+        every = {"source": 20}.get(half, 5) if source else 10
         campaign = {
             "models": models,
             "structures": {p.stem: str(p) for p in sorted(cells.glob("*.xyz"))},
             "temperatures_K": [TEMPERATURE_K],
             "seeds": SOURCE_VELOCITIES if source else HELDOUT_VELOCITIES,
-            "length_ps": SOURCE_PS if source else HELDOUT[half],
+            "length_ps": SOURCES[half][0] if source else self.horizon_ps,
             "record_every": min(10, every), "trajectory_every": every, "ring_frames": 20,
             "out": str(out), **more,
         }  # fmt: skip
@@ -317,7 +328,7 @@ class Unit:
         return earlier.labels() + self._new(arm.source, earlier)
 
     def _new(self, source: str, earlier: Unit) -> list[Atoms]:
-        path = earlier.folder / f"{source.replace(' ', '_')}.xyz"
+        path = earlier.folder / f"{source.replace(',', '').replace(' ', '_')}.xyz"
         with earlier.lock(f"labels {source}"):
             if not path.is_file():
                 ase.io.write(path, labelled(self._chosen(source, earlier)), format="extxyz")
@@ -360,18 +371,20 @@ class Unit:
     def run(self) -> None:
         """Everything of the unit."""
         began = time.perf_counter()
-        self.md(self.heldout)
+        self.md(HELDOUT[self.horizon_ps])
         about = read_json(self.folder / "model.json") | {"wall_s": time.perf_counter() - began}
-        if self.heldout == "heldout":
+        if self.horizon_ps == HORIZON_PS:
             write_json(self.folder / "unit.json", {"models": [about]})
 
-    def ten_rows(self) -> list[dict[str, Any]]:
-        """Rows of MD of 10 ps, with what the model is."""
-        about, out = read_json(self.folder / "model.json") or {}, self.folder / self.heldout
+    def long_rows(self) -> list[dict[str, Any]]:
+        """Rows of longer MD, with what the model is."""
+        about = read_json(self.folder / "model.json") or {}
+        out = self.folder / HELDOUT[self.horizon_ps]
         model = {k: v for k, v in about.items() if not k.startswith("energy")}
         return [
             {
-                **{"arm": self.arm, "seed": self.seed, "structure": row["structure"]},
+                **{"arm": self.arm, "seed": self.seed, "horizon_ps": self.horizon_ps},
+                "structure": row["structure"],
                 **{"status": row["status"], "cause": row["cause"]},
                 **{f"{t}_ps": until(out / "runs" / row["run_id"], row, t)[0] for t in TIMES},
                 **model,
@@ -446,15 +459,17 @@ def _run(unit: Unit) -> str:
 
 
 def run(
-    work: Path, lmp: str | None, workers: int, arms: Sequence[str], seeds: Sequence[int], ten: bool
+    work: Path,
+    lmp: str | None,
+    workers: int,
+    arms: Sequence[str],
+    seeds: Sequence[int],
+    horizon_ps: float,
 ) -> None:
     """All units (of some arms and seeds) that are not finished."""
     trained(work, [], [], 1)  # the data alone
-    heldout, queue, mark = "heldout", QUEUE, "unit.json"
-    if ten:
-        heldout, queue, mark = "heldout_10ps", BAR, "heldout_10ps/done"
-    todo = [Unit(work, *k, lmp, heldout) for k in queue if k[0] in arms and k[1] in seeds]
-    todo = [unit for unit in todo if not (unit.folder / mark).is_file()]
+    todo = [Unit(work, *item, lmp, horizon_ps) for item in QUEUES[horizon_ps]]
+    todo = [u for u in todo if u.arm in arms and u.seed in seeds and not u.finished]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context) as pool:
         for future in as_completed([pool.submit(_run, unit) for unit in todo]):
@@ -475,13 +490,12 @@ def rows(work: Path) -> None:
         add(
             RESULTS / f"cure_{name}.csv", table, record if name == "runs" else None, ("arm", "seed")
         )
-    bar = [Unit(work, *item, heldout="heldout_10ps") for item in BAR]
-    bar = [unit for unit in bar if (unit.folder / unit.heldout / "done").is_file()]
-    add(
-        RESULTS / "cure_10ps.csv", [row for unit in bar for row in unit.ten_rows()],
-        {**record, "horizon_ps": HELDOUT["heldout_10ps"]}, ("arm", "seed"),
-    )  # fmt: skip
-    print(f"{len(found)} and {len(bar)} units of the work folder; those of others stay")
+    longer = [Unit(work, *k, horizon_ps=h) for h in (10.0, 100.0) for k in QUEUES[h]]
+    longer = [unit for unit in longer if unit.finished]
+    table = [row for unit in longer for row in unit.long_rows()]
+    keys = "arm", "seed", "horizon_ps"
+    add(RESULTS / "cure_long.csv", table, {**record, "horizon_ps": [10.0, 100.0]}, keys)
+    print(f"{len(found)} and {len(longer)} units of the work folder; those of others stay")
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -497,12 +511,14 @@ def main(words: Sequence[str] | None = None) -> None:
     commands.choices["run"].add_argument("--lmp", help="LAMMPS command with pair_style allegro")
     commands.choices["run"].add_argument("--arms", nargs="+", default=NAMES, choices=NAMES)
     commands.choices["run"].add_argument("--seeds", type=int, nargs="+", default=range(1, 9))
-    commands.choices["run"].add_argument("--ten", action="store_true", help="MD of 10 ps")
+    commands.choices["run"].add_argument(
+        "--horizon", type=float, default=HORIZON_PS, choices=QUEUES, help="ps of held-out MD"
+    )
     for name in ("summary", "page"):
         commands.add_parser(name)
     given = parser.parse_args(words)
     if given.what == "run":
-        run(given.work.resolve(), given.lmp, given.workers, given.arms, given.seeds, given.ten)
+        run(given.work.resolve(), given.lmp, given.workers, given.arms, given.seeds, given.horizon)
     elif given.what == "rows":
         rows(given.work.resolve())
     else:
