@@ -1,7 +1,7 @@
 """What does the decorrelation term cost in training?
 
 Times whole training steps (forward, loss, backward, optimiser) of one model with the stock loss
-and with the same loss plus the term, taking turns, and after each round the term alone on that
+and with the same loss plus the term, taking turns, and after a whole step the term alone on that
 model's features, there and back. A row per time, of the clock and of the processor; other jobs on
 the machine distort the latter less, so the ratios are of that on a CPU, each of one round. Beside
 them the arithmetic floor, the operations of the correlation over those of a stock step. Peak memory
@@ -13,7 +13,8 @@ them the arithmetic floor, the operations of the correlation over those of a sto
 `demo` is the Allegro of configs/siox_allegro.yaml in that config's batches of one frame, `small`
 the same with four frames, `sait` that of configs/hfo2_samd23_allegro.yaml (3 layers, l_max 2, 512
 scalars, 6 A). Without `--frames` all see built-in silicon oxide. Losses: `stock`; `term`, with the
-class's defaults; `term_all_samples`, without a bound on the samples.
+class's defaults; `term_all_samples`, without a bound on the samples; `term_every_2`, with
+`every_n_steps: 2` (`demo` alone), two steps at a time, of which a row has the mean.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +50,7 @@ RESULTS = Path(__file__).parent / "results"
 CONFIGS = {"demo": "siox_allegro", "small": "siox_allegro", "sait": "hfo2_samd23_allegro"}
 BATCH = {"demo": 1, "small": 4, "sait": 2}
 LOSSES = ("stock", "term", "term_all_samples")
+EVERY_2 = "term_every_2"
 SEED = 1
 
 
@@ -97,7 +101,8 @@ class Step:
         self.block_size = int(model["num_scalar_features"])
         self.model = get_method(model.pop("_target_"))(**model).to(device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-4)
-        self.losses = {loss: self._loss(loss, types).to(device) for loss in LOSSES}
+        self.names = (*LOSSES, EVERY_2) if name == "demo" else LOSSES
+        self.losses = {loss: self._loss(loss, types).to(device) for loss in self.names}
         self.device = device
 
     def _loss(self, name: str, types: list[str]) -> Any:
@@ -112,6 +117,8 @@ class Step:
             }
             if name == "term_all_samples":
                 metric["max_samples"] = None
+            if name == EVERY_2:
+                metric["every_n_steps"] = 2
             config["extra_metrics"] = [{"name": "decorrelation", "coeff": 0.05, "metric": metric}]
         loss = instantiate(config, type_names=types)
         for metric in loss.values():
@@ -132,15 +139,23 @@ class Step:
         features.grad = torch.zeros_like(features)  # in a step there is one to add to
         data = {**output, EDGE_FEATURES: features}
         term = self.losses[loss]["decorrelation"]
-        return lambda: term(data, self.batch).backward()
 
-    def timed(self, call: Callable[[], Any]) -> dict[str, float]:
-        """Seconds of the clock and of the processor that a call takes."""
+        def there_and_back() -> None:
+            value = term(data, self.batch)
+            if value.requires_grad:  # `every_n_steps` leaves others without
+                value.backward()
+
+        return there_and_back
+
+    def timed(self, call: Callable[[], Any], times: int) -> dict[str, float]:
+        """Seconds of the clock and of the processor that a call takes, mean of so many."""
         self._wait()
         start, cpu = time.perf_counter(), time.process_time()
-        call()
+        for _ in range(times):
+            call()
         self._wait()
-        return {"step_s": time.perf_counter() - start, "cpu_s": time.process_time() - cpu}
+        spent = time.perf_counter() - start, time.process_time() - cpu
+        return {"step_s": spent[0] / times, "cpu_s": spent[1] / times}
 
     def _wait(self) -> None:
         if self.device == "cuda":
@@ -202,7 +217,8 @@ def measure(
     """Rows and summary of one model in one mode."""
     step = Step(name, mode, frames(arguments.frames, BATCH[name]), arguments.device)
     calls: dict[str, Callable[[], Any]] = {}
-    for loss in LOSSES:
+    losses = step.names
+    for loss in losses:
         calls[loss] = lambda loss=loss: step(loss)
         calls[loss]()
         if loss != "stock":
@@ -210,11 +226,15 @@ def measure(
             calls[f"{loss}_alone"]()
     rows = []
     for repeat in track(range(arguments.repeats), description=f"{name}, {mode}"):
-        turn = repeat % len(LOSSES)
-        order = [*LOSSES[turn:], *LOSSES[:turn], *(c for c in calls if c not in LOSSES)]
+        # A term alone after each whole step, which leaves it cold caches, as in a training.
+        turns = (deque(losses), deque(c for c in calls if c not in losses))
+        for names in turns:
+            names.rotate(-repeat)
+        order = [call for pair in zip_longest(*turns) for call in pair if call]
         for place, call in enumerate(order):
             row = {"model": name, "mode": mode, "loss": call, "repeat": repeat, "place": place}
-            rows.append(row | step.timed(calls[call]) | {"edges": step.edges})
+            times = 2 if call.startswith(EVERY_2) else 1
+            rows.append(row | step.timed(calls[call], times) | {"edges": step.edges})
     bound = step.losses["term"]["decorrelation"].max_samples
     summary: dict[str, Any] = {
         "model": name, "mode": mode, "edges": step.edges, "frames": BATCH[name],
