@@ -164,8 +164,9 @@ for _name in TERM:
     ARMS[_name] = replace(_plain, after=_after, config="decorrelated")
     _after = _name
 ARMS[cure_summary.ADVERSARY] = Arm(nonlinearity="tanh")
-LONGER, FURTHER = cure_summary.LONGER, cure_summary.FURTHER
+LONGER, FURTHER, WITHOUT = cure_summary.LONGER, cure_summary.FURTHER, cure_summary.WITHOUT
 ARMS[LONGER] = replace(ARMS[TERM[1]], steps=6 * STEPS, first_copies=3)
+ARMS[WITHOUT] = replace(ARMS[LONGER], after="near", config="stock")
 ARMS[FURTHER] = replace(ARMS[LONGER], source="near, long", after=LONGER)
 NAMES = list(ARMS)
 FIRST, THEN, WHY, LAST, NEXT = NAMES[:3], NAMES[3:8], NAMES[8:10], NAMES[10:13], NAMES[13:16]
@@ -183,7 +184,7 @@ BLOCKS = [
 QUEUE = [(arm, seed) for seeds, arms in BLOCKS for arm in arms for seed in seeds]
 QUEUES = {
     HORIZON_PS: QUEUE,
-    10.0: [(arm, seed) for seed in range(1, 9) for arm in (LONGER, TERM[1], "baseline")],
+    10.0: [(arm, seed) for seed in range(1, 9) for arm in (LONGER, WITHOUT, TERM[1], "baseline")],
     100.0: [(FURTHER, seed) for seed in range(1, 9)],
 }
 assert set(ARMS) == {arm for queue in QUEUES.values() for arm, _ in queue}, "an arm never run"

@@ -34,6 +34,8 @@ WITH_TERM = ", term"
 """How the names of the arms end whose trainings have the term."""
 LONGER = "near, 2 rounds, term, longer"
 """The two rounds with twice the steps and each of the first frames three times."""
+WITHOUT = "near, 2 rounds, longer"
+"""The same without the term."""
 FURTHER = "near, 3 rounds, term, longer"
 """A third round, from 10 ps of MD."""
 RESAMPLES = 1000
