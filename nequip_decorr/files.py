@@ -9,6 +9,7 @@ import io
 import json
 import math
 import os
+import shutil
 import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -41,6 +42,13 @@ def write_atomic(path: Path, text: str, sync: bool = True) -> None:
         raise
     if sync:
         _sync_folder(path.parent)
+
+
+def copy_atomic(source: Path, target: Path) -> None:
+    """Copy a file so that ``target`` holds all of it or is untouched."""
+    part = target.with_name(f".{target.name}.part")
+    shutil.copy(source, part)
+    part.replace(target)
 
 
 def _sync_folder(folder: Path) -> None:

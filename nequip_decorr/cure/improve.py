@@ -6,7 +6,6 @@ interrupted improvement goes on where it was, and no label is lost.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from ase import Atoms
 
 from ..campaign.progress import duration_text
 from ..errors import UserError
-from ..files import read_json, write_json
+from ..files import copy_atomic, read_json, write_json
 from ..md.record import read_extxyz
 from ..processes import CommandError, call, pasteable, script
 from . import page
@@ -34,6 +33,8 @@ DENSE: Final = {"record_every": 5, "trajectory_every": 5, "ring_frames": 20}
 FINE: Final = {"trajectory_every": 10}
 """The right time is as coarse as the stored frames."""
 MODEL: Final = "model.nequip.pt2"
+COPIES: Final = "train_copies.xyz"
+"""Training file with the first data several times."""
 SETTINGS: Final = "improve.json"
 """File of what a folder was begun with."""
 
@@ -83,7 +84,7 @@ class Improve:
         if best < number:
             self.say(f"round {best} came farther than round {number}, so its model is taken")
         made = self._finish(best) if best else self.plan.out / "round_0" / MODEL
-        _copy(made, self.plan.out / MODEL, again=True)
+        copy_atomic(made, self.plan.out / MODEL)
         path = self._write()
         self.say(f"finished: {why}")
         self.say(page.headline(self.rows, self._best(), self.judged))
@@ -132,13 +133,18 @@ class Improve:
         train, checkpoint = self.plan.file.train, folder / self.plan.file.train.checkpoint
         data = folder / "train.xyz"
         if not any((folder / f"{step}.done").is_file() for step in ("train", "fit")):
-            frames = [atoms for part in self._first() for atoms in ase.io.iread(part, ":")]
-            for added in self._added():
-                frames += labelled_frames(added)
-            ase.io.write(data, frames + self._labels(number), format="extxyz")
+            first = [atoms for part in self._first() for atoms in ase.io.iread(part, ":")]
+            labels = [atoms for added in self._added() for atoms in labelled_frames(added)]
+            labels += self._labels(number)
+            ase.io.write(data, first + labels, format="extxyz")
+            # The grade takes each frame once: what is learnt three times is not three frames.
+            (folder / COPIES).unlink(missing_ok=True)
+            if train.first_copies > 1 and labels:
+                ase.io.write(folder / COPIES, first * train.first_copies + labels, format="extxyz")
         if number == 0 and train.start:
             self.say(f"round 0 is the model {train.start}")
-            _copy(self.plan.folder / train.start, checkpoint)
+            if not checkpoint.is_file():
+                copy_atomic(self.plan.folder / train.start, checkpoint)
         else:
             self._new_model(folder, number)
         # Labels count like all other data here, so that MD explores farther in each round.
@@ -153,7 +159,9 @@ class Improve:
         if train.fine_tune and number:
             before = self.plan.out / f"round_{number - 1}" / train.checkpoint
             command += [*start_from(before), *train.fine_tune]
-        command += [f"++data.train_file_path={folder / 'train.xyz'}"]
+        copies = folder / COPIES
+        data = copies if copies.is_file() else folder / "train.xyz"
+        command += [f"++data.train_file_path={data}"]
         command += [f"hydra.run.dir={folder / 'training'}"]
         self._step(folder, "train", [*command, "++trainer.enable_progress_bar=false"])
         if not checkpoint.is_file():
@@ -165,7 +173,7 @@ class Improve:
                     "`train.checkpoint` to the name that its ModelCheckpoint gives, or train "
                     "until it has validated once"
                 )
-            _copy(found[0], checkpoint)
+            copy_atomic(found[0], checkpoint)
 
     def _simulate(self, folder: Path) -> None:
         """MD that stops where the model has left its data."""
@@ -290,11 +298,3 @@ class Improve:
         path = self.plan.out / "index.html"
         path.write_text(text, encoding="utf-8")
         return path
-
-
-def _copy(source: Path, target: Path, again: bool = False) -> None:
-    """Copy a file whole or not at all, and once unless ``again``."""
-    if again or not target.is_file():
-        part = target.with_suffix(".part")
-        shutil.copy(source, part)
-        part.replace(target)

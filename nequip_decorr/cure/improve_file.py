@@ -44,6 +44,7 @@ class _Train(Strict):
     start: Annotated[str | None, of_kind(str, "a checkpoint of NequIP")] = None
     overrides: _Words = ()
     fine_tune: _Words = ()
+    first_copies: Count = 1
     checkpoint: Annotated[str, of_kind(str, "a file name")] = "best.ckpt"
 
 
@@ -91,13 +92,15 @@ class Plan:
     def __str__(self) -> str:
         file, train = self.file, self.file.train
         first = f"the model {train.start}" if train.start else f"a training of {train.config}"
+        copies = f" ({train.first_copies} times {', '.join(train.data)})"
+        copies = copies if train.first_copies > 1 else ""
         then = "fine-tuning the last model" if train.fine_tune else f"trainings of {train.config}"
         return (
             f"rounds: {file.rounds}, each with at most {file.frames} labels, at most "
             f"{min(file.max_labels, file.rounds * file.frames)} in all, from "
             f"{self.command or 'the potential of `labels`'}\n"
             f"  models: {first}, then {then}; training data: "
-            f"{', '.join((*train.data, *train.added))}\n"
+            f"{', '.join((*train.data, *train.added))}{copies}\n"
             f"  MD of each: {self.md}\nresults: {self.out}"
             + (f"\nwarning: {self.warning}" if self.warning else "")
         )
@@ -106,7 +109,7 @@ class Plan:
 def fixed(file: _File) -> dict[str, Any]:
     """Settings that must stay while the rounds of a folder go on."""
     found: dict[str, Any] = file.model_dump(mode="json", exclude={"rounds", "max_labels", "out"})
-    for key in ("checkpoint", "overrides", "fine_tune"):
+    for key in ("checkpoint", "overrides", "fine_tune", "first_copies"):
         del found["train"][key]
     if isinstance(found["labels"], dict) and "command" in found["labels"]:
         found["labels"] = "a command"

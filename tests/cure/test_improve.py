@@ -158,6 +158,25 @@ def test_rounds_go_on_until_all_are_done_and_labels_join_the_training_data(impro
     assert judged["models"]["round_2"] == str(page.parent / "final_2" / "model.nequip.pt2")
 
 
+def test_first_data_may_count_several_times_in_training_but_once_in_the_grade(improve, path):
+    train = {"config": "config.yaml", "data": "train.xyz", "first_copies": 3}
+    write(path.parent, {"train": train})
+    assert "training data: train.xyz (3 times train.xyz)" in str(load_plan(path))
+    fake = Fake()
+    out = improve(fake).run().parent
+    trained = [fake.commands[f"round_{k}/train"] for k in range(3)]
+    files = [
+        next(Path(w.partition("=")[2]) for w in words if w.startswith("++data.train_file_path="))
+        for words in trained
+    ]
+    # The first training is without labels, so copies would be a longer training and no more.
+    assert [len(ase.io.read(file, ":")) for file in files] == [4, 3 * 4 + 3, 3 * 4 + 3 + 2]
+    graded = [Path(fake.commands[f"round_{k}/fit"][4]) for k in range(3)]
+    assert [len(ase.io.read(file, ":")) for file in graded] == [4, 4 + 3, 4 + 3 + 2]
+    write(path.parent, {"train": train | {"first_copies": 1}})  # may change, like a longer training
+    assert improve(Fake()).run().is_file() and out.is_dir()
+
+
 def test_the_model_of_the_best_round_is_taken(improve, path, monkeypatch):
     times_of(monkeypatch, 0.5, 2.0, 0.75)
     fake, said = Fake(), []
