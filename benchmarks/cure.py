@@ -62,7 +62,7 @@ FRAMES = 15
 STEPS = 2400
 TUNED_RATE = 0.002
 HORIZON_PS = 6.0
-HELDOUT = {HORIZON_PS: "heldout", 10.0: "heldout_10ps", 100.0: "heldout_100ps"}
+HELDOUT = {HORIZON_PS: "heldout", **{ps: f"heldout_{ps:g}ps" for ps in cure_summary.LONG_PS}}
 """Folder of held-out MD, by its length."""
 SOURCE_VELOCITIES = [1, 2]
 HELDOUT_VELOCITIES = [11]
@@ -182,10 +182,11 @@ BLOCKS = [
     ((1, 2, 3, 4), (cure_summary.ADVERSARY, *TERM)),
 ]
 QUEUE = [(arm, seed) for seeds, arms in BLOCKS for arm in arms for seed in seeds]
+TEN, HUNDRED = cure_summary.LONG_PS
 QUEUES = {
     HORIZON_PS: QUEUE,
-    10.0: [(arm, seed) for seed in range(1, 9) for arm in (LONGER, WITHOUT, TERM[1], "baseline")],
-    100.0: [(FURTHER, seed) for seed in range(1, 9)],
+    TEN: [(arm, seed) for seed in range(1, 9) for arm in (LONGER, WITHOUT, TERM[1], "baseline")],
+    HUNDRED: [(FURTHER, seed) for seed in range(1, 9)],
 }
 assert set(ARMS) == {arm for queue in QUEUES.values() for arm, _ in queue}, "an arm never run"
 
@@ -491,11 +492,11 @@ def rows(work: Path) -> None:
         add(
             RESULTS / f"cure_{name}.csv", table, record if name == "runs" else None, ("arm", "seed")
         )
-    longer = [Unit(work, *k, horizon_ps=h) for h in (10.0, 100.0) for k in QUEUES[h]]
+    longer = [Unit(work, *k, horizon_ps=h) for h in cure_summary.LONG_PS for k in QUEUES[h]]
     longer = [unit for unit in longer if unit.finished]
     table = [row for unit in longer for row in unit.long_rows()]
     keys = "arm", "seed", "horizon_ps"
-    add(RESULTS / "cure_long.csv", table, {**record, "horizon_ps": [10.0, 100.0]}, keys)
+    add(RESULTS / "cure_long.csv", table, {**record, "horizon_ps": cure_summary.LONG_PS}, keys)
     print(f"{len(found)} and {len(longer)} units of the work folder; those of others stay")
 
 

@@ -36,8 +36,12 @@ LONGER = "near, 2 rounds, term, longer"
 """The two rounds with twice the steps and each of the first frames three times."""
 WITHOUT = "near, 2 rounds, longer"
 """The same without the term."""
+LONG_PS = (10.0, 100.0)
+"""Lengths of the longer MD."""
 FURTHER = "near, 3 rounds, term, longer"
 """A third round, from 10 ps of MD."""
+LONG = ("baseline", "near, 2 rounds, term", WITHOUT, LONGER, FURTHER)
+"""Arms of the longer MD."""
 RESAMPLES = 1000
 Rows = list[dict[str, Any]]
 
@@ -183,6 +187,55 @@ HEAD = (
 )  # fmt: skip
 
 
+LONG_HEAD = (
+    "MD", "arm", "seeds", "labels", "stable (ps)", "right (ps)", "survive",
+    "right / baseline", "ID force error / baseline", "training of the last round (min)",
+)  # fmt: skip
+
+
+def long_rows(rows: Rows) -> list[list[str]]:
+    """Cells of the table of longer MD, a row per length and arm.
+
+    Runs of the baseline are all wrong within the shortest length, so they stand for every one.
+    """
+    base = [row for row in rows if row["arm"] == "baseline"]
+    assert all(row["right_ps"] < row["horizon_ps"] for row in base), "a baseline that is right"
+    found = []
+    for horizon in sorted({row["horizon_ps"] for row in rows}):
+        mine = [row for row in rows if row["horizon_ps"] == horizon]
+        for arm in (arm for arm in LONG if any(row["arm"] == arm for row in mine)):
+            both = [*base, *(row for row in mine if row["arm"] == arm != "baseline")]
+            values = {k: means(both, k) for k in ("labels", "stable_ps", "right_ps", ID, "train_s")}
+            each = {name: of_arm(column, arm) for name, column in values.items()}
+            alive = np.mean([r["status"] == "survived" for r in both if r["arm"] == arm])
+            found.append(
+                [
+                    f"{horizon:g} ps", arm, str(len(each["labels"])),
+                    f"{np.mean(each['labels']):.1f}", middle(each["stable_ps"]),
+                    middle(each["right_ps"]), f"{100 * alive:.0f} %",
+                    ratio(values["right_ps"], arm, "baseline"), ratio(values[ID], arm, "baseline"),
+                    f"{np.mean(each['train_s']) / 60:.1f}",
+                ]
+            )  # fmt: skip
+    return found
+
+
+def of_longer() -> None:
+    """Print what the term changes in the longer training, and each seed's right time."""
+    rows = [row for row in read(RESULTS / "cure_long.csv") if row["horizon_ps"] == min(LONG_PS)]
+    print("\nlonger MD")
+    for cells in [LONG_HEAD, *long_rows(read(RESULTS / "cure_long.csv"))]:
+        print(" | ".join(cells))
+    right = means(rows, "right_ps")
+    for arm in LONG:
+        print(f"  {arm}, a seed each: {[round(x, 2) for x in of_arm(right, arm)]}")
+    alive = means([{**r, "alive": r["status"] == "survived"} for r in rows], "alive")
+    print(f"  with the term over without it: right {ratio(right, LONGER, WITHOUT)}")
+    print(f"    ID force error {ratio(means(rows, ID), LONGER, WITHOUT)}")
+    shares = (np.mean(of_arm(alive, arm)) for arm in (LONGER, WITHOUT))
+    print("    share that survives", *(f"{share:.2f}" for share in shares))
+
+
 def mean_of(rows: Rows, name: str) -> float:
     """Mean of the values there are: the first baselines were made without errors on labels."""
     return float(np.mean([r[name] for r in rows if r[name] is not None]))
@@ -215,6 +268,7 @@ def summary() -> None:
         print(f"  {name}: {ratio(means(models, name), 'ours', 'random')}")
     print_needed("\n", runs, models, "near", "near, random")
     of_term(runs, models)
+    of_longer()
     runs = [row for row in runs if row["arm"] != ADVERSARY]
     print(f"\n{len(runs)} runs, C-index with the right time [95 %, seeds resampled]")
     for time in ("trusted", "stable"):
@@ -262,12 +316,13 @@ def of_term(runs: Rows, models: Rows) -> None:
 
 
 def blocks() -> dict[str, str]:
-    """Tables of docs/cure_measured.md: arms that do what the package does, and the others."""
+    """Tables of docs/cure_measured.md: arms that do what the package does, longer MD, others."""
     runs, models = (read(RESULTS / f"cure_{k}.csv") for k in ("runs", "models"))
     found = arm_rows(runs, models)
     now = [row for row in found if row[0].startswith(("baseline", NOW))]
     return {
         "arms": pages.table(HEAD, now),
+        "longer": pages.table(LONG_HEAD, long_rows(read(RESULTS / "cure_long.csv"))),
         "first arms": pages.table(HEAD, [row for row in found if row not in now]),
     }
 
