@@ -227,8 +227,10 @@ def of_longer() -> None:
     for cells in [LONG_HEAD, *long_rows(read(RESULTS / "cure_long.csv"))]:
         print(" | ".join(cells))
     right = means(rows, "right_ps")
-    for arm in LONG:
+    for arm in (arm for arm in LONG if of_arm(right, arm)):
         print(f"  {arm}, a seed each: {[round(x, 2) for x in of_arm(right, arm)]}")
+    if not of_arm(right, WITHOUT):
+        return
     alive = means([{**r, "alive": r["status"] == "survived"} for r in rows], "alive")
     print(f"  with the term over without it: right {ratio(right, LONGER, WITHOUT)}")
     print(f"    ID force error {ratio(means(rows, ID), LONGER, WITHOUT)}")

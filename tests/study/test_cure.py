@@ -15,6 +15,7 @@ from scipy import stats
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 RESULTS = BENCHMARKS / "results"
+LONG = pd.read_csv(RESULTS / "cure_long.csv")
 RUNS, MODELS = (pd.read_csv(RESULTS / f"cure_{name}.csv") for name in ("runs", "models"))
 RANDOM = "near, random"
 READ = """
@@ -40,9 +41,15 @@ def printed(code):
 def made():
     """Whether the page is made from the rows, and the rows of its tables by arm."""
     same, blocks = printed(READ)
-    lines = [line for block in blocks.values() for line in block.splitlines()[2:]]
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    return same, {row[0]: row for row in cells}
+    longer = cells_of(blocks.pop("longer"))
+    arms = [row for block in blocks.values() for row in cells_of(block)]
+    return same, {row[0]: row for row in arms}, {(row[0], row[1]): row for row in longer}
+
+
+def cells_of(block):
+    """Cells of a Markdown table, without its head."""
+    lines = block.splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
 def test_the_page_is_made_from_the_rows(made):
@@ -66,6 +73,28 @@ def test_means_survivors_and_ratios_are_those_of_the_rows(made):
         found = [float(x) for x in re.findall(r"[\d.]+", cells[9])[:3]]
         np.testing.assert_allclose(found, expected, atol=0.006)
     assert checked
+
+
+def test_longer_md_is_that_of_the_rows(made):
+    arms = LONG.groupby(["horizon_ps", "arm"])
+    assert {(f"{h:g} ps", arm) for h, arm in arms.groups} == set(made[2])
+    columns = {7: "right_ps", 8: "force_mae_test_id_eV_per_A"}
+    by_seed = LONG.groupby(["arm", "horizon_ps", "seed"])[list(columns.values())].mean()
+    base = by_seed.loc["baseline", 10]
+    assert (LONG[LONG["arm"] == "baseline"]["right_ps"] < 10).all()
+    for (horizon, arm), rows in arms:
+        cells, each = made[2][f"{horizon:g} ps", arm], by_seed.loc[arm, horizon]
+        assert int(cells[2]) == len(each) and len(rows) == 6 * len(each)
+        assert float(cells[5].split()[0]) == pytest.approx(each["right_ps"].mean(), abs=0.006)
+        assert cells[6] == f"{100 * (rows['status'] == 'survived').mean():.0f} %"
+        for place, column in columns.items():
+            if arm == "baseline" or len(each) < 3:
+                continue
+            logs = np.log(each[column] / base[column]).dropna()
+            half = stats.t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / len(logs) ** 0.5
+            expected = np.exp([logs.mean(), logs.mean() - half, logs.mean() + half])
+            found = [float(x) for x in re.findall(r"[\d.]+", cells[place])[:3]]
+            np.testing.assert_allclose(found, expected, atol=0.006)
 
 
 def test_labels_and_errors_are_those_of_the_models(made):
