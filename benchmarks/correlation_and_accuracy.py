@@ -84,9 +84,9 @@ def main() -> None:
 
 
 def summarise(rows: list[dict]) -> None:
-    """Ratios of the means, and seed by seed: decorrelated over stock, every second step over all.
+    """Ratios, decorrelated over stock and every second step over all, seed by seed.
 
-    The last also as a geometric mean over the seeds with Student's 95 % interval.
+    Before them the geometric mean over the seeds with Student's 95 % interval.
     """
     seeds = sorted({r["seed"] for r in rows})
     for kind in TEST_SETS:
@@ -94,13 +94,12 @@ def summarise(rows: list[dict]) -> None:
             found = {(r["model"], r["seed"]): r[quantity] for r in rows if r["test_set"] == kind}
             for base, name in (("stock", "decorrelated"), ("decorrelated", SECOND)):
                 old, new = (np.array([found[m, s] for s in seeds]) for m in (base, name))
-                print(
-                    f"{kind:14s} {quantity:24s} {base} {old.mean():.4f} {name} {new.mean():.4f} "
-                    f"ratio of means {new.mean() / old.mean():.3f}; by seed "
-                    + " ".join(f"{x:.3f}" for x in new / old)
-                )
-                if name == SECOND and len(seeds) > 2:
-                    print(f"    {Paired(np.log(new / old)).ratio}")
+                each = " ".join(f"{x:.3f}" for x in new / old)
+                middle = ""
+                if len(seeds) > 2:
+                    r = Paired(np.log(new / old)).ratio
+                    middle = f"{r.value:.3f} [{r.low:.3f}, {r.high:.3f}]"
+                print(f"{kind:13s} {quantity:22s} {name} over {base}: {middle}; by seed {each}")
 
 
 if __name__ == "__main__":
