@@ -403,8 +403,10 @@ def summary() -> None:
     if (RESULTS / "grade_alarms.csv").is_file():
         rows = read(RESULTS / "grade_alarms.csv")
         share = [r["share_above_1"] for r in rows]
+        seeds = sorted({r["seed"] for r in rows})
+        each = [np.mean([r["share_above_1"] for r in rows if r["seed"] == s]) for s in seeds]
         print(
-            f"alarms: share above 1 {interval(share, 5)}, largest of a run {max(share):.4f}; "
+            f"alarms: share above 1 {interval(each, 5)}, largest of a run {max(share):.4f}; "
             f"largest grade {max(r['largest'] for r in rows):.2f}; frames above {HALT:g}: "
             f"{sum(r['frames_above_3'] for r in rows)}"
         )

@@ -12,12 +12,8 @@ RESULTS = Path(__file__).parents[1] / "benchmarks"
 # Made before records held the commit.
 OLDER = {
     "results/grade_agreement.json",
-    "results/grade_alarms.json",
     "results/grade_cost.json",
-    "results/grade_early.json",
-    "results/grade_errors.json",
     "results/grade_hfo2.json",
-    "results/inspect_siox.json",
     "results/lammps_agreement.json",
     "results/lammps_scaling.json",
     "results/logger_overhead.json",
