@@ -14,7 +14,6 @@ OLDER = {
     "results/grade_agreement.json",
     "results/grade_cost.json",
     "results/grade_hfo2.json",
-    "results/lammps_agreement.json",
     "results/lammps_scaling.json",
     "results/logger_overhead.json",
     "results/max_samples_sait.json",
