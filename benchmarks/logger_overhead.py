@@ -40,6 +40,7 @@ def report(edges: int, layers: int, channels: int, batches: int) -> tuple[float,
         trainer = SimpleNamespace(
             current_epoch=0, global_step=0, sanity_checking=False, is_global_zero=True,
             state=SimpleNamespace(fn="fit"), loggers=[], default_root_dir=folder,
+            num_val_batches=[batches],
         )  # fmt: skip
         logger.on_validation_start(trainer, None)
         start = time.perf_counter()

@@ -17,6 +17,41 @@ raise SystemExit(pages.filled(text, page.blocks()) != text)
 """
 
 
+REPORT = "import json, logger_overhead as o; print(json.dumps(o.report(200, 1, 8, 2)))"
+TERM = """
+import json, training_overhead as o
+from types import SimpleNamespace
+given = SimpleNamespace(frames=None, device="cpu", repeats=4)
+rows, summary = o.measure(given, "demo", "eager")
+print(json.dumps([rows, summary]))
+"""
+
+
+def printed(code):
+    """What a program beside the benchmarks prints last, as JSON."""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=BENCHMARKS, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_report_of_the_logger_is_timed():
+    reading, drawing = printed(REPORT)
+    assert 0 < reading < drawing
+
+
+def test_the_term_is_timed_in_turns_and_every_second_step_costs_half():
+    rows, summary = printed(TERM)
+    calls = {row["loss"] for row in rows}
+    assert {c.removesuffix("_alone") for c in calls} == {
+        "stock", "term", "term_all_samples", "term_every_2",
+    }  # fmt: skip
+    assert len(rows) == 4 * len(calls) == 4 * 7
+    first = [row["loss"] for row in rows if row["place"] == 0]
+    assert set(first) == calls - {c for c in calls if c.endswith("_alone")}
+    alone = summary["term_alone"]["over_stock_median"]
+    assert 0.25 * alone < summary["term_every_2_alone"]["over_stock_median"] < 0.75 * alone
+
+
 def test_the_page_is_made_from_the_results():
     done = subprocess.run([sys.executable, "-c", COMPARE], cwd=BENCHMARKS, check=False)
     assert done.returncode == 0, "run `python benchmarks/performance_page.py`"
