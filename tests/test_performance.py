@@ -21,7 +21,7 @@ REPORT = "import json, logger_overhead as o; print(json.dumps(o.report(200, 1, 8
 TERM = """
 import json, training_overhead as o
 from types import SimpleNamespace
-given = SimpleNamespace(frames=None, device="cpu", repeats=4)
+given = SimpleNamespace(frames=None, device="cpu", repeats=8)
 rows, summary = o.measure(given, "demo", "eager")
 print(json.dumps([rows, summary]))
 """
@@ -45,7 +45,7 @@ def test_the_term_is_timed_in_turns_and_every_second_step_costs_half():
     assert {c.removesuffix("_alone") for c in calls} == {
         "stock", "term", "term_all_samples", "term_every_2",
     }  # fmt: skip
-    assert len(rows) == 4 * len(calls) == 4 * 7
+    assert len(rows) == 8 * len(calls) == 8 * 7
     first = [row["loss"] for row in rows if row["place"] == 0]
     assert set(first) == calls - {c for c in calls if c.endswith("_alone")}
     alone = summary["term_alone"]["over_stock_median"]
