@@ -55,6 +55,9 @@ def term_rows(where: str, result: dict[str, Any]) -> list[list[str]]:
     ]  # fmt: skip
 
 
+TRAINING = ("training_overhead_demo", "training_overhead_sait")
+
+
 def training() -> str:
     """The term in training, on a CPU and on a GPU."""
     head = (
@@ -65,8 +68,9 @@ def training() -> str:
         "term alone",
         "step with the term over without",
     )
-    names = ("training_overhead_demo", "training_overhead_sait")
-    rows = [row for name in names for r in loaded(name)["results"] for row in term_rows("CPU", r)]
+    rows = [
+        row for name in TRAINING for r in loaded(name)["results"] for row in term_rows("CPU", r)
+    ]
     rows += [
         row
         for name, part in sorted(on_gpu().items())
@@ -166,14 +170,15 @@ def campaigns() -> str:
     return table(head, rows)
 
 
-def machine(name: str) -> str:
-    """What a measurement was made on, and the commit of the code."""
-    record = loaded(name)
-    made = record.get("hardware", record)
+def machine(*results: str) -> str:
+    """What measurements were made on, of the first of them, and the commits of their code."""
+    records = [loaded(name) for name in results]
+    made = records[0].get("hardware", records[0])
     words = (
         made.get("gpu") or made.get("words") or f"{made['cores']} cores of an {made['processor']}"
     )
-    commits = {part["commit"] for part in record.get("parts", {}).values()} or {made.get("commit")}
+    parts = [p for r in records for p in r.get("parts", {"": r.get("hardware", r)}).values()]
+    commits = {part.get("commit") for part in parts}
     known = ", ".join(sorted(c[:9] for c in commits if c))
     code = f"commit {known}" if known else "made before records held the commit"
     names = ("torch", "nequip", "nequip-allegro")
@@ -184,7 +189,7 @@ def machine(name: str) -> str:
 def blocks() -> dict[str, str]:
     """Every block of the page."""
     return {
-        "training": training(), "training_machine": machine("training_overhead_demo"),
+        "training": training(), "training_machine": machine(*TRAINING),
         "gpu_machine": machine("gpu_cuda"), "gpu_printed": machine("gpu_cuda_printed"),
         "agreement_on_gpu": agreement_on_gpu(), "grade_on_cpu": grade_on_cpu(),
         "grade_machine": machine("grade_cost"), "md_on_gpu": md_on_gpu(), "engines": engines(),
