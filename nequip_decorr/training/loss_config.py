@@ -82,7 +82,9 @@ def loss_share(pl_module: Any, name: str) -> float | None:
     """
     loss = pl_module.loss
     for values in (loss.metrics_values_epoch, loss.metrics_values_step):
-        parts = {n: e.coeff * (values[n] or 0.0) for n, e in loss.entries.items() if e.coeff}
+        parts: dict[str, float] = {
+            n: e.coeff * (values[n] or 0.0) for n, e in loss.entries.items() if e.coeff
+        }
         whole = sum(parts.values())
         if whole > 0 and math.isfinite(whole):
             return parts.get(name, 0.0) / whole
