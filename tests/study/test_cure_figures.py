@@ -13,6 +13,8 @@ from scipy.stats import t as student
 ROOT = Path(__file__).parents[2]
 RUNS = pd.read_csv(ROOT / "benchmarks" / "results" / "cure_runs.csv")
 MODELS = pd.read_csv(ROOT / "benchmarks" / "results" / "cure_models.csv")
+LONG = pd.read_csv(ROOT / "benchmarks" / "results" / "cure_long.csv")
+LONGER = "near, 2 rounds, term, longer"
 ERROR = "force_mae_test_id_eV_per_A"
 
 
@@ -35,8 +37,34 @@ def test_right_time_of_three_rounds(page):
     expected = [right.mean(), right.mean() - half(right), right.mean() + half(right)]
     assert [float(x) for x in said.groups()] == pytest.approx(expected, abs=0.051)
     if page == "docs/cure.md":
-        said = re.search(r"of 6 ps\*\*, instead of ([\d.]+) ps", text(page))
+        said = re.search(r"of 6 ps, instead of ([\d.]+) ps", text(page))
         assert float(said[1]) == pytest.approx(first.mean(), abs=0.006)
+
+
+@pytest.mark.parametrize("page", ["docs/cure.md", "README.md"])
+def test_two_rounds_and_a_longer_training(page):
+    rows = LONG[LONG["horizon_ps"] == 10]
+    ours, first = (rows[rows["arm"] == arm] for arm in (LONGER, "baseline"))
+    right = ours.groupby("seed")["right_ps"].mean()
+    assert len(right) == 8
+    expected = [right.mean(), first["right_ps"].mean()]
+    if page == "README.md":
+        said = re.search(
+            r"With 15 labels, MD is right for ([\d.]+) of 10 ps \(before: ([\d.]+)", text(page)
+        )
+    else:
+        said = re.search(
+            r"right for ([\d.]+) \[([\d.]+), ([\d.]+)\] of 10 ps\*\*, instead of ([\d.]+)",
+            text(page),
+        )
+        expected[1:1] = [right.mean() - half(right), right.mean() + half(right)]
+    assert [float(x) for x in said.groups()] == pytest.approx(expected, abs=0.051)
+    alive = (ours["status"] == "survived").sum(), len(ours)
+    assert f"{alive[0]} of {alive[1]} runs survive" in text(page)
+    assert ours["labels"].mean() == pytest.approx(15, abs=0.5)
+    errors = [rows.groupby("seed")[ERROR].mean() for rows in (ours, first)]
+    logs = np.log(errors[0] / errors[1])
+    assert np.exp(logs.mean()) == pytest.approx(1.2, abs=0.051)
 
 
 def test_what_one_round_and_random_labels_reach():
