@@ -18,6 +18,15 @@ TIMES: Final = ("stable_ps", "narrow_ps", "right_ps")
 STARTS: Final = ("relaxed", "poor", "packed", "melt")
 ARMS: Final = ("ema", "ema_early", "early", "sam")
 STOCK, TERM = "stock", "decorrelated"
+CURE: Final = {
+    "one round of labels": ("near", "near, term"),
+    "two rounds of labels": ("near, 2 rounds", "near, 2 rounds, term"),
+    "three rounds of labels": ("near, 3 rounds", "near, 3 rounds, term"),
+    "two rounds of labels and a longer training": (
+        "near, 2 rounds, longer", "near, 2 rounds, term, longer",
+    ),
+}  # fmt: skip
+"""Arms of ``cure.py`` without and with the term."""
 Rows = Sequence[Mapping[str, Any]]
 Logs = Mapping[tuple[str, int], float]
 
@@ -176,14 +185,18 @@ def stable_times(tables: Mapping[str, Rows]) -> dict[str, Paired]:
         },
         "early": ([*stock, *tables.get("early", [])], STOCK, "early"),
         "early with EMA": (tables.get("early", []), "ema", "ema_early"),
+        **{name: (tables.get("cure", []), *arms) for name, arms in CURE.items()},
     }  # fmt: skip
     found = {k: paired(means(r, "stable_ps"), base, other) for k, (r, base, other) in parts.items()}
     return {name: reading for name, reading in found.items() if reading is not None}
 
 
 def read_tables() -> dict[str, Rows]:
-    """The raw rows by the name of their file, without ``term_``."""
-    return {p.stem.removeprefix("term_"): read(p) for p in sorted(RESULTS.glob("term_*.csv"))}
+    """The raw rows by the name of their file, without ``term_``; ``cure`` has those of the cure."""
+    tables = {p.stem.removeprefix("term_"): read(p) for p in sorted(RESULTS.glob("term_*.csv"))}
+    longer = [r for r in read(RESULTS / "cure_long.csv") if r["horizon_ps"] == 10]
+    rows = [*read(RESULTS / "cure_runs.csv"), *(r for r in longer if "longer" in r["arm"])]
+    return {**tables, "cure": [{**r, "model": r["arm"]} for r in rows]}
 
 
 def summary() -> None:
@@ -200,6 +213,9 @@ def summary() -> None:
     if "early" in tables and "md" in tables:
         stock = [r for r in tables["md"] if r["model"] == STOCK]
         of_early([*stock, *tables["early"]], tables["early_models"])
+    print("cure: stable time with the term over without")
+    for name, (base, other) in CURE.items():
+        print(f"  {name}: {ratio(means(tables['cure'], 'stable_ps'), base, other)}")
     for name in ("early_models", "sizes"):
         for r in tables.get(name, []):
             print(

@@ -79,7 +79,12 @@ def further() -> dict[str, Any]:
     read = stable_times(table)
     return {
         "number": len(read),
-        "helps": [name for name, reading in read.items() if reading.ratio.low > 1],
+        "helps": [
+            f"{name}: {interval(reading.ratio)} ({len(reading.logs)} pairs, sign-flip "
+            f"p = {number(reading.p_value)})"
+            for name, reading in read.items()
+            if reading.ratio.low > 1
+        ],
         "largest": number(max((r["correlation"] for r in table.get("sizes", [])), default=0.0)),
         "sizes": " or ".join(
             words
