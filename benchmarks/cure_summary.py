@@ -222,16 +222,19 @@ def long_rows(rows: Rows) -> list[list[str]]:
 
 def of_longer() -> None:
     """Print what the term changes in the longer training, and each seed's right time."""
-    rows = [row for row in read(RESULTS / "cure_long.csv") if row["horizon_ps"] == min(LONG_PS)]
+    table = read(RESULTS / "cure_long.csv")
+    rows = [row for row in table if row["horizon_ps"] == min(LONG_PS)]
     print("\nlonger MD")
-    for cells in [LONG_HEAD, *long_rows(read(RESULTS / "cure_long.csv"))]:
+    for cells in [LONG_HEAD, *long_rows(table)]:
         print(" | ".join(cells))
     right = means(rows, "right_ps")
     for arm in (arm for arm in LONG if of_arm(right, arm)):
         print(f"  {arm}, a seed each: {[round(x, 2) for x in of_arm(right, arm)]}")
     if not of_arm(right, WITHOUT):
         return
-    alive = means([{**r, "alive": r["status"] == "survived"} for r in rows], "alive")
+    seeds = {row["seed"] for row in rows if row["arm"] == WITHOUT}
+    shared = [{**r, "alive": r["status"] == "survived"} for r in rows if r["seed"] in seeds]
+    alive = means(shared, "alive")
     print(f"  with the term over without it: right {ratio(right, LONGER, WITHOUT)}")
     print(f"    ID force error {ratio(means(rows, ID), LONGER, WITHOUT)}")
     shares = (np.mean(of_arm(alive, arm)) for arm in (LONGER, WITHOUT))

@@ -92,8 +92,8 @@ class Plan:
     def __str__(self) -> str:
         file, train = self.file, self.file.train
         first = f"the model {train.start}" if train.start else f"a training of {train.config}"
-        copies = f" ({train.first_copies} times {', '.join(train.data)})"
-        copies = copies if train.first_copies > 1 else ""
+        many = train.first_copies > 1
+        copies = f" ({train.first_copies} times {', '.join(train.data)})" if many else ""
         then = "fine-tuning the last model" if train.fine_tune else f"trainings of {train.config}"
         return (
             f"rounds: {file.rounds}, each with at most {file.frames} labels, at most "

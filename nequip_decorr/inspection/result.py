@@ -168,9 +168,11 @@ class Inspection(Entries):
         weights = {e.model: f"{e.model}: {e.weights}" for e in self.entries if e.weights}
         warnings = dict.fromkeys(text for e in self.entries for text in e.warnings)
         graded = [score.name for score in self.grades]
-        bare = [m for m in self.models if not any(g.startswith(f"{m}: ") for g in graded)]
-        bare = bare if graded else []
-        missing = [f"{m}: no extrapolation grade (`nequip-decorr extrapolation fit`)" for m in bare]
+        missing = [
+            f"{model}: no extrapolation grade (`nequip-decorr extrapolation fit`)"
+            for model in self.models
+            if graded and not any(name.startswith(f"{model}: ") for name in graded)
+        ]
         notes = [*weights.values(), *label_lines(self), *missing]
         return [*notes, *(f"warning: {text}" for text in warnings)]
 
