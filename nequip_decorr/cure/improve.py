@@ -20,11 +20,12 @@ from ..errors import UserError
 from ..files import copy_atomic, read_json, write_json
 from ..md.record import read_extxyz
 from ..processes import CommandError, call, pasteable, script
+from ..training.resume import go_on
 from . import page
 from .collect import LOOKED_AT, NOTHING
 from .improve_file import Plan, absolute, fixed, settings_of
 from .labelling import Run, label, labelled_frames
-from .training_config import start_from
+from .training_config import composed, start_from
 
 HALT: Final = 4 / 3
 """MD stops at so many times the grade from which a frame is wreckage."""
@@ -161,15 +162,17 @@ class Improve:
             command += [*start_from(before), *train.fine_tune]
         copies = folder / COPIES
         data = copies if copies.is_file() else folder / "train.xyz"
-        command += [f"++data.train_file_path={data}"]
-        command += [f"hydra.run.dir={folder / 'training'}"]
-        self._step(folder, "train", [*command, "++trainer.enable_progress_bar=false"])
+        command += [f"++data.train_file_path={data}", "++trainer.enable_progress_bar=false"]
+        training = folder / "training"
+        if training.is_dir() and not (folder / "train.done").is_file():
+            command += go_on(training, composed(config, command[5:]))
+        self._step(folder, "train", [*command, f"hydra.run.dir={training}"])
         if not checkpoint.is_file():
-            found = sorted((folder / "training").rglob(checkpoint.name))
+            found = sorted(training.rglob(checkpoint.name))
             if not found:
                 (folder / "train.done").unlink()
                 raise UserError(
-                    f"the training left no {checkpoint.name} in {folder / 'training'}; set "
+                    f"the training left no {checkpoint.name} in {training}; set "
                     "`train.checkpoint` to the name that its ModelCheckpoint gives, or train "
                     "until it has validated once"
                 )

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import ase.io
@@ -351,6 +352,32 @@ def test_killed_at_any_step_it_goes_on_there(improve, step):
     again = [] if step == "label" else [f"round_1/{step}"]  # its labels were all there
     rest = [f"round_1/{name}" for name in ROUND[ROUND.index(step) + 1 :]]
     assert second.seen == again + rest + REST
+
+
+def test_a_training_that_was_killed_goes_on_or_begins_anew_where_its_config_changed(improve, path):
+    class Killed(Fake):
+        def __call__(self, command, log):
+            super().__call__(command, log)
+            (log.parent / "training" / "last.ckpt").touch()
+            hydra = log.parent / "training" / ".hydra"
+            hydra.mkdir()
+            (hydra / "config.yaml").write_text(yaml.safe_dump(BEGUN | {"ckpt_path": "earlier"}))
+            raise KeyboardInterrupt
+
+    out = path.parent / "improve_out" / "round_0"
+    data = {"train_file_path": str(out / "train.xyz")}
+    BEGUN = {"seed": 3, "data": data, "trainer": {"enable_progress_bar": False}}
+    for changed in (False, True):
+        with pytest.raises(KeyboardInterrupt):
+            improve(Killed()).run()
+        if changed:
+            (path.parent / "config.yaml").write_text("seed: 1\nepochs: 9\n")
+        fake = Fake()
+        improve(fake).run()
+        words = fake.commands["round_0/train"]
+        assert (f"++ckpt_path={out / 'training' / 'last.ckpt'}" in words) is not changed
+        assert (out / "training" / "last.ckpt").is_file() is not changed
+        shutil.rmtree(out.parent)
 
 
 def test_labels_that_fail_or_are_too_few_are_tried_again_and_may_come_later(improve, path):

@@ -4,7 +4,9 @@ import signal
 
 import pytest
 import torch
+import yaml
 
+from nequip_decorr.training.resume import go_on
 from tests.helpers.training import DECORRELATION, module_config, nequip_train, run_config
 from tests.training.test_guard import scheduled
 
@@ -45,3 +47,37 @@ def test_resumed_weights_are_those_of_training_in_one_go(tmp_path, setup):
     a, b = (final_weights(tmp_path, name) for name in ("whole", "killed"))
     assert a.keys() == b.keys()
     assert not [name for name in a if not torch.equal(a[name], b[name])]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("save_last", [True, False])
+def test_the_best_model_is_of_the_training_that_goes_on_or_begins_anew(tmp_path, save_last):
+    saver = {"filename": "best", "monitor": "val0_epoch/weighted_sum", "save_last": save_last}
+    kill = {"_target_": "tests.helpers.training.KillAt", "step": 5}
+    config = run_config(tmp_path, module_config(), [kill], epochs=3, **saver)
+    assert nequip_train(tmp_path, config, "killed").returncode == -signal.SIGKILL
+    folder = tmp_path / "runs" / "killed"
+    assert (folder / "best.ckpt").is_file()
+    again = go_on(folder)
+    assert again == ([f"++ckpt_path={folder / 'last.ckpt'}"] if save_last else [])
+    assert (folder / "best.ckpt").is_file() == save_last
+    config["trainer"]["callbacks"].pop(0)
+    done = nequip_train(tmp_path, config, "killed", *again)
+    assert done.returncode == 0, done.stdout[-3000:]
+    names = {"best.ckpt"} | ({"last.ckpt"} if save_last else set())
+    assert {path.name for path in folder.glob("*.ckpt")} == names
+    state = torch.load(folder / "best.ckpt", weights_only=False)
+    assert state["global_step"] == 9
+
+
+def test_a_training_of_another_config_begins_anew(tmp_path):
+    assert go_on(tmp_path / "not yet") == []
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra" / "config.yaml").write_text(
+        yaml.safe_dump({"seed": 1, "ckpt_path": "/earlier.ckpt"})
+    )
+    for name in ("last.ckpt", "best.ckpt"):
+        (tmp_path / name).touch()
+    assert go_on(tmp_path, {"seed": 1}) == [f"++ckpt_path={tmp_path / 'last.ckpt'}"]
+    assert go_on(tmp_path, {"seed": 2}) == []
+    assert not list(tmp_path.glob("*.ckpt"))
