@@ -1,9 +1,9 @@
 # `make demo` runs the main job on built-in data, `make test` all tests, `make test-fast` those
 # for every save.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-VENV ?= .venv
-# `make test CONSTRAINTS=/dev/null` takes the newest of everything.
+# `make test CONSTRAINTS=/dev/null` takes the newest of everything, in an environment of its own.
 CONSTRAINTS ?= constraints.txt
+VENV ?= .venv$(if $(filter-out constraints.txt,$(CONSTRAINTS)),-$(basename $(notdir $(CONSTRAINTS))))
 BIN := $(VENV)/bin
 # What the demo needs, and what the rest of this file needs on top.
 DEMO := $(VENV)/.ready-demo
@@ -32,7 +32,7 @@ coverage: $(READY)
 
 # The oldest versions that pyproject.toml claims, in an environment of their own.
 test-lowest:
-	$(MAKE) test VENV=.venv-lowest CONSTRAINTS=constraints-lowest.txt
+	$(MAKE) test CONSTRAINTS=constraints-lowest.txt
 
 lint: $(READY) spelling
 	$(BIN)/ruff check .

@@ -41,11 +41,12 @@ def train(name: str, seed: int, work: Path) -> Path:
     """Checkpoint of one training, made if it is not there."""
     folder = work / f"{name}_{seed}"
     if not (folder / "done").is_file():
+        flag, config, *words = WORDS[name]
+        words += [f"data_dir={work / 'data'}", f"seed={seed}", "trainer.enable_progress_bar=false"]
         command = [
             script("nequip-train"),
-            "-cp", str(configs_dir()), *WORDS[name], f"data_dir={work / 'data'}",
-            f"hydra.run.dir={folder}", f"seed={seed}", "trainer.enable_progress_bar=false",
-            *go_on(folder),
+            "-cp", str(configs_dir()), flag, config, *words, f"hydra.run.dir={folder}",
+            *go_on(folder, configs_dir() / f"{config}.yaml", words),
         ]  # fmt: skip
         subprocess.run(
             command, check=True, capture_output=True, env={"OMP_NUM_THREADS": "1", **os.environ}

@@ -279,9 +279,10 @@ class Unit:
         (self.folder / "train.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
         command = [script("nequip-train"), "-cp", str(self.folder)]
         command += ["-cn", "train", f"hydra.run.dir={self.folder / 'training'}"]
+        words: list[str] = []
         if arm.tuned:
-            command += [*start_from(self.other(arm.after).model()), f"learning_rate={TUNED_RATE}"]
-        command += go_on(self.folder / "training")
+            words = [*start_from(self.other(arm.after).model()), f"learning_rate={TUNED_RATE}"]
+        command += [*words, *go_on(self.folder / "training", self.folder / "train.yaml", words)]
         call(command, self.folder / "train.log")
         shutil.copy(self.folder / "training" / "best.ckpt", self.folder / "best.ckpt")
 

@@ -54,6 +54,7 @@ from nequip_decorr.datasets.siox import make_siox
 from nequip_decorr.errors import UserError
 from nequip_decorr.extrapolation.grade import ExtrapolationGrade
 from nequip_decorr.features.frames import load_model, outputs
+from nequip_decorr.folders import same_settings
 from nequip_decorr.md.engines.lammps_command import lammps_command
 from nequip_decorr.md.lammps.build import inspect_lammps, run_lammps
 from nequip_decorr.md.lammps.run_input import write_data
@@ -524,6 +525,7 @@ def main() -> int:
     out = options.out or RESULTS / f"gpu_{options.device}.csv"
     bench = Bench(options)
     bench.work.mkdir(parents=True, exist_ok=True)
+    same_settings(bench.work / "gpu.json", {"device": options.device, "size": options.size})
     if options.record:
         record(bench.work, out)
         return 0

@@ -168,7 +168,7 @@ class Unit:
             (self.folder / "train.yaml").write_text(yaml.safe_dump(self._config(epochs)))
             command = [script("nequip-train"), "-cp", str(self.folder), "-cn", "train"]
             command += [f"hydra.run.dir={self.folder / 'training'}"]
-            command += go_on(self.folder / "training")
+            command += go_on(self.folder / "training", self.folder / "train.yaml", [])
             call(command, self.folder / "train.log", OMP_NUM_THREADS="1")
             shutil.copy(self.folder / "training" / "best.ckpt", checkpoint)
         return checkpoint

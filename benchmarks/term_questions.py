@@ -135,7 +135,7 @@ def train(work: Path, arm: str, seed: int, base: str = "stock", neighbours: int 
             }  # fmt: skip
         (folder / "train.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
         words = ["-cp", str(folder), "-cn", "train", f"hydra.run.dir={folder / 'training'}"]
-        words += go_on(folder / "training")
+        words += go_on(folder / "training", folder / "train.yaml", [])
         call([script("nequip-train"), *words], folder / "train.log", **_path())
         shutil.copy(folder / "training" / "best.ckpt", folder / "best.ckpt")
         (folder / "done").touch()

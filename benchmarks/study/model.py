@@ -114,7 +114,7 @@ def train(model: Model, study: Study) -> None:
     config = training_config(stock_config(regime, frames), condition, regime, model.seed)
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     words = ["-cp", str(folder), "-cn", "config", f"hydra.run.dir={folder}"]
-    again = go_on(folder)
+    again = go_on(folder, folder / "config.yaml", [])
     started, used = time.monotonic(), _cpu_s()
     nequip("train", *words, *again, log=folder / "train.log")
     note = {"wall_s": time.monotonic() - started, "cpu_s": _cpu_s() - used, "resumed": bool(again)}

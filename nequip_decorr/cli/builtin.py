@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import filecmp
 import os
 import shutil
 from dataclasses import fields
@@ -98,7 +99,10 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 def _siox(arguments: argparse.Namespace) -> int:
     from ..datasets.siox import make_siox
+    from ..folders import same_settings
 
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    same_settings(arguments.out / "siox.json", {"size": arguments.size, "seed": arguments.seed})
     with bars() as progress:
         task = progress.add_task("starting", total=1.0)
         paths = make_siox(
@@ -106,6 +110,10 @@ def _siox(arguments: argparse.Namespace) -> int:
             lambda text, fraction: progress.update(task, description=text, completed=fraction),
         )
     for name in CONFIGS:
-        shutil.copy(configs_dir() / name, arguments.out)
+        config, there = configs_dir() / name, arguments.out / name
+        if there.is_file() and not filecmp.cmp(config, there, shallow=False):
+            print(f"kept as you have changed it: {there}")
+        else:
+            shutil.copy(config, there)
     print(f"{len(paths) + len(CONFIGS)} files in {arguments.out}")
     return 0

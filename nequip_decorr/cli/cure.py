@@ -162,14 +162,15 @@ def _label(args: argparse.Namespace) -> int:
 
 
 def _improve(args: argparse.Namespace) -> int:
+    from ..cure.begun import check
     from ..cure.improve import Improve
     from ..cure.improve_file import load_plan
     from ..cure.labelling import WaitingError
 
     try:
-        improve = Improve(load_plan(args.plan, args.out))
-        print(improve.plan)
-        improve.check() if args.check else improve.run()
+        plan = load_plan(args.plan, args.out)
+        print(plan)
+        check(plan) if args.check else Improve(plan).run()
     except WaitingError as waiting:
         print(waiting)
         return 1

@@ -8,6 +8,7 @@ from typing import Any, Final
 import yaml
 
 from ..files import read_json, write_json
+from ..folders import same_settings
 from ..processes import call, script
 from ..resources import configs_dir
 from .improve import Improve
@@ -26,6 +27,8 @@ def improve_demo(
     """Make the data, write ``improve.yaml`` and do its rounds; returns the page."""
     out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
+    wanted = {"seed": seed, "epochs": epochs, "length_ps": length_ps, "lmp": lmp}
+    same_settings(out / "improve_demo.json", wanted)
     data = out / "data"
     if not read_json(data / "done.json"):
         command = ["nequip-decorr", "data", "siox", str(data), "--size", "demo"]

@@ -6,8 +6,8 @@ interrupted improvement goes on where it was, and no label is lost.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,17 +15,19 @@ import ase.io
 import yaml
 from ase import Atoms
 
-from ..campaign.progress import duration_text
 from ..errors import UserError
 from ..files import copy_atomic, read_json, write_json
+from ..folders import alone
 from ..md.record import read_extxyz
-from ..processes import CommandError, call, pasteable, script
-from ..training.resume import go_on
+from ..processes import CommandError, call
+from ..training.resume import go_on, set_aside
 from . import page
+from .begun import begin
 from .collect import LOOKED_AT, NOTHING
-from .improve_file import Plan, absolute, fixed, settings_of
+from .improve_file import Plan, absolute
 from .labelling import Run, label, labelled_frames
-from .training_config import composed, start_from
+from .steps import Steps, write_frames
+from .training_config import start_from
 
 HALT: Final = 4 / 3
 """MD stops at so many times the grade from which a frame is wreckage."""
@@ -36,8 +38,6 @@ FINE: Final = {"trajectory_every": 10}
 MODEL: Final = "model.nequip.pt2"
 COPIES: Final = "train_copies.xyz"
 """Training file with the first data several times."""
-SETTINGS: Final = "improve.json"
-"""File of what a folder was begun with."""
 
 
 class Improve:
@@ -49,8 +49,11 @@ class Improve:
         run: runs a command into a log.
     """
 
-    def __init__(self, plan: Plan, say: Callable[[str], None] = print, run: Run = call) -> None:
+    def __init__(
+        self, plan: Plan, say: Callable[[str], None] = print, run: Run | None = None
+    ) -> None:
         self.plan, self.say, self._run = plan, say, run
+        self.steps = Steps(say, run or call)
         self.rows: list[dict[str, Any]] = []
         self.judged: dict[str, dict[str, Any]] = {}
 
@@ -59,12 +62,18 @@ class Improve:
 
         Raises:
             WaitingError: labels are missing still.
-            UserError: the folder holds an improvement with other settings.
+            UserError: the folder holds an improvement with other settings or files, or another
+                call works there.
             CommandError: a step failed.
         """
-        self.check()
         self.plan.out.mkdir(parents=True, exist_ok=True)
-        write_json(self.plan.out / SETTINGS, self.plan.file.model_dump(mode="json"))
+        with alone(self.plan.out, "improve") as holds:
+            begin(self.plan)
+            if self._run is None:
+                self.steps.run = partial(call, holds=holds)
+            return self._rounds()
+
+    def _rounds(self) -> Path:
         file, labels = self.plan.file, 0
         for number in range(file.rounds + 1):
             folder = self.plan.out / f"round_{number}"
@@ -79,7 +88,9 @@ class Improve:
                 break
             if why := self._collect(folder, left):
                 break
-            label(self.plan, folder, self.say, self._run)
+            # A command that submits leaves something behind, which must not hold the folder.
+            run = self._run or call if self.plan.submits else self.steps.run
+            label(self.plan, folder, self.say, run)
             labels += len(labelled_frames(folder / "labelled.xyz"))
         best = self._best()
         if best < number:
@@ -101,35 +112,6 @@ class Improve:
         best = max(self.rows, key=lambda row: (row[which] or 0.0, row["round"]))
         return int(best["round"])
 
-    def check(self) -> None:
-        """Refuse a folder that was begun with other settings.
-
-        Raises:
-            UserError: the folder holds an improvement with other settings.
-        """
-        begun = settings_of(self.plan.out / SETTINGS)
-        if begun is None:
-            return
-        old, new = fixed(begun), fixed(self.plan.file)
-        used = (self.plan.out / "round_0" / "md.done").is_file()
-        free = () if used else ("md", "labels")
-        if changed := [key for key in new if old[key] != new[key] and key not in free]:
-            raise UserError(
-                f"{self.plan.out} was begun with other settings of {', '.join(changed)}; choose "
-                "another folder with --out, and name the labels of this one in `train.added`"
-            )
-
-    def _step(self, folder: Path, name: str, command: Sequence[str]) -> None:
-        done, log = folder / f"{name}.done", folder / f"{name}.log"
-        end = "   (done before)" if done.is_file() else f"   > {folder.name}/{log.name}"
-        self.say(f"$ {pasteable(command)}{end}")
-        if not done.is_file():
-            began = time.monotonic()
-            self._run([script(command[0]), *command[1:]], log)
-            done.touch()
-            if (took_s := time.monotonic() - began) > 10:
-                self.say(f"  took {duration_text(took_s)}")
-
     def _train(self, folder: Path, number: int) -> None:
         train, checkpoint = self.plan.file.train, folder / self.plan.file.train.checkpoint
         data = folder / "train.xyz"
@@ -137,11 +119,15 @@ class Improve:
             first = [atoms for part in self._first() for atoms in ase.io.iread(part, ":")]
             labels = [atoms for added in self._added() for atoms in labelled_frames(added)]
             labels += self._labels(number)
-            ase.io.write(data, first + labels, format="extxyz")
             # The grade takes each frame once: what is learnt three times is not three frames.
-            (folder / COPIES).unlink(missing_ok=True)
-            if train.first_copies > 1 and labels:
-                ase.io.write(folder / COPIES, first * train.first_copies + labels, format="extxyz")
+            copies = first * train.first_copies + labels
+            several = train.first_copies > 1 and bool(labels)
+            changed = [
+                write_frames(data, first + labels),
+                write_frames(folder / COPIES, copies if several else []),
+            ]
+            if any(changed):
+                set_aside(folder / "training", self.say)
         if number == 0 and train.start:
             self.say(f"round 0 is the model {train.start}")
             if not checkpoint.is_file():
@@ -150,7 +136,7 @@ class Improve:
             self._new_model(folder, number)
         # Labels count like all other data here, so that MD explores farther in each round.
         fit = ["nequip-decorr", "extrapolation", "fit", str(checkpoint), str(data)]
-        self._step(folder, "fit", fit)
+        self.steps.do(folder, "fit", fit)
         self._compile(folder, str(checkpoint), folder / MODEL)
 
     def _new_model(self, folder: Path, number: int) -> None:
@@ -165,8 +151,8 @@ class Improve:
         command += [f"++data.train_file_path={data}", "++trainer.enable_progress_bar=false"]
         training = folder / "training"
         if training.is_dir() and not (folder / "train.done").is_file():
-            command += go_on(training, composed(config, command[5:]))
-        self._step(folder, "train", [*command, f"hydra.run.dir={training}"])
+            command += go_on(training, config, command[5:], self.say)
+        self.steps.do(folder, "train", [*command, f"hydra.run.dir={training}"])
         if not checkpoint.is_file():
             found = sorted(training.rglob(checkpoint.name))
             if not found:
@@ -198,7 +184,7 @@ class Improve:
         fit = ["nequip-decorr", "extrapolation", "fit", checkpoint, *map(str, self._first())]
         labelled = [*self._added(), *(each / "labelled.xyz" for each in rounds[:-1])]
         fit += ["--added", *map(str, labelled)]
-        self._step(folder, "fit", [*fit, "--out", str(grade)])
+        self.steps.do(folder, "fit", [*fit, "--out", str(grade)])
         self._compile(folder, checkpoint, model, "--grade", str(grade))
         if not self.plan.file.judge:
             return model
@@ -227,7 +213,7 @@ class Improve:
 
     def _compile(self, folder: Path, checkpoint: str, model: Path, *options: str) -> None:
         words = ["nequip-decorr", "compile", checkpoint, str(model)]
-        self._step(folder, "compile", [*words, "--target", self.plan.file.target, *options])
+        self.steps.do(folder, "compile", [*words, "--target", self.plan.file.target, *options])
 
     def _md(
         self,
@@ -246,7 +232,7 @@ class Improve:
             md["labels"] = self.plan.potential
         path = folder / "md.yaml"
         path.write_text(yaml.safe_dump(md, sort_keys=False))
-        self._step(folder, "md", ["nequip-decorr", "stability", "run", str(path)])
+        self.steps.do(folder, "md", ["nequip-decorr", "stability", "run", str(path)])
 
     def _collect(self, folder: Path, frames: int) -> str:
         """Choose frames; returns why there are none."""
@@ -254,16 +240,16 @@ class Improve:
         command = ["nequip-decorr", "stability", "collect", str(folder / "md"), "--out", str(out)]
         command += ["--model", str(checkpoint), "--frames", str(frames)]
         try:
-            self._step(folder, "collect", [*command, "--beyond", str(self.plan.file.beyond)])
+            self.steps.do(folder, "collect", [*command, "--beyond", str(self.plan.file.beyond)])
         except CommandError:
-            lines = (folder / "collect.log").read_text().splitlines()
+            lines = self.steps.printed.splitlines()
             found = [line for line in lines if line.startswith(NOTHING)]
             if not found:
                 raise
             return found[-1]
         log = folder / "collect.log"
         lines = log.read_text().splitlines() if log.is_file() else []
-        for line in (line for line in lines if LOOKED_AT in line):
+        for line in [line for line in lines if LOOKED_AT in line][-1:]:
             self.say(line)
         return ""
 

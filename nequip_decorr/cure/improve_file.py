@@ -77,6 +77,7 @@ class Plan:
         length_ps: of a run of this MD.
         potential: of the labels, as in a campaign, with absolute paths; empty for a command.
         warning: what will not go well, if anything.
+        structures: start cells of the MD.
     """
 
     file: _File
@@ -88,6 +89,7 @@ class Plan:
     length_ps: float = 0.0
     potential: dict[str, Any] = field(default_factory=dict)
     warning: str = ""
+    structures: Sequence[Structure] = ()
 
     def __str__(self) -> str:
         file, train = self.file, self.file.train
@@ -175,7 +177,7 @@ def load_plan(path: Path, out: Path | None = None) -> Plan:
     length_ps = md.run["steps"] * md.run.get("timestep_fs", RunSpec.timestep_fs) / 1000
     return Plan(
         file, folder, chosen, command, submits, _in_words(md, length_ps), length_ps, potential,
-        warning,
+        warning, md.structures,
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import yaml
 
@@ -56,16 +56,6 @@ def check_config(path: Path, overrides: Sequence[str], mistakes: Mistakes) -> bo
             "labelled frames join a file of training data"
         )
     return MEAN_ENERGY in OmegaConf.to_yaml(config.get("training_module", {}))
-
-
-def composed(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
-    """Return the config of a call of ``nequip-train``, as Hydra keeps it beside the training."""
-    from hydra import compose, initialize_config_dir
-    from omegaconf import OmegaConf
-
-    with initialize_config_dir(str(path.parent.resolve()), version_base=None):
-        config = OmegaConf.to_container(compose(path.stem, overrides=[*overrides]))
-    return cast("dict[str, Any]", config)
 
 
 def start_from(checkpoint: Path) -> list[str]:

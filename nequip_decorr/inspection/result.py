@@ -79,6 +79,7 @@ class Inspection(Entries):
         """Write ``statistics.csv``, ``spectrum.csv`` and ``channels.csv``; returns their paths.
 
         With grades, also ``grades.csv`` and ``worst_atoms.csv``; with pair curves, ``pairs.csv``.
+        Without them, those of an earlier inspection in the folder are removed.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -87,11 +88,14 @@ class Inspection(Entries):
             "spectrum.csv": list(spectrum_rows(self.entries)),
             "channels.csv": list(channel_rows(self.entries)),
         }
-        if self.grades:
-            tables["grades.csv"] = [row for s in self.grades for row in s.rows()]
-            tables["worst_atoms.csv"] = [row for s in self.grades for row in s.worst()]
-        if self.pairs:
-            tables["pairs.csv"] = [row for curve in self.pairs for row in curve.rows()]
+        more = {
+            "grades.csv": [row for s in self.grades for row in s.rows()],
+            "worst_atoms.csv": [row for s in self.grades for row in s.worst()],
+            "pairs.csv": [row for curve in self.pairs for row in curve.rows()],
+        }
+        tables |= {name: rows for name, rows in more.items() if rows}
+        for name in more.keys() - tables.keys():
+            (folder / name).unlink(missing_ok=True)
         columns = {"channels.csv": ["model", "dataset", "block", "finding", "channels"]}
         for name, rows in tables.items():
             (folder / name).write_text(csv_text(rows, columns.get(name, ())), encoding="utf-8")

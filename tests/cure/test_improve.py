@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import ase.io
@@ -23,6 +22,7 @@ from nequip_decorr.errors import UserError
 from nequip_decorr.features.frames import load_model
 from nequip_decorr.models.classical import potential_files
 from nequip_decorr.processes import CommandError
+from nequip_decorr.training.resume import composed
 from tests.helpers.forks import run
 from tests.helpers.training import build, frames, module_config, run_config
 
@@ -354,30 +354,106 @@ def test_killed_at_any_step_it_goes_on_there(improve, step):
     assert second.seen == again + rest + REST
 
 
-def test_a_training_that_was_killed_goes_on_or_begins_anew_where_its_config_changed(improve, path):
+class TrainingKilled(Fake):
+    """Killed in the training, once there was a checkpoint to go on from."""
+
+    def __call__(self, command, log):
+        super().__call__(command, log)
+        folder = log.parent / "training"
+        (folder / ".hydra").mkdir()
+        words = [w for w in command[5:] if not w.startswith("hydra.run.dir")]
+        begun = composed(Path(command[2]) / "config.yaml", words)
+        (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(begun))
+        state = {"callbacks": {"ModelCheckpoint{}": {"dirpath": str(folder)}}}
+        torch.save(state, folder / "last.ckpt")
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("changed", ["", "config", "train"])
+def test_a_killed_training_goes_on_or_begins_anew_where_config_or_data_changed(
+    improve, path, changed
+):
+    saver = {"_target_": "lightning.pytorch.callbacks.ModelCheckpoint", "dirpath": "here"}
+    config = {"seed": 1, "trainer": {"callbacks": [saver]}}
+    (path.parent / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(KeyboardInterrupt):
+        improve(TrainingKilled()).run()
+    if changed == "config":
+        (path.parent / "config.yaml").write_text(yaml.safe_dump(config | {"epochs": 9}))
+    if changed == "train":
+        ase.io.write(path.parent / "train.xyz", frames(5))
+    fake, said = Fake(), []
+    improve(fake, said).run()
+    last = path.parent / "improve_out" / "round_0" / "training" / "last.ckpt"
+    assert (f"++ckpt_path={last}" in fake.commands["round_0/train"]) is not changed
+    assert last.is_file() is not changed
+    aside = last.parents[1] / "training_earlier_1" / "last.ckpt"
+    assert aside.is_file() == bool(changed)
+    assert any(str(aside.parent) in line for line in said) == bool(changed)
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [("train.xyz", "train.data"), ("test.xyz", "train.test"), ("cell.xyz", "md.structures"),
+     ("my.tersoff", "labels")],
+)  # fmt: skip
+def test_other_contents_of_the_same_files_are_not_mixed(improve, path, file, said):
+    potential = path.parent / "my.tersoff"
+    potential.write_text("mine\n")
+    ase.io.write(path.parent / "test.xyz", frames(2))
+    train = {"config": "config.yaml", "data": "train.xyz", "test": "test.xyz"}
+    labels = {"lammps": {"pair_style": "tersoff", "pair_coeff": "* * my.tersoff Si O"}}
+    write(path.parent, {"train": train, "labels": labels, "rounds": 1})
+
     class Killed(Fake):
         def __call__(self, command, log):
+            if log.stem == self.at:
+                raise KeyboardInterrupt
             super().__call__(command, log)
-            (log.parent / "training" / "last.ckpt").touch()
-            hydra = log.parent / "training" / ".hydra"
-            hydra.mkdir()
-            (hydra / "config.yaml").write_text(yaml.safe_dump(BEGUN | {"ckpt_path": "earlier"}))
-            raise KeyboardInterrupt
 
-    out = path.parent / "improve_out" / "round_0"
-    data = {"train_file_path": str(out / "train.xyz")}
-    BEGUN = {"seed": 3, "data": data, "trainer": {"enable_progress_bar": False}}
-    for changed in (False, True):
-        with pytest.raises(KeyboardInterrupt):
-            improve(Killed()).run()
-        if changed:
-            (path.parent / "config.yaml").write_text("seed: 1\nepochs: 9\n")
-        fake = Fake()
+    def change(seed):
+        if file == "my.tersoff":
+            potential.write_text(f"{seed}\n")
+        else:
+            ase.io.write(path.parent / file, frames(1, seed=seed))
+
+    first = Killed()
+    first.at = "train"
+    with pytest.raises(KeyboardInterrupt):
+        improve(first).run()
+    change(7)  # a mistake, found in the first training
+    first.at = "collect"
+    with pytest.raises(KeyboardInterrupt):
+        improve(first).run()
+    change(8)
+    with pytest.raises(UserError, match=rf"`{said}` \(its files have changed\)"):
+        improve(Fake()).run()
+
+
+def test_a_step_that_was_done_before_is_shown_as_it_was(improve, path):
+    improve(Fake()).run()
+    train = {"config": "config.yaml", "data": "train.xyz", "overrides": ["seed=4"]}
+    write(path.parent, {"train": train, "rounds": 3})
+    said = []
+    improve(Fake(to_label=(2,)), said).run()
+    trained = [line for line in said if line.startswith("$ nequip-train")]
+    assert ["seed=3" in line for line in trained] == [True, True, True, False]
+    assert ["(done before)" in line for line in trained] == [True, True, True, False]
+
+
+def test_a_choice_that_fails_is_not_taken_for_nothing_to_label(improve, path):
+    write(path.parent, {"rounds": 3})
+
+    class Broken(Fake):
+        def __call__(self, command, log):
+            if log.stem == "collect" and log.is_file():
+                raise CommandError("killed")
+            super().__call__(command, log)
+
+    with pytest.raises(CommandError, match="killed"):
+        fake = Broken(to_label=(0,))
+        assert improve(fake).run()
         improve(fake).run()
-        words = fake.commands["round_0/train"]
-        assert (f"++ckpt_path={out / 'training' / 'last.ckpt'}" in words) is not changed
-        assert (out / "training" / "last.ckpt").is_file() is not changed
-        shutil.rmtree(out.parent)
 
 
 def test_labels_that_fail_or_are_too_few_are_tried_again_and_may_come_later(improve, path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -116,6 +117,8 @@ def test_a_real_model_has_its_curves_in_page_table_and_csv(tmp_path, monkeypatch
     with (tmp_path / "pairs.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["surroundings"] for row in rows} == {"vacuum", "cell"}
+    replace(found, pairs=()).to_csv(tmp_path)
+    assert not (tmp_path / "pairs.csv").exists()
     text = found.to_html(tmp_path / "index.html").read_text()
     assert "Two atoms that approach" in text
     assert found.tables()[-1].title == "two atoms that approach"

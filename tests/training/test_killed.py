@@ -6,7 +6,7 @@ import pytest
 import torch
 import yaml
 
-from nequip_decorr.training.resume import go_on
+from nequip_decorr.training.resume import composed, go_on
 from tests.helpers.training import DECORRELATION, module_config, nequip_train, run_config
 from tests.training.test_guard import scheduled
 
@@ -49,35 +49,74 @@ def test_resumed_weights_are_those_of_training_in_one_go(tmp_path, setup):
     assert not [name for name in a if not torch.equal(a[name], b[name])]
 
 
+SAVER = {"filename": "best", "monitor": "val0_epoch/weighted_sum"}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("save_last", [True, False])
-def test_the_best_model_is_of_the_training_that_goes_on_or_begins_anew(tmp_path, save_last):
-    saver = {"filename": "best", "monitor": "val0_epoch/weighted_sum", "save_last": save_last}
-    kill = {"_target_": "tests.helpers.training.KillAt", "step": 5}
-    config = run_config(tmp_path, module_config(), [kill], epochs=3, **saver)
-    assert nequip_train(tmp_path, config, "killed").returncode == -signal.SIGKILL
-    folder = tmp_path / "runs" / "killed"
-    assert (folder / "best.ckpt").is_file()
-    again = go_on(folder)
-    assert again == ([f"++ckpt_path={folder / 'last.ckpt'}"] if save_last else [])
-    assert (folder / "best.ckpt").is_file() == save_last
-    config["trainer"]["callbacks"].pop(0)
-    done = nequip_train(tmp_path, config, "killed", *again)
+@pytest.mark.parametrize(
+    ("saver", "goes_on"),
+    [({}, True), ({"save_last": False}, False), ({"dirpath": None}, False)],
+    ids=["last", "no last", "a folder for each call"],
+)
+def test_the_best_model_is_of_the_training_that_goes_on_or_begins_anew(tmp_path, saver, goes_on):
+    kill = {"_target_": "tests.helpers.training.KillAt", "step": 5, "only_once": str(tmp_path)}
+    config = run_config(tmp_path, module_config(), [kill], epochs=3, **{**SAVER, **saver})
+    config["trainer"]["default_root_dir"] = "${hydra:runtime.output_dir}"
+    assert nequip_train(tmp_path, config, "train").returncode == -signal.SIGKILL
+    folder, said = tmp_path / "runs" / "train", []
+    (best,) = folder.rglob("best.ckpt")
+    again = go_on(folder, tmp_path / "train.yaml", [], said.append)
+    assert again == ([f"++ckpt_path={folder / 'last.ckpt'}"] if goes_on else [])
+    aside = tmp_path / "runs" / "train_earlier_1"
+    assert best.is_file() == goes_on
+    assert (aside / best.relative_to(folder)).is_file() is not goes_on
+    assert [str(aside) in line for line in said] == ([] if goes_on else [True])
+    done = nequip_train(tmp_path, config, "train", *again)
     assert done.returncode == 0, done.stdout[-3000:]
-    names = {"best.ckpt"} | ({"last.ckpt"} if save_last else set())
-    assert {path.name for path in folder.glob("*.ckpt")} == names
-    state = torch.load(folder / "best.ckpt", weights_only=False)
-    assert state["global_step"] == 9
+    found = list(folder.rglob("*.ckpt"))
+    assert [path.name for path in found].count("best.ckpt") == 1
+    assert {path.name for path in found} <= {"best.ckpt", "last.ckpt"}
+    (best,) = folder.rglob("best.ckpt")
+    assert torch.load(best, weights_only=False)["global_step"] == 9
 
 
-def test_a_training_of_another_config_begins_anew(tmp_path):
-    assert go_on(tmp_path / "not yet") == []
-    (tmp_path / ".hydra").mkdir()
-    (tmp_path / ".hydra" / "config.yaml").write_text(
-        yaml.safe_dump({"seed": 1, "ckpt_path": "/earlier.ckpt"})
+@pytest.fixture
+def broken_off(tmp_path):
+    """What Hydra and Lightning leave of a training with ``seed: 1``."""
+    folder = tmp_path / "out"
+    saver = {"_target_": "lightning.pytorch.callbacks.ModelCheckpoint", "dirpath": "out"}
+    (tmp_path / "train.yaml").write_text(
+        yaml.safe_dump({"seed": 1, "trainer": {"callbacks": [saver]}})
     )
-    for name in ("last.ckpt", "best.ckpt"):
-        (tmp_path / name).touch()
-    assert go_on(tmp_path, {"seed": 1}) == [f"++ckpt_path={tmp_path / 'last.ckpt'}"]
-    assert go_on(tmp_path, {"seed": 2}) == []
-    assert not list(tmp_path.glob("*.ckpt"))
+    (folder / ".hydra").mkdir(parents=True)
+    begun = {**composed(tmp_path / "train.yaml", []), "ckpt_path": "/an/earlier.ckpt"}
+    (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(begun))
+    state = {"callbacks": {"ModelCheckpoint{}": {"dirpath": str(folder)}}}
+    torch.save(state, folder / "last.ckpt")
+    (folder / "best.ckpt").touch()
+    return folder
+
+
+def test_a_training_of_the_same_config_goes_on(broken_off):
+    again = go_on(broken_off, broken_off.parent / "train.yaml", [])
+    assert again == [f"++ckpt_path={broken_off / 'last.ckpt'}"]
+    assert go_on(broken_off / "not yet", broken_off.parent / "train.yaml", []) == []
+
+
+@pytest.mark.parametrize("change", ["config", "overrides", "moved", "cut short", "unknown"])
+def test_another_training_begins_anew_and_keeps_the_checkpoints_aside(broken_off, change):
+    config = broken_off.parent / "train.yaml"
+    if change == "config":
+        config.write_text(config.read_text().replace("seed: 1", "seed: 2"))
+    elif change == "moved":
+        broken_off = broken_off.rename(broken_off.with_name("moved"))
+    elif change == "cut short":
+        (broken_off / "last.ckpt").write_bytes((broken_off / "last.ckpt").read_bytes()[:100])
+    elif change == "unknown":
+        (broken_off / ".hydra" / "config.yaml").unlink()
+    said = []
+    words = ["seed=3"] if change == "overrides" else []
+    assert go_on(broken_off, config, words, said.append) == []
+    aside = broken_off.with_name(f"{broken_off.name}_earlier_1")
+    assert {path.name for path in aside.iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert str(aside) in said[0] and not list(broken_off.glob("*.ckpt"))
