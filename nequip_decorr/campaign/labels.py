@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 from ase import Atoms
@@ -17,9 +18,14 @@ from ..models.spec import ModelSpec
 from .store import MANIFEST, read_plan, read_runs
 from .times import LABELS, TIMES, until
 
+UNLABELLED: Final = "runs without labels"
+"""How the line begins that says how many runs could not be labelled."""
+
 
 def label_runs(out: Path, labels: ModelSpec, say: Callable[[str], None] = lambda line: None) -> int:
     """Label stored frames of every finished run that has no labels yet; ``times.csv`` lists all.
+
+    Labels that another potential gave are removed first, so that all are always of one.
 
     Args:
         out: folder of the campaign.
@@ -27,18 +33,14 @@ def label_runs(out: Path, labels: ModelSpec, say: Callable[[str], None] = lambda
         say: receives a line for each run that cannot be labelled.
 
     Returns:
-        How many runs were labelled now.
+        How many runs could not be labelled.
     """
     truth = Labeller(labels, say)
     specs = {i["spec"]["run_id"]: RunSpec.from_dict(i["spec"]) for i in read_plan(out)["runs"]}
     models: dict[str, Labeller] = {}
-    done = 0
-    for row in read_runs(out):
+    failed = 0
+    for row, identity in _without_labels(out, truth.source):
         folder, spec = out / "runs" / row["run_id"], specs[row["run_id"]]
-        identity = [(read_json(folder / MANIFEST) or {}).get("attempt"), truth.source]
-        old = read_json(folder / LABELS)
-        if row["status"] == "error" or (old and old["identity"] == identity):
-            continue
         try:
             frames = read_trajectory(folder, spec.timestep_fs)
             frames = [f for f in frames if f.info["step"] <= row["last_step"]]
@@ -49,12 +51,12 @@ def label_runs(out: Path, labels: ModelSpec, say: Callable[[str], None] = lambda
         except Exception as err:  # a calculator may raise what it likes
             text = " ".join(f"{err}".split())[:300]
             say(f"{row['run_id']}: no labels ({type(err).__name__}: {text})")
+            failed += 1
             continue
         columns = {name: [c[name] for c in compared] for name in compared[0]}
         time, *rest = (np.array(column, dtype=float) for column in columns.values())
         right = first_passage(time, wrong_frames(*rest))
         write_json(folder / LABELS, {"identity": identity, "right_ps": right, "frames": columns})
-        done += 1
     table = []
     names = ["run_id", "status", *(f"{time}_time_ps" for time in TIMES)]
     for row in read_runs(out):
@@ -63,7 +65,21 @@ def label_runs(out: Path, labels: ModelSpec, say: Callable[[str], None] = lambda
         times = {name: None if ps is None else round(ps, 9) for name, ps in found.items()}
         table.append({"run_id": row["run_id"], "status": row["status"], **times})
     write_atomic(out / "times.csv", csv_text(table, names))
-    return done
+    return failed
+
+
+def _without_labels(out: Path, source: str) -> list[tuple[dict[str, Any], list[str | None]]]:
+    """Rows of the runs to label and the identity of their labels; others' labels are removed."""
+    found = []
+    for row in read_runs(out):
+        folder = out / "runs" / row["run_id"]
+        identity = [(read_json(folder / MANIFEST) or {}).get("attempt"), source]
+        old = read_json(folder / LABELS)
+        if not old or old["identity"] != identity:
+            (folder / LABELS).unlink(missing_ok=True)
+            if row["status"] != "error":
+                found.append((row, identity))
+    return found
 
 
 def _compare(atoms: Atoms, model: Labeller, truth: Labeller) -> dict[str, float]:

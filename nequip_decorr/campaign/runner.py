@@ -42,6 +42,8 @@ class RunnerSummary:
         rows: the run table (of the shard), unfinished runs included.
         kept: runs that were finished before.
         done: runs that this call finished, by status.
+        unlabelled: runs that could not be labelled, where the campaign has ``labels``; the next
+            call tries these again.
         stopped: why it stopped early (``signal``, ``disk full``, ``executor``), or ``None``.
         message: what to do next, where it stopped early.
     """
@@ -49,6 +51,7 @@ class RunnerSummary:
     rows: list[dict[str, Any]] = field(default_factory=list)
     kept: int = 0
     done: Counter[str] = field(default_factory=Counter)
+    unlabelled: int = 0
     stopped: str | None = None
     message: str = ""
 
@@ -77,7 +80,8 @@ def run_campaign(
         shard: ``I/N``: do the I-th of N disjoint parts alone. The parts may run at the same time.
 
     Returns:
-        The rows of all runs, and what stopped the campaign early, if anything did.
+        The rows of all runs, how many could not be labelled, and what stopped the campaign early,
+        if anything did.
 
     Raises:
         CampaignError: a model turned out not to know an element.
@@ -105,7 +109,8 @@ def run_campaign(
                 if isinstance(pool, LocalPool):
                     pool.kill()
         if campaign.labels is not None and session.summary.stopped is None:
-            label_runs(campaign.out, campaign.labels, watcher.say)
+            unlabelled = label_runs(campaign.out, campaign.labels, watcher.say)
+            session.summary.unlabelled = unlabelled
         with suppress(OSError):  # a full disk: the table can be made again from the manifests
             write_runs(campaign.out)
         mine = {spec.run_id for spec in specs}

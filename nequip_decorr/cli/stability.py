@@ -41,8 +41,8 @@ alone: the rest goes on. Shards may run at the same time, on any machines that s
 each can be started again, and the report reads the folder of all.
 """
 _RUN_STATUS: Final = """\
-0 all runs have ended, 1 some ended in `error`, 3 stopped early (full disk, broken executor),
-130 stopped by Ctrl-C or SIGTERM
+0 all runs have ended, 1 some ended in `error`, or have no labels where the file has `labels:`,
+3 stopped early (full disk, broken executor), 130 stopped by Ctrl-C or SIGTERM
 """
 _REPORT: Final = """\
 Write one page about one or more campaigns: which model is stable longer and how sure that is, why
@@ -131,6 +131,7 @@ def add_parsers(subparsers: Any) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from ..campaign.labels import UNLABELLED
     from ..campaign.progress import Printer
     from ..campaign.runner import run_campaign
     from ..campaign.schema import load_campaign
@@ -150,8 +151,10 @@ def _run(args: argparse.Namespace) -> int:
     )
     if summary.stopped is None:
         errors = sum(row["status"] == "error" for row in summary.rows)
+        if summary.unlabelled:
+            print(f"{UNLABELLED}: {summary.unlabelled}; the same command labels these alone")
         print("\n".join(_closing(campaign, summary.rows, errors, args.shard is not None)))
-        return 1 if errors else 0
+        return 1 if errors or summary.unlabelled else 0
     return 130 if summary.stopped == "signal" else 3
 
 

@@ -15,6 +15,8 @@ import ase.io
 import yaml
 from ase import Atoms
 
+from ..campaign.labels import UNLABELLED
+from ..campaign.store import read_runs
 from ..errors import UserError
 from ..files import copy_atomic, read_json, write_json
 from ..folders import alone
@@ -232,7 +234,15 @@ class Improve:
             md["labels"] = self.plan.potential
         path = folder / "md.yaml"
         path.write_text(yaml.safe_dump(md, sort_keys=False))
-        self.steps.do(folder, "md", ["nequip-decorr", "stability", "run", str(path)])
+        command = ["nequip-decorr", "stability", "run", str(path)]
+        try:
+            self.steps.do(folder, "md", command)
+        except CommandError as error:
+            broken = any(row["status"] == "error" for row in read_runs(folder / "md"))
+            if broken or UNLABELLED not in self.steps.printed:
+                raise
+            # A calculator may fail on wreckage for ever; the next call tries again.
+            self.say(str(error))
 
     def _collect(self, folder: Path, frames: int) -> str:
         """Choose frames; returns why there are none."""

@@ -27,10 +27,12 @@ def times(folder: Path, model: str | None = None, structure: str | None = None) 
         structure: counts the runs that start there only.
 
     Returns:
-        The times in ps by name, ``None`` where unknown; ``runs``, those that ``left`` the data,
-        those that ``survived`` and those ``right_to_the_end``; ``causes`` of the others.
+        The times in ps by name, ``None`` where unknown, which the right time is where runs are
+        ``unlabelled``; ``runs``, those that ``left`` the data, those that ``survived`` and those
+        ``right_to_the_end``; ``causes`` of the others.
     """
     found: dict[str, Any] = {}
+    finished = 0
     for time in TIMES:
         try:
             rows = runs_by_time(folder, time)
@@ -43,7 +45,11 @@ def times(folder: Path, model: str | None = None, structure: str | None = None) 
         found[time] = float(np.mean(known)) if known else None
         if time == "right":
             found["right_to_the_end"] = sum(row["status"] == "survived" for row in rows)
+            found["unlabelled"] = finished - len(rows)
+            if found["unlabelled"]:  # the mean of the others would be of another kind of run
+                found["right"] = None
         if time == "stable":
+            finished = sum(row["status"] != "error" for row in rows)
             grade = criterion("extrapolation").name
             left = [row for row in rows if row["cause"] == grade]
             found |= {"runs": len(rows), "left": len(left)}
@@ -96,7 +102,9 @@ def in_words(row: Row) -> str:
     if row["causes"]:
         failed = row["runs"] - row["left"] - row["survived"]
         text += f", {failed} failed before ({', '.join(row['causes'])})"
-    return f"{text}; mean length of a run {_ps(row['stable'])}, right for {_ps(row['right'])}"
+    text += f"; mean length of a run {_ps(row['stable'])}, right for {_ps(row['right'])}"
+    missing = row.get("unlabelled")
+    return f"{text} ({missing} runs could not be labelled)" if missing else text
 
 
 def render(

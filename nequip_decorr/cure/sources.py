@@ -12,14 +12,16 @@ from ase import Atoms
 
 from ..campaign.store import PLAN, read_plan, read_runs
 from ..errors import UserError
-from ..files import read_json
+from ..files import sha256_file
 from ..md.record import find_columns, read_ring, read_trajectory
 from ..md.spec import RunSpec
 from ..md.start import read_start
+from ..models.compiling import compiled_from
 from ..structures import READ_ALL, Reading, iter_frames
 
 RECORDED: Final = "recorded_grade"
 """Entry of ``info``: largest grade of the frame, as MD has recorded it."""
+_GIVE_IT: Final = "give the checkpoint or package with --model"
 
 
 @dataclass(frozen=True)
@@ -105,18 +107,17 @@ def checkpoint_of(campaigns: Sequence[Path]) -> Path:
     """Checkpoint or package that the campaigns' model was compiled from.
 
     Raises:
-        UserError: none or several are known.
+        UserError: none or several are known, or it has changed since.
     """
-    found: dict[str, None] = {}
-    for place in campaigns:
-        for item in read_plan(place)["runs"]:
-            path = item["spec"]["model"]["path"]
-            note = read_json(Path(path).with_name("compiled.json")) if path else None
-            if note:
-                found[note["source"]] = None
-    if len(found) != 1 or not Path(next(iter(found))).is_file():
+    specs = (item["spec"] for place in campaigns for item in read_plan(place)["runs"])
+    models = {spec["model"]["path"] for spec in specs} - {None}
+    sources = dict(filter(None, map(compiled_from, sorted(models))))
+    if len(sources) != 1 or not next(iter(sources.values())).is_file():
         raise UserError(
-            f"which checkpoint is to be improved? The campaigns name {list(found) or 'none'}; give "
-            "the checkpoint or package with --model"
+            "which checkpoint is to be improved? The campaigns name "
+            f"{sorted(set(map(str, sources.values()))) or 'none'}; {_GIVE_IT}"
         )
-    return Path(next(iter(found)))
+    ((compiled, source),) = sources.items()
+    if sha256_file(source) != compiled:
+        raise UserError(f"{source} has changed since the campaign's model was compiled; {_GIVE_IT}")
+    return source

@@ -48,17 +48,22 @@ def resolve_pair_coeff(pair_coeff: str, folder: Path) -> str:
 def _resolve(line: str, folder: Path) -> str:
     words = _words(line)
     for i, word in enumerate(words):
-        if "." in word and not _NUMBER.fullmatch(word):
+        if _is_file_name(word):
             local = (folder / word).resolve()
             path = str(local if local.is_file() else potential_file(word))
             words[i] = f'"{path}"' if any(c.isspace() for c in path) else path
     return " ".join(words)
 
 
-def potential_files(pair_coeff: str) -> list[Path]:
-    """The files that a resolved ``pair_coeff`` names."""
-    words = (word for line in pair_coeff.splitlines() for word in _words(line))
-    return [Path(word) for word in words if os.path.isabs(word)]
+def potential_files(words: str) -> list[Path]:
+    """The files that the words of a ``pair_style`` or of a resolved ``pair_coeff`` name."""
+    each = (word for line in words.splitlines() for word in _words(line))
+    named = (word for word in each if os.path.isabs(word) or _is_file_name(word))
+    return [Path(word) for word in named if os.path.isfile(word)]
+
+
+def _is_file_name(word: str) -> bool:
+    return "." in word and not _NUMBER.fullmatch(word)
 
 
 def _words(line: str) -> list[str]:

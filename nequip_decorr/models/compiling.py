@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -27,6 +27,7 @@ from .classical import potential_files
 from .metadata import contains_allegro, read_info
 from .spec import ModelSpec
 
+_NOTE: Final = "compiled.json"
 COMPILED: Final = SUFFIXES["compiled"]
 SOURCES: Final = (*SUFFIXES["checkpoint"], *SUFFIXES["package"])
 
@@ -58,19 +59,32 @@ def content_hash(model: ModelSpec) -> str:
     """SHA-256 of what a model is, wherever its files lie.
 
     For a checkpoint or package this is the source's content: compiling it twice need not give the
-    same bytes, and it is the same model.
+    same bytes, and it is the same model. Where another potential names a file, the content counts.
     """
     if model.path is not None:
         content = sha256_file(model.path)
         return content if model.grade is None else sha256_json([content, sha256_file(model.grade)])
-    pair_coeff = model.pair_coeff or ""
-    for path in potential_files(pair_coeff):
-        pair_coeff = pair_coeff.replace(str(path), sha256_file(path))
-    arguments = {
-        key: sha256_file(value) if isinstance(value, str) and os.path.isfile(value) else value
-        for key, value in model.arguments.items()
-    }
-    return sha256_json([model.kind, model.pair_style, pair_coeff, model.calculator, arguments])
+    pair_style = model.pair_style and _hashed_words(model.pair_style)
+    pair_coeff = _hashed_words(model.pair_coeff or "")
+    arguments = _hashed(model.arguments)
+    return sha256_json([model.kind, pair_style, pair_coeff, model.calculator, arguments])
+
+
+def _hashed_words(words: str) -> str:
+    """Words of LAMMPS, with the SHA-256 of its content in the place of each file."""
+    # The path of one file may begin like that of another.
+    for path in sorted(map(str, potential_files(words)), key=len, reverse=True):
+        words = words.replace(path, sha256_file(path))
+    return words
+
+
+def _hashed(given: Any) -> Any:
+    """Arguments, with the SHA-256 of its content in the place of each file, however deep."""
+    if isinstance(given, Mapping):
+        return {key: _hashed(item) for key, item in given.items()}
+    if isinstance(given, list | tuple):
+        return [_hashed(item) for item in given]
+    return sha256_file(given) if isinstance(given, str) and os.path.isfile(given) else given
 
 
 def cache_folder() -> Path:
@@ -120,7 +134,7 @@ def compile_model(
         settings += f"-grade{sha256_file(model.grade)[:16]}"
     folder = cache_folder() / sha256_file(source) / settings.replace("/", "_")
     compiled = folder / f"{source.name.split('.')[0] or 'model'}.nequip.pt2"
-    note = read_json(folder / "compiled.json")
+    note = read_json(folder / _NOTE)
     if note and compiled.is_file() and sha256_file(compiled) == note["sha256"]:
         return replace(model, path=str(compiled))
 
@@ -143,11 +157,21 @@ def compile_model(
             raise UserError(_failure(source, (done.stderr or done.stdout).strip()))
         shutil.move(fresh, compiled)
     write_json(
-        folder / "compiled.json",
+        folder / _NOTE,
         {"source": str(source), "command": command[1:], "sha256": sha256_file(compiled)},
     )
     say(f"compiled {model.name} in {time.monotonic() - began:.0f} s")
     return replace(model, path=str(compiled))
+
+
+def compiled_from(path: str | Path) -> tuple[str, Path] | None:
+    """Tell what :func:`compile_model` made a file from.
+
+    Returns:
+        The SHA-256 that the source had, and where it lay; ``None`` for any other file.
+    """
+    note = read_json(Path(path).with_name(_NOTE))
+    return (Path(path).parents[1].name, Path(note["source"])) if note else None
 
 
 def check_needs(model: ModelSpec) -> None:

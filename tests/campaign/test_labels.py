@@ -1,12 +1,15 @@
 """``labels:`` of a campaign, on copper: EMT is the truth, a Morse potential is soon wrong."""
 
 import csv
+import shutil
 
 import ase.build
 import ase.io
 import pytest
 
 from nequip_decorr import stability
+from nequip_decorr.campaign import labels
+from nequip_decorr.campaign.one_model import read_model
 from nequip_decorr.campaign.times import LABELS, row_by_time, runs_by_time
 from nequip_decorr.cli.main import main
 from nequip_decorr.errors import UserError
@@ -76,6 +79,54 @@ def test_labels_are_made_once(results, monkeypatch):
     before = {p: p.stat().st_mtime_ns for p in folder.glob(f"runs/*/{LABELS}")}
     stability.run(campaign, workers=1)
     assert before == {p: p.stat().st_mtime_ns for p in folder.glob(f"runs/*/{LABELS}")}
+
+
+def test_right_times_are_never_those_of_two_potentials(results, tmp_path, monkeypatch):
+    folder, _ = results
+    shutil.copytree(folder, tmp_path / "md")
+    compare, seen = labels._compare, []
+
+    def interrupted(atoms, model, truth):
+        seen.append(model)
+        if len(seen) > 20:
+            raise KeyboardInterrupt
+        return compare(atoms, model, truth)
+
+    monkeypatch.setattr(labels, "_compare", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        labels.label_runs(tmp_path / "md", read_model(f"{SOFT}"))
+    (row,) = runs_by_time(tmp_path / "md", "right")
+    stored = read_json(tmp_path / "md" / "runs" / row["run_id"] / LABELS)
+    (first,) = (r for r in runs_by_time(folder, "right") if r["run_id"] == row["run_id"])
+    assert stored["identity"] != read_json(folder / "runs" / first["run_id"] / LABELS)["identity"]
+
+
+def test_a_run_whose_labels_fail_is_counted_and_tried_again(results, tmp_path, monkeypatch):
+    folder, campaign = results
+    md = shutil.copytree(folder, tmp_path / "md")
+    for path in md.glob(f"runs/*/{LABELS}"):
+        path.unlink()
+    compare, tried = labels._compare, []
+
+    def fails(atoms, model, truth):
+        tried.append(model)
+        if model.model.name == "soft":
+            raise RuntimeError("no convergence")
+        return compare(atoms, model, truth)
+
+    monkeypatch.setattr(labels, "_compare", fails)
+    said = []
+    assert labels.label_runs(md, campaign.labels, said.append) == 2
+    assert [line.partition(": ")[2] for line in said] == [
+        "no labels (RuntimeError: no convergence)"
+    ] * 2
+    assert {r["model"] for r in runs_by_time(md, "right")} == {"emt"}
+    tried.clear()
+    monkeypatch.setattr(labels, "_compare", compare)
+    kept = {p: p.stat().st_mtime_ns for p in md.glob(f"runs/*/{LABELS}")}
+    assert labels.label_runs(md, campaign.labels) == 0
+    assert len(runs_by_time(md, "right")) == 4
+    assert kept == {p: p.stat().st_mtime_ns for p in kept} and len(kept) == 2
 
 
 def test_models_are_compared_by_their_right_time(results, capsys):

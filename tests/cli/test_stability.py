@@ -313,6 +313,30 @@ def test_a_labelled_campaign_ends_with_its_times_and_all_that_comes_next(
     assert status == 1
 
 
+def test_runs_without_labels_end_with_status_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ase.io.write(tmp_path / "cu.xyz", bulk("Cu", cubic=True).repeat(2))
+    emt = {"ase": {"calculator": "ase.calculators.emt.EMT"}}
+    broken = {"ase": {"calculator": "ase.calculators.lj.LennardJones", "arguments": {"rc": "x"}}}
+    data = {
+        "models": {"emt": emt},
+        "structures": ["cu.xyz"],
+        "temperatures_K": 300,
+        "replicas": 2,
+        "length_ps": 0.005,
+    }
+    shown = []
+    for labels, status in ((broken, 1), (emt, 0)):
+        text = yaml.safe_dump({**data, "labels": labels}, sort_keys=False)
+        (tmp_path / "c.yaml").write_text(text)
+        assert main(["stability", "run", str(tmp_path / "c.yaml"), "--workers", "1"]) == status
+        shown.append(capsys.readouterr().out)
+    assert "all runs: 2 survived" in shown[0] and "no labels (" in shown[0]
+    assert "runs without labels: 2; the same command labels these alone" in shown[0]
+    assert "2 finished before and kept" in shown[1] and "without labels" not in shown[1]
+
+
 def test_the_trusted_time_is_offered_where_all_models_have_a_grade(tmp_path: Path) -> None:
     offered = {}
     for graded in (True, False):

@@ -1,5 +1,8 @@
 """Collecting frames from campaigns, dumps and files, with a tiny checkpoint and its grade."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import ase.io
 import numpy as np
 import pytest
@@ -10,13 +13,16 @@ from nequip_decorr import stability
 from nequip_decorr.cli.main import main
 from nequip_decorr.cure.collect import collect
 from nequip_decorr.cure.rules import Rules
-from nequip_decorr.cure.sources import sources_of
+from nequip_decorr.cure.sources import checkpoint_of, sources_of
 from nequip_decorr.errors import UserError
 from nequip_decorr.extrapolation.beside import grade_file
 from nequip_decorr.extrapolation.choose import Candidate
 from nequip_decorr.extrapolation.grade import ExtrapolationGrade
 from nequip_decorr.features.frames import load_model
+from nequip_decorr.files import write_json
 from nequip_decorr.md.criteria import Criteria
+from nequip_decorr.models import compiling
+from nequip_decorr.models.spec import ModelSpec
 from tests.helpers.checkpoints import trained
 from tests.helpers.training import frames
 
@@ -158,6 +164,38 @@ def test_a_campaign_gives_its_start_cells_and_frames(checkpoint, tmp_path, capsy
     assert len(found.frames) == 1 and str(found).startswith("7 frames looked at")
     assert main(command) == 2
     assert "give the checkpoint or package with --model" in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_was_retrained_is_not_the_campaigns(tmp_path, monkeypatch):
+    def compiler(command, **options):
+        Path(command[4]).write_text(f"compiled {Path(command[3]).read_text()}")
+        return SimpleNamespace(returncode=0, stderr="", stdout="")
+
+    monkeypatch.setenv("NEQUIP_DECORR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(compiling, "check_needs", lambda model: None)
+    monkeypatch.setattr(compiling.subprocess, "run", compiler)
+    checkpoint, copy = tmp_path / "best.ckpt", tmp_path / "copy" / "best.ckpt"
+    copy.parent.mkdir()
+    for path in (checkpoint, copy):
+        path.write_text("first")
+    campaigns = []
+    for path, target in ((checkpoint, "ase"), (copy, "ase"), (copy, "pair_allegro")):
+        made = compiling.compile_model(ModelSpec("m", "nequip", path=str(path)), target)
+        place = tmp_path / f"md{len(campaigns)}"
+        place.mkdir()
+        runs = [{"spec": {"model": {"path": p}}} for p in (made.path, None)]
+        write_json(place / "campaign.json", {"schema": 1, "runs": runs})
+        campaigns.append(place)
+    assert checkpoint_of(campaigns[:2]) == checkpoint
+    assert checkpoint_of(campaigns).read_text() == "first"
+    checkpoint.write_text("second")
+    with pytest.raises(UserError, match=r"best\.ckpt has changed since .* package with --model"):
+        checkpoint_of(campaigns[:2])
+    checkpoint.unlink()
+    with pytest.raises(UserError, match=r"campaigns name \[.*best\.ckpt'\]; give the checkpoint"):
+        checkpoint_of(campaigns[:2])
+    with pytest.raises(UserError, match="campaigns name none; give the checkpoint"):
+        checkpoint_of([])
 
 
 @pytest.mark.parametrize(("scale", "graded"), [(1.0, 5), (1.01, 9), (None, 9)])

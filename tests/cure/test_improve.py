@@ -10,6 +10,7 @@ import torch
 import yaml
 from ase import Atoms
 
+from nequip_decorr.campaign.labels import UNLABELLED
 from nequip_decorr.campaign.models import read_models
 from nequip_decorr.campaign.validate import CampaignError, Mistakes
 from nequip_decorr.cli.main import main
@@ -439,6 +440,41 @@ def test_a_step_that_was_done_before_is_shown_as_it_was(improve, path):
     trained = [line for line in said if line.startswith("$ nequip-train")]
     assert ["seed=3" in line for line in trained] == [True, True, True, False]
     assert ["(done before)" in line for line in trained] == [True, True, True, False]
+
+
+@pytest.mark.parametrize("status", ["failed", "error"])
+def test_runs_that_cannot_be_labelled_leave_the_right_time_unknown(
+    improve, path, monkeypatch, status
+):
+    def runs(folder, time):
+        rows = [
+            {"model": "model", "stable_time_ps": t, "cause": "", "structure": "cell",
+             "status": "survived"} for t in (1.0, 0.5)
+        ]  # fmt: skip
+        return rows[:1] if time == "right" else rows
+
+    class Unlabelled(Fake):
+        def __call__(self, command, log):
+            super().__call__(command, log)
+            if log.stem == "md":
+                log.write_text(f"{UNLABELLED}: 1; the same command labels these alone\n")
+                raise CommandError("stability run ended with code 1")
+
+    monkeypatch.setattr("nequip_decorr.cure.page.runs_by_time", runs)
+    monkeypatch.setattr("nequip_decorr.cure.improve.read_runs", lambda _: [{"status": status}])
+    write(path.parent, {"rounds": 1, "judge": False})
+    fake, said = Unlabelled(), []
+    if status == "error":
+        with pytest.raises(CommandError):
+            improve(fake, said).run()
+        return
+    improve(fake, said).run()
+    assert said.count("stability run ended with code 1") == 2
+    words = "mean length of a run 0.75 ps, right for an unknown time (1 runs could not be labelled)"
+    assert sum(words in line for line in said) >= 2
+    again = Fake()
+    improve(again).run()
+    assert [name for name in again.seen if name.endswith("md")] == ["round_0/md", "round_1/md"]
 
 
 def test_a_choice_that_fails_is_not_taken_for_nothing_to_label(improve, path):

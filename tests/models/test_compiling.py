@@ -19,7 +19,7 @@ from nequip_decorr.errors import UserError
 from nequip_decorr.md.spec import ModelSpec
 from nequip_decorr.models import compiling as models
 from nequip_decorr.models.classical import pair_coeff_elements, potential_files, resolve_pair_coeff
-from nequip_decorr.models.compiling import compile_model, compile_target
+from nequip_decorr.models.compiling import compile_model, compile_target, content_hash
 from nequip_decorr.models.metadata import on_gpu, type_names
 from tests.helpers.training import TYPES, frames, model_config, module_config
 
@@ -121,6 +121,56 @@ def test_pair_coeff_of_several_lines(tmp_path: Path) -> None:
     assert resolved == f'* * allegro "{file}" Al Cu\n1 1 zbl 13 13\n1 2 zbl 13.5 29'
     assert potential_files(resolved) == [file]
     assert pair_coeff_elements(resolved) == ("Al", "Cu")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"kind": "ase", "arguments": {"model_paths": ["{}"]}},
+        {"kind": "ase", "arguments": {"models": {"first": ({"file": "{}"}, 2)}}},
+        {"kind": "lammps", "pair_style": "deepmd '{}'", "pair_coeff": "* *"},
+        {"kind": "lammps", "pair_style": "mliap unified '{}' 0", "pair_coeff": "* * Si O"},
+        {"kind": "lammps", "pair_style": "sw", "pair_coeff": '* * "{0}" Si\n* * "{0}.2" Si'},
+    ],
+)
+@pytest.mark.parametrize("relative", [False, True])
+def test_a_retrained_potential_is_another_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], relative: bool
+) -> None:
+    def filled(given: Any) -> Any:
+        if isinstance(given, dict):
+            return {key: filled(item) for key, item in given.items()}
+        if isinstance(given, list | tuple):
+            return type(given)(map(filled, given))
+        return given.format(name) if isinstance(given, str) else given
+
+    found = []
+    for folder in ("here", "my there"):
+        (tmp_path / folder).mkdir()
+        monkeypatch.chdir(tmp_path / folder)
+        name = "graph.pb" if relative else str(Path("graph.pb").absolute())
+        model = ModelSpec("m", **filled(fields))
+        for text in ("first", "second"):
+            Path("graph.pb").write_text("first")
+            Path("graph.pb.2").write_text(text)
+            if ".2" not in (model.pair_coeff or ""):
+                Path("graph.pb").write_text(text)
+            found.append(content_hash(model))
+    assert found[:2] == found[2:]
+    assert found[0] != found[1]
+
+
+def test_names_of_stored_runs_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hash that changes makes new runs of all that a campaign has done."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("4", "0.8", "zbl"):
+        Path(name).write_text("no potential")
+    style, coeff = "hybrid/overlay lj/cut 4 zbl 0.8 1.2", "1 1 zbl 13 13\n* * lj/cut 0.3 1.8"
+    model = ModelSpec("m", "lammps", pair_style=style, pair_coeff=coeff)
+    assert content_hash(model).startswith("e33097e9cba8a286")
+    arguments = {"a": [1, "two", {"three": None}], "b": (1.5,)}
+    model = ModelSpec("m", "ase", calculator="x.Y", arguments=arguments)
+    assert content_hash(model).startswith("e09be763509777f1")
 
 
 def test_what_needs_no_compiling_is_left_alone(calls: list[list[str]]) -> None:

