@@ -51,6 +51,8 @@ from nequip_decorr.training.resume import go_on
 RESULTS = Path(__file__).parent / "results"
 DOCS = Path(__file__).parents[1] / "docs"
 SEEDS = (1, 2, 3, 4)
+ARMS = {"random": "#D55E00", "grade": "#0072B2", "composition": "#009E73"}
+"""Ways to choose, with their colours."""
 LABELS = (0, 8, 16, 32)
 """Labels after each round."""
 STEPS = 2400
@@ -105,7 +107,7 @@ def _write(path: Path, frames: Sequence[Atoms]) -> None:
 
 @dataclass(frozen=True)
 class Unit:
-    """An arm (``grade`` or ``random``) after some rounds with one training seed."""
+    """One of the :data:`ARMS` after some rounds with one training seed."""
 
     work: Path
     arm: str
@@ -147,7 +149,8 @@ class Unit:
         for k in left:
             pool[k].info, pool[k].calc = {}, None
         _write(self.folder / "pool.xyz", [pool[k] for k in left])
-        rules = Rules(frames=LABELS[self.rounds] - len(have))
+        frames = LABELS[self.rounds] - len(have)
+        rules = Rules(frames, per_composition=frames // 2 if self.arm == "composition" else 0)
         found = collect([self.folder / "pool.xyz"], self.earlier.model(), rules=rules)
         print(self.arm, self.seed, self.rounds, found, flush=True)
         # The frames of a file are numbered.
@@ -225,7 +228,7 @@ def errors(model: Any, frames: Sequence[Atoms]) -> dict[str, float]:
 def _run(work: Path, seed: int) -> str:
     torch.set_num_threads(1)
     for rounds in range(len(LABELS)):
-        for arm in ("grade", "random"):
+        for arm in ARMS if rounds else ("random",):
             Unit(work, arm, seed, rounds).run()
             print(time.strftime("%H:%M:%S"), arm, seed, rounds, flush=True)
     return f"seed {seed}"
@@ -244,13 +247,13 @@ def rows(work: Path) -> None:
     """Raw rows of all finished trainings into the results."""
     kept = [
         path
-        for arm in ("first", "grade", "random")
+        for arm in ("first", *ARMS)
         for path in sorted(work.glob(f"{arm}/*/*/rows.json"), key=_labels_and_seed)
     ]
     table = [row for path in kept for row in read_json(path)]
     record = {**describe(), "steps": STEPS, "first": FIRST, "pool": 2 * POOL, "test": TEST}
     write(RESULTS / "learning_curves.csv", table, record)
-    print(f"{len(kept)} of {len(SEEDS) * (2 * len(LABELS) - 1)} trainings")
+    print(f"{len(kept)} of {len(SEEDS) * (1 + len(ARMS) * (len(LABELS) - 1))} trainings")
 
 
 def _labels_and_seed(path: Path) -> tuple[int, ...]:
@@ -263,18 +266,18 @@ Rows = list[dict[str, Any]]
 def curves(found: Rows, sets: Sequence[str], column: str) -> dict[tuple[str, int, int], float]:
     """Mean of a column over test sets, by arm, seed and round.
 
-    Both arms begin with the model without labels.
+    All arms begin with the model without labels.
     """
     values: dict[tuple[str, int, int], list[float]] = {}
     for row in found:
-        for arm in ("grade", "random") if row["arm"] == "first" else (row["arm"],):
+        for arm in ARMS if row["arm"] == "first" else (row["arm"],):
             if row["set"] in sets:
                 values.setdefault((arm, row["seed"], row["rounds"]), []).append(row[column])
     return {key: float(np.mean(values[key])) for key in sorted(values)}
 
 
-def labels_needed(found: Rows, sets: Sequence[str]) -> list[float]:
-    """Labels that the grade needs over those at random, for the same force error; a seed each.
+def labels_needed(found: Rows, sets: Sequence[str], chosen: str = "grade") -> list[float]:
+    """Labels that an arm needs over those at random, for the same force error; a seed each.
 
     The logarithm of the error against labels is the running minimum over the rounds, linear in
     between; the error is the smallest that both reach.
@@ -284,12 +287,12 @@ def labels_needed(found: Rows, sets: Sequence[str]) -> list[float]:
     ratios = []
     for seed in sorted({seed for _, seed, _ in force}):
         reached = {}
-        for arm in ("grade", "random"):
+        for arm in (chosen, "random"):
             every = [k for a, s, k in sorted(force) if (a, s) == (arm, seed)]
             fell = np.maximum.accumulate([-np.log(force[arm, seed, k]) for k in every])
             reached[arm] = np.array([number[arm, seed, k] for k in every]), fell
         target = min(fell[-1] for _, fell in reached.values())
-        ratios.append(first(*reached["grade"], target) / first(*reached["random"], target))
+        ratios.append(first(*reached[chosen], target) / first(*reached["random"], target))
     return ratios
 
 
@@ -305,7 +308,7 @@ def table_rows(found: Rows) -> list[list[str]]:
     number, melts = (curves(found, ["ood_melt"], k) for k in ("labels", "labels_melt"))
     lines = []
     for k in range(len(LABELS)):
-        for arm in ("grade", "random") if k else ("grade",):
+        for arm in ARMS if k else ("grade",):
             seeds = [s for a, s, j in both if (a, j) == (arm, k)]
             if not seeds:
                 continue
@@ -341,22 +344,23 @@ def summary() -> None:
     found = read(RESULTS / "learning_curves.csv")
     for line in (HEAD, *table_rows(found)):
         print(" | ".join(line))
-    for name, sets in {**{n: (n,) for n in OOD}, "both": OOD}.items():
-        needed = labels_needed(found, sets)
-        print(f"labels for the same force error, grade over random, {name}:", needed)
-        if len(needed) > 2:
-            print("  geometric mean", _ratio(np.log(needed)))
+    for arm in ("grade", "composition"):
+        for name, sets in {**{n: (n,) for n in OOD}, "both": OOD}.items():
+            needed = labels_needed(found, sets, arm)
+            print(f"labels for the same force error, {arm} over random, {name}:", needed)
+            if len(needed) > 2:
+                print("  geometric mean", _ratio(np.log(needed)))
     for column in ("force_error_eV_per_A", "force_error_99_eV_per_A", "energy_mae_eV_per_atom"):
         for name in ("test_id", *OOD):
             values = curves(found, [name], column)
-            for k in range(1, len(LABELS)):
+            for arm, k in ((a, k) for a in ("grade", "composition") for k in range(1, len(LABELS))):
                 logs = [
                     np.log(v / values["random", s, k])
                     for (a, s, j), v in values.items()
-                    if (a, j) == ("grade", k) and ("random", s, k) in values
+                    if (a, j) == (arm, k) and ("random", s, k) in values
                 ]
                 if len(logs) > 2:
-                    print(f"  {column} {name}, round {k}: grade / random {_ratio(logs)}")
+                    print(f"  {column} {name}, round {k}: {arm} / random {_ratio(logs)}")
 
 
 def page() -> None:
@@ -375,7 +379,7 @@ def draw(found: Rows, path: Path) -> None:
         fig, axes = figure(9.4, 3.2, 1, 3)
         for axis, name in zip(axes[0], NAMES, strict=True):
             force = curves(found, [name], "force_error_eV_per_A")
-            for arm, colour in (("random", "#D55E00"), ("grade", "#0072B2")):
+            for arm, colour in ARMS.items():
                 seeds = sorted({s for a, s, _ in force if a == arm})
                 lines = [
                     [(number[key], force[key]) for key in sorted(force) if key[:2] == (arm, seed)]

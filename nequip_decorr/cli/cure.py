@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -73,6 +74,7 @@ def add_collect(commands: Any) -> None:
         ("contact-fraction", float, "no pair closer than this fraction of its covalent radii"),
         ("own-share", float, "share that is offered to the start structures first"),
         ("per-element", int, "so many for each element first"),
+        ("per-composition", int, "so many of each composition then"),
     ):
         value = getattr(default, name.replace("-", "_"))
         parser.add_argument(
@@ -113,12 +115,11 @@ def _collect(args: argparse.Namespace) -> int:
     from ..cure.rules import Rules
 
     _is_extxyz(args.out)
-    names = ("frames", "beyond", "contact_fraction", "own_share", "per_element")
     found = collect(
         args.places,
         args.model,
         args.grade,
-        Rules(**{name: getattr(args, name) for name in names}),
+        Rules(**{field.name: getattr(args, field.name) for field in fields(Rules)}),
         reading=reading_from(args),
         progress=progress,
     )

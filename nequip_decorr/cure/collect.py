@@ -118,6 +118,7 @@ def collect(
         len(eager.type_names),
         rules.frames,
         per_type=rules.per_element,
+        per_composition=rules.per_composition,
         own_share=rules.own_share,
     )
     found.frames = [_described(*pool[c.index], c, eager.type_names) for c in chosen]

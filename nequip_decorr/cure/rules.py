@@ -23,6 +23,7 @@ class Rules:
             default is the criterion's.
         own_share: share of ``frames`` that is offered to the user's own cells first.
         per_element: so many frames for each element first, where its atoms are beyond the edge.
+        per_composition: so many frames of each composition then, where they are beyond the edge.
     """
 
     frames: int = 20
@@ -30,6 +31,7 @@ class Rules:
     contact_fraction: float = 0.6
     own_share: float = 0.0
     per_element: int = 1
+    per_composition: int = 0
 
     def __post_init__(self) -> None:
         limits = {
@@ -38,6 +40,7 @@ class Rules:
             "contact_fraction": (self.contact_fraction >= 0, "at least 0"),
             "own_share": (0 <= self.own_share <= 1, "from 0 to 1"),
             "per_element": (self.per_element >= 0, "at least 0"),
+            "per_composition": (self.per_composition >= 0, "at least 0"),
         }
         for name, (ok, allowed) in limits.items():
             if not ok:

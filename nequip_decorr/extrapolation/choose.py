@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import gcd
 from typing import Final
 
 import torch
@@ -40,6 +41,11 @@ class Candidate:
     types: Tensor
     own: bool = False
 
+    def composition(self, num_types: int) -> tuple[int, ...]:
+        """Atoms of each type in the smallest formula unit."""
+        counts = self.types.bincount(minlength=num_types).tolist()
+        return tuple(n // max(gcd(*counts), 1) for n in counts)
+
     @property
     def largest(self) -> float:
         """Largest grade of its atoms."""
@@ -54,7 +60,8 @@ class Choice:
         index: among the candidates.
         grade: largest grade at the time of choice, after those chosen before it.
         atom: the atom that has it.
-        why: what it was chosen for: ``own cells``, ``type T`` or ``largest grade``.
+        why: what it was chosen for: ``own cells``, ``type T``, ``composition`` or ``largest
+            grade``.
     """
 
     index: int
@@ -100,6 +107,7 @@ def choose(
     frames: int,
     *,
     per_type: int = 1,
+    per_composition: int = 0,
     own_share: float = 0.25,
 ) -> list[Choice]:
     """Choose structures one after the other, each the one that is farthest from all labelled data.
@@ -109,6 +117,7 @@ def choose(
         num_types: number of atom types.
         frames: at most so many are chosen; fewer where nothing is beyond the edge any more.
         per_type: so many are chosen for each atom type first, by the grades of its atoms alone.
+        per_composition: so many are chosen of each composition then, where there are that many.
         own_share: share of ``frames`` that is offered to the user's own cells before all else.
 
     Returns:
@@ -120,9 +129,8 @@ def choose(
     grades = [labelled.grade(c) for c in candidates]
     found: list[Choice] = []
 
-    def take(number: int, why: str, own: bool = False, kind: int | None = None) -> None:
+    def take(number: int, why: str, pool: Sequence[int], kind: int | None = None) -> None:
         for _ in range(number):
-            pool = [k for k, c in enumerate(candidates) if c.own or not own]
             best = max(
                 (_worst(grades[k], candidates[k], k, kind) for k in pool), default=(0.0, 0, 0)
             )
@@ -136,11 +144,18 @@ def choose(
                 if bool((g > EDGE).any()):
                     grades[k] = labelled.grade(candidates[k])
 
-    take(round(own_share * frames), "own cells", own=True)
+    every = range(len(candidates))
+    take(round(own_share * frames), "own cells", [k for k in every if candidates[k].own])
     for kind in range(num_types):
         have = sum(int(candidates[c.index].types[c.atom]) == kind for c in found)
-        take(max(0, per_type - have), f"type {kind}", kind=kind)
-    take(frames, "largest grade")
+        take(max(0, per_type - have), f"type {kind}", every, kind)
+    of_composition: dict[tuple[int, ...], list[int]] = {}
+    for k in every:
+        of_composition.setdefault(candidates[k].composition(num_types), []).append(k)
+    for pool in of_composition.values():
+        have = sum(choice.index in pool for choice in found)
+        take(max(0, per_composition - have), "composition", pool)
+    take(frames, "largest grade", every)
     return found
 
 

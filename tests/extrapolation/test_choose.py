@@ -89,6 +89,24 @@ def test_floors_per_type_and_a_share_for_own_cells():
     assert kinds == {0: [0, 0], 1: [0, 1]}
 
 
+def test_a_floor_per_composition_counts_formula_units():
+    """Frames of the second composition are the nearer ones, one of them in twice the cell."""
+    pool = candidates(3, scale=50.0) + candidates(2, seed=1, scale=9.0)
+    for c in pool[:3]:
+        c.types[:] = torch.arange(len(c.types)) % 2
+    for c in pool[3:]:
+        c.types[:] = 0
+    double = Candidate(pool[4].vectors.repeat(2, 1), pool[4].types.repeat(2))
+    assert double.composition(TYPES) == pool[4].composition(TYPES) == (1, 0)
+    pool[4] = double
+    chosen = {
+        n: [(c.index >= 3, c.why) for c in choose(pool, TYPES, 2, per_type=0, per_composition=n)]
+        for n in (0, 1)
+    }
+    assert chosen[0] == [(False, "largest grade")] * 2
+    assert sorted(chosen[1]) == [(False, "composition"), (True, "composition")]
+
+
 def test_the_length_of_a_vector_is_the_distance():
     rng = torch.Generator().manual_seed(3)
     x = torch.randn(80, WIDTH, generator=rng, dtype=torch.float64)
