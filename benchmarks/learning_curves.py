@@ -277,7 +277,7 @@ def curves(found: Rows, sets: Sequence[str], column: str) -> dict[tuple[str, int
 
 
 def labels_needed(found: Rows, sets: Sequence[str], chosen: str = "grade") -> list[float]:
-    """Labels that an arm needs over those at random, for the same force error; a seed each.
+    """Labels that an arm needs over those at random, for the same force error; a whole seed each.
 
     The logarithm of the error against labels is the running minimum over the rounds, linear in
     between; the error is the smallest that both reach.
@@ -285,7 +285,8 @@ def labels_needed(found: Rows, sets: Sequence[str], chosen: str = "grade") -> li
     force = curves(found, sets, "force_error_eV_per_A")
     number = curves(found, ["ood_melt"], "labels")
     ratios = []
-    for seed in sorted({seed for _, seed, _ in force}):
+    rounds = max(k for _, _, k in force)
+    for seed in sorted({s for a, s, k in force if (a, k) == (chosen, rounds)}):
         reached = {}
         for arm in (chosen, "random"):
             every = [k for a, s, k in sorted(force) if (a, s) == (arm, seed)]
@@ -310,7 +311,7 @@ def table_rows(found: Rows) -> list[list[str]]:
     for k in range(len(LABELS)):
         for arm in ARMS if k else ("grade",):
             seeds = [s for a, s, j in both if (a, j) == (arm, k)]
-            if not seeds:
+            if len(seeds) < 2:
                 continue
 
             def over_seeds(values: dict, arm: str = arm, k: int = k) -> list[float]:
@@ -388,10 +389,12 @@ def draw(found: Rows, path: Path) -> None:
                 for line in lines:
                     axis.plot(*zip(*line, strict=True), color=colour, linewidth=0.6, alpha=0.4)
                 whole = [line for line in lines if len(line) == len(LABELS)]
+                if len(whole) < 2:
+                    continue
                 mean = np.exp(np.log(np.array(whole)[:, :, 1]).mean(0))
                 x = np.array(whole)[:, :, 0].mean(0)
                 axis.plot(x, mean, "o-", color=colour, markersize=4, linewidth=1.6, label=arm)
-            axis.set(title=NAMES[name], xlabel="labelled frames", xticks=LABELS)
+            axis.set(title=NAMES[name], xlabel="labelled frames")
             grid(axis)
         axes[0][0].set(ylabel="mean force error (eV/Å)")
         axes[0][0].legend(title="labels chosen by")

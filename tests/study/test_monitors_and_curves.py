@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import t as student
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 MONITORS = pd.read_csv(BENCHMARKS / "results" / "monitors.csv")
@@ -79,3 +80,32 @@ def test_the_figures_of_the_pages_are_those_of_the_rows():
     assert [float(x) for x in said.groups()] == pytest.approx(
         [late["baseline"], late["wall"], late["saturated"]], abs=0.006
     )
+
+
+def test_the_figures_of_the_pool_of_dft_frames_are_those_of_the_rows():
+    rows = pd.read_csv(BENCHMARKS / "results" / "learning_curves.csv")
+    page = " ".join((BENCHMARKS.parent / "docs" / "cure_measured.md").read_text().split())
+    last = rows[rows["rounds"] == 3].set_index(["arm", "set", "seed"])
+    force, energy = (last[c] for c in ("force_error_eV_per_A", "energy_mae_eV_per_atom"))
+    outside = force[force.index.get_level_values("set").str.startswith("ood")]
+    both = outside.groupby(["arm", "seed"]).mean()
+    said = {
+        r"force error out of distribution is ([\d.]+) \[([\d.]+), ([\d.]+)\] times": both["grade"]
+        / both["random"],
+        r"energy of vacancies is ([\d.]+) \[([\d.]+), ([\d.]+)\] times": energy["grade"][
+            "ood_vacancy"
+        ]
+        / energy["random"]["ood_vacancy"],
+    }
+    for words, ratios in said.items():
+        logs = np.log(ratios)
+        assert len(logs) == 4
+        half = student.ppf(0.975, 3) * logs.std(ddof=1) / 2
+        ends = np.exp([logs.mean(), logs.mean() - half, logs.mean() + half])
+        figures = re.search(words, page)
+        assert figures, words
+        assert [float(x) for x in figures.groups()] == pytest.approx(list(ends), abs=0.06)
+    melts = last.loc["grade"]["labels_melt"].xs("ood_melt").mean()
+    labels = last.loc["grade"]["labels"].xs("ood_melt").mean()
+    assert f"so {melts:.0f} of {labels:.0f} labels are melts" in page
+    assert f"it takes {labels:.0f} of 32 frames allowed" in page
