@@ -104,7 +104,8 @@ def test_the_figures_of_the_pool_of_dft_frames_are_those_of_the_rows():
         ends = np.exp([logs.mean(), logs.mean() - half, logs.mean() + half])
         figures = re.search(words, page)
         assert figures, words
-        assert [float(x) for x in figures.groups()] == pytest.approx(list(ends), abs=0.06)
+        rounding = 0.6 * 10.0 ** -len(figures[1].partition(".")[2])
+        assert [float(x) for x in figures.groups()] == pytest.approx(list(ends), abs=rounding)
     melts = last.loc["grade"]["labels_melt"].xs("ood_melt").mean()
     labels = last.loc["grade"]["labels"].xs("ood_melt").mean()
     assert f"so {melts:.0f} of {labels:.0f} labels are melts" in page
