@@ -172,7 +172,7 @@ class Unit:
             command = [script("nequip-train"), "-cp", str(self.folder), "-cn", "train"]
             command += [f"hydra.run.dir={self.folder / 'training'}"]
             command += go_on(self.folder / "training", self.folder / "train.yaml", [])
-            call(command, self.folder / "train.log", OMP_NUM_THREADS="1")
+            call(command, self.folder / "train.log", {"OMP_NUM_THREADS": "1"})
             shutil.copy(self.folder / "training" / "best.ckpt", checkpoint)
         return checkpoint
 

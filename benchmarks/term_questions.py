@@ -136,7 +136,7 @@ def train(work: Path, arm: str, seed: int, base: str = "stock", neighbours: int 
         (folder / "train.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
         words = ["-cp", str(folder), "-cn", "train", f"hydra.run.dir={folder / 'training'}"]
         words += go_on(folder / "training", folder / "train.yaml", [])
-        call([script("nequip-train"), *words], folder / "train.log", **_path())
+        call([script("nequip-train"), *words], folder / "train.log", _path())
         shutil.copy(folder / "training" / "best.ckpt", folder / "best.ckpt")
         (folder / "done").touch()
     return folder / "best.ckpt"
@@ -168,7 +168,7 @@ def compiled(work: Path, checkpoint: Path, name: str, template: str = "template"
             shutil.copy(checkpoint, source)
             options = ["--mode", "aotinductor", "--device", "cpu", "--target", "pair_allegro"]
             words = [script("nequip-compile"), str(source), str(made), *options]
-            call(words, first.with_suffix(".log"), **_path())
+            call(words, first.with_suffix(".log"), _path())
         scratch = out.with_suffix(".part")
         swap_weights(made, source, checkpoint, scratch)
         scratch.rename(out)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -40,20 +40,24 @@ def pasteable(command: Sequence[str]) -> str:
 
 
 def call(
-    command: Sequence[str], log: Path, *, holds: Sequence[int] = (), **environment: str
+    command: Sequence[str],
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    holds: Sequence[int] = (),
 ) -> None:
     """Run one command, its output at the end of a log; it ends with this process.
 
     Args:
         command: its words.
         log: the file, which may be there.
+        environment: variables to add.
         holds: what :func:`.folders.alone` gave, where the command works in that folder.
-        **environment: variables to add.
 
     Raises:
         CommandError: it failed.
     """
-    variables = {**os.environ, **environment}
+    variables = {**os.environ, **(environment or {})}
     with log.open("a") as file, _sigterm_raises():
         process = subprocess.Popen(
             command, stdout=file, stderr=subprocess.STDOUT, env=variables, pass_fds=holds

@@ -48,7 +48,7 @@ def test_sigterm_ends_the_command_too(tmp_path, how):
 
 def test_a_command_that_fails_shows_the_end_of_its_log(tmp_path):
     before = signal.getsignal(signal.SIGTERM)
-    call(["sh", "-c", "echo $WORD"], tmp_path / "log", WORD="first")
+    call(["sh", "-c", "echo $WORD"], tmp_path / "log", {"WORD": "first"})
     with pytest.raises(CommandError, match=r"`sh` ended with code 3[\s\S]*first\nsecond"):
         call(["sh", "-c", "echo second; exit 3"], tmp_path / "log")
     assert signal.getsignal(signal.SIGTERM) is before

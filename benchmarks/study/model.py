@@ -85,7 +85,7 @@ def nequip(command: str, *arguments: str, log: Path, **environment: str) -> None
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
     variables = {**threads, "PYTHONPATH": os.pathsep.join(paths), **environment}
-    call([script(f"nequip-{command}"), *arguments], log, **variables)
+    call([script(f"nequip-{command}"), *arguments], log, variables)
 
 
 def stock_config(regime: Regime, frames: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -78,8 +79,9 @@ def add_parsers(commands: Any) -> None:
     build.add_argument("model", metavar="MODEL", type=Path, help="checkpoint or package")
     build.add_argument("out", metavar="OUT", type=Path, help="the .nequip.pt2 file to write")
     build.add_argument(
-        "--target", default="pair_allegro",
-        help="pair_allegro (default), pair_nequip, ase, batch, or another target of nequip-compile",
+        "--target",
+        help="pair_allegro (default of an Allegro model), pair_nequip (of any other), ase, batch, "
+        "or another target of nequip-compile",
     )  # fmt: skip
     build.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     _add_grade(build)
@@ -150,7 +152,7 @@ def _score(arguments: argparse.Namespace) -> Answer:
     console = Console()
     for table in tables(scores):
         console.print(table)
-    console.print("Inside the data is not accurate: look at the force error too.")
+    console.print("A grade below 1 does not mean that the forces are accurate.")
     for path in write(scores, arguments.out):
         console.print(str(path), highlight=False, soft_wrap=True)
     rows = [row for one in scores for row in one.rows()]
@@ -160,12 +162,20 @@ def _score(arguments: argparse.Namespace) -> Answer:
 def _compile(arguments: argparse.Namespace) -> int:
     from ..extrapolation.beside import grade_of
     from ..extrapolation.module import compile_with_grade
+    from ..models.metadata import contains_allegro
 
     if not arguments.out.name.endswith(".nequip.pt2"):
         raise UserError(f"OUT must end in .nequip.pt2, got {arguments.out}")
     grade = grade_of(arguments.model, arguments.grade)
+    target = "pair_allegro" if contains_allegro(arguments.model) else "pair_nequip"
+    if arguments.target == "pair_allegro" != target:
+        print(
+            f"note: {arguments.model} is no Allegro model, and pair_allegro leaves out neighbours "
+            "of neighbours: `nequip-decorr lammps check` tells whether that is wrong here",
+            file=sys.stderr,
+        )
     compile_with_grade(
-        arguments.model, arguments.out, grade, arguments.target,
+        arguments.model, arguments.out, grade, arguments.target or target,
         "--device", arguments.device, *shlex.split(arguments.arguments),
     )  # fmt: skip
     print(

@@ -167,7 +167,8 @@ def _closing(campaign: Campaign, rows: list[Any], errors: int, shard: bool) -> l
         files["times.csv"] = "stable, trusted and right time of each run"
     files["runs/RUN_ID/"] = "of each run: manifest.json (result), thermo.csv (record), frames"
     after = ["report"]
-    compared = {model.name for model in campaign.models} - {campaign.reference}
+    reference = campaign.reference if isinstance(campaign.reference, str) else None
+    compared = {model.name for model in campaign.models} - {reference}
     if len(compared) > 1:
         # Records are long: the first run with a grade answers for its model.
         graded = all(

@@ -15,8 +15,6 @@ import ase.io
 import yaml
 from ase import Atoms
 
-from ..campaign.labels import UNLABELLED
-from ..campaign.store import read_runs
 from ..errors import UserError
 from ..files import copy_atomic, read_json, write_json
 from ..folders import alone
@@ -27,7 +25,7 @@ from . import page
 from .begun import begin
 from .collect import LOOKED_AT, NOTHING
 from .improve_file import Plan, absolute
-from .labelling import Run, label, labelled_frames
+from .labelling import Run, label, labelled_frames, only_unlabelled
 from .steps import Steps, write_frames
 from .training_config import start_from
 
@@ -198,7 +196,11 @@ class Improve:
         }
         write_json(folder / "times.json", self.judged)
         self.say(f"both in detail: nequip-decorr stability report {folder / 'md'}")
-        return model if page.is_better(self.judged) else rounds[0] / MODEL
+        return (
+            model
+            if page.is_better(self.judged, self.rows[0], self.rows[best])
+            else rounds[0] / MODEL
+        )
 
     def _first(self) -> list[Path]:
         """The user's own training files."""
@@ -214,8 +216,9 @@ class Improve:
         return [frame for file in files for frame in labelled_frames(file)]
 
     def _compile(self, folder: Path, checkpoint: str, model: Path, *options: str) -> None:
-        words = ["nequip-decorr", "compile", checkpoint, str(model)]
-        self.steps.do(folder, "compile", [*words, "--target", self.plan.file.target, *options])
+        words = ["nequip-decorr", "compile", checkpoint, str(model), *options]
+        target = self.plan.file.target
+        self.steps.do(folder, "compile", [*words, *(["--target", target] if target else [])])
 
     def _md(
         self,
@@ -238,10 +241,8 @@ class Improve:
         try:
             self.steps.do(folder, "md", command)
         except CommandError as error:
-            broken = any(row["status"] == "error" for row in read_runs(folder / "md"))
-            if broken or UNLABELLED not in self.steps.printed:
+            if not only_unlabelled(self.steps.printed, folder / "md"):
                 raise
-            # A calculator may fail on wreckage for ever; the next call tries again.
             self.say(str(error))
 
     def _collect(self, folder: Path, frames: int) -> str:

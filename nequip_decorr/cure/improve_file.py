@@ -59,7 +59,7 @@ class _File(Strict):
     max_labels: Count = 1000
     beyond: Annotated[float, number(above=1)] = DEFAULT_BEYOND
     judge: Annotated[bool, of_kind(bool, "true or false", empty=True)] = True
-    target: Annotated[str, of_kind(str, "a target of nequip-compile")] = "pair_allegro"
+    target: Annotated[str | None, of_kind(str, "a target of nequip-compile")] = None
     out: Annotated[str | None, of_kind(str, "a folder name")] = None
 
 

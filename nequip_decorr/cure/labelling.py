@@ -9,6 +9,8 @@ from pathlib import Path
 import yaml
 from ase import Atoms
 
+from ..campaign.labels import UNLABELLED
+from ..campaign.store import read_runs
 from ..errors import UserError
 from ..md.record import read_extxyz
 from ..processes import CommandError, pasteable, script
@@ -69,6 +71,16 @@ def label(plan: Plan, folder: Path, say: Callable[[str], None], run: Run) -> Non
         f"{labelled}: {have} of {wanted} frames have labels. Start the same command again "
         f"when it is complete, or to try again; {rest}"
     )
+
+
+def only_unlabelled(printed: str, campaign: Path) -> bool:
+    """Whether all that went wrong in a campaign is that runs could not be labelled.
+
+    A calculator may fail on wreckage for ever, which must not hold up the rounds.
+    """
+    if UNLABELLED not in printed:
+        return False
+    return all(row["status"] != "error" for row in read_runs(campaign))
 
 
 def labelled_frames(path: Path) -> list[Atoms]:

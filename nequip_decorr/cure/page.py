@@ -184,10 +184,17 @@ def _last_known(judged: Mapping[str, Row]) -> str | None:
     return known[-1] if known else None
 
 
-def is_better(judged: Mapping[str, Row]) -> bool:
-    """Whether the second model lasts longer than the first, or nobody knows."""
+def is_better(judged: Mapping[str, Row], first: Row, best: Row) -> bool:
+    """Whether the second model lasts longer than the first, or nobody knows.
+
+    Where both last as long, the force errors of the rounds ``first`` and ``best`` decide.
+    """
     time, (before, after) = _last_known(judged), judged.values()
-    return time is None or after[time] > before[time]
+    if time is None or after[time] != before[time]:
+        return time is None or after[time] > before[time]
+    old, new = (row["force_mae_eV_per_A"] for row in (first, best))
+    common = old.keys() & new.keys()
+    return bool(common) and sum(new[k] for k in common) < sum(old[k] for k in common)
 
 
 def headline(rows: Sequence[Row], best: int, judged: Mapping[str, Row]) -> str:
@@ -198,7 +205,14 @@ def headline(rows: Sequence[Row], best: int, judged: Mapping[str, Row]) -> str:
     time, (before, after) = _last_known(judged), judged.values()
     if time is None:
         return "No run has ended."
-    if not is_better(judged):
+    if after[time] == before[time]:
+        kept = f"that of {row['labels']} labels" if is_better(judged, rows[0], row) else "the first"
+        return (
+            f"Both models are {time} for {_ps(after[time])} in the mean: this MD does not tell "
+            f"them apart (raise `length_ps` of `md`). The model that is kept is {kept}, by the "
+            "force errors on the test files."
+        )
+    if after[time] < before[time]:
         return (
             f"No better model yet, so the first one is kept: its mean {time} time is "
             f"{_ps(before[time])}, with {row['labels']} labels it is {_ps(after[time])}. Look at "

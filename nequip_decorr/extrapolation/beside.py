@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
+from ..model_files import require
 
 if TYPE_CHECKING:
     from .grade import ExtrapolationGrade
@@ -21,10 +22,11 @@ def grade_of(model: Path, path: Path | str | None = None) -> ExtrapolationGrade:
     """Load the grade of a checkpoint or package, from ``path`` or the file beside it.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or the model is no checkpoint or package.
     """
     from .grade import ExtrapolationGrade
 
+    require(model, ("checkpoint", "package"))
     path = Path(path or grade_file(model))
     if not path.is_file():
         raise UserError(

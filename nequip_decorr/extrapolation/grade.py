@@ -20,6 +20,7 @@ from ..errors import UserError
 from ..features.fields import ATOM_TYPE, EDGE_FEATURES, match_fields
 from ..features.frames import outputs
 from ..features.taps import attach_taps, interaction_layers
+from ..structures import require_sound
 from .added import count_added
 from .atoms import AtomFeatures
 from .quantile import can_tell, check_quantile, upper_quantile
@@ -100,12 +101,15 @@ class ExtrapolationGrade:
             progress: wraps an iterable over frames, with a description.
 
         Raises:
-            UserError: a wrong quantile, no such field, or too few atoms.
+            UserError: a wrong quantile, no such field, too few atoms, or a structure with atoms at
+                the same place or positions that are not finite.
         """
         check_quantile(quantile)
         show = progress or (lambda frames, _: frames)
         training, added = _first_and_added(list(training), list(added))
         validation = list(validation or [])
+        require_sound([*training, *added], "the training data")
+        require_sound(validation, "the validation data")
         features = find_features(model, fields)
         parts: dict[int, Moments] = {}
         rows = _rows(model, features, show(training, "training data"))

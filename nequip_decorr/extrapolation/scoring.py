@@ -13,6 +13,7 @@ from scipy.stats import mannwhitneyu
 
 from ..errors import UserError
 from ..features.frames import outputs
+from ..structures import require_sound
 from .grade import FIELD, ExtrapolationGrade, Progress
 
 
@@ -101,11 +102,14 @@ def score(
         keep: whether the scores hold the structures.
 
     Raises:
-        UserError: the grade was fitted to another model.
+        UserError: the grade was fitted to another model, or a structure has atoms at the same
+            place or positions that are not finite.
     """
     grade.check_model(model)
     kept: list[Atoms] = []
     parts: list[tuple[np.ndarray, ...]] = []
+    frames = list(frames)
+    require_sound(frames, name)
     for number, frame in enumerate((progress or (lambda f, _: f))(frames, name)):
         for data, target in outputs(model, [frame], batch_size=1):
             gamma = grade.of_output(data).numpy()

@@ -67,13 +67,14 @@ def load_model(path: Path | str) -> Any:
 
     Raises:
         FileNotFoundError: no such file.
-        UserError: the file names a module that Python cannot find.
+        UserError: the file is something else, or names a module that Python cannot find.
     """
     from nequip.model.saved_models.load_utils import load_saved_model
     from nequip.utils.global_state import set_global_state
 
     if not Path(path).is_file():
         raise FileNotFoundError(f"no checkpoint or package at {path}")
+    require(path, ("checkpoint", "package"))
     set_global_state()
     try:
         return load_saved_model(str(path)).eval()

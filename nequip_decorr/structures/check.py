@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import product
 
 import numpy as np
@@ -10,7 +10,7 @@ from ase import Atoms
 from ase.data import chemical_symbols, covalent_radii
 from ase.neighborlist import neighbor_list
 
-from ..errors import Finding
+from ..errors import Finding, UserError
 
 FEW_ATOMS = 16
 # Fractions of the sum of two covalent radii: below the first a bond vector has no direction, below
@@ -57,6 +57,23 @@ def check_structure(
     if timestep_fs is not None:
         found += check_time_step(atoms, name, timestep_fs)
     return found
+
+
+def require_sound(frames: Iterable[Atoms], name: str) -> None:
+    """Insist that a model can be evaluated on structures.
+
+    Args:
+        frames: the structures.
+        name: of their file or role, for the message.
+
+    Raises:
+        UserError: some have a position that is not finite, atoms at the same place or the like.
+    """
+    each = (check_structure(atoms, f"frame {k} of {name}") for k, atoms in enumerate(frames))
+    errors = [str(found) for some in each for found in some if found.severity == "error"]
+    if errors:
+        more = f"\nand {len(errors) - _LISTED} more" if len(errors) > _LISTED else ""
+        raise UserError("\n".join(errors[:_LISTED]) + more)
 
 
 def _broken(atoms: Atoms, name: str) -> Iterator[Finding]:

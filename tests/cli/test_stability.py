@@ -432,3 +432,11 @@ def test_check_shows_what_was_read_and_what_the_engine_refuses(
     assert "POSCAR: Cu32, 32 atoms, read as vasp" in said.out
     assert "Cu1.5: Cu32, 32 atoms, read as extxyz" in said.out
     assert "criteria.energy_below_eV is now energy_drop_eV_per_atom" in said.err
+
+
+def test_the_last_lines_of_a_run_with_reference_curves(tmp_path: Path) -> None:
+    models = [SimpleNamespace(name=name) for name in ("a", "b")]
+    for reference, compared in (({"cell": {"rdf": "x.csv"}}, True), ("b", False)):
+        campaign = SimpleNamespace(models=models, reference=reference, labels=None, out=tmp_path)
+        lines = "\n".join(_closing(campaign, [], 0, False))
+        assert ("stability compare" in lines) is compared

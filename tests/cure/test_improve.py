@@ -221,6 +221,19 @@ def test_the_first_model_is_kept_where_the_best_round_is_not_right_for_longer(
     assert "round 1 all 0 of 1 0.25 0.25 0.25 0 of 1 round 1 cell 0 of 1" in body
 
 
+def test_where_both_models_last_as_long_the_force_errors_decide():
+    judged = {k: {"stable": 1.0, "trusted": None, "right": None} for k in ("round 0", "round 1")}
+    old, better, unknown = (
+        {"labels": n, "round": n, "force_mae_eV_per_A": errors}
+        for n, errors in enumerate(({"test": 0.15}, {"test": 0.05, "the labels": 0.3}, {}))
+    )
+    assert page.is_better(judged, old, better) and not page.is_better(judged, better, old)
+    assert not page.is_better(judged, old, unknown)
+    said = page.headline([old, better], 1, judged)
+    assert said.startswith("Both models are stable for 1 ps") and "kept is that of 1 labels" in said
+    assert "kept is the first" in page.headline([better, old], 1, judged)
+
+
 def test_labels_of_an_earlier_improvement_join(improve, path):
     ase.io.write(path.parent / "old.xyz", frames(2, seed=5))
     train = {"config": "config.yaml", "data": "train.xyz", "added": "old*.xyz"}
@@ -461,7 +474,7 @@ def test_runs_that_cannot_be_labelled_leave_the_right_time_unknown(
                 raise CommandError("stability run ended with code 1")
 
     monkeypatch.setattr("nequip_decorr.cure.page.runs_by_time", runs)
-    monkeypatch.setattr("nequip_decorr.cure.improve.read_runs", lambda _: [{"status": status}])
+    monkeypatch.setattr("nequip_decorr.cure.labelling.read_runs", lambda _: [{"status": status}])
     write(path.parent, {"rounds": 1, "judge": False})
     fake, said = Unlabelled(), []
     if status == "error":

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import ase.io
 import numpy as np
@@ -225,3 +226,52 @@ def test_from_a_checkpoint_to_scores_in_two_commands(checkpoint, tmp_path, capsy
         worst = next(csv.DictReader(file))
     assert (worst["frame"], worst["atom"]) == ("1", "2")
     assert (out / "grade.png").stat().st_size > 10_000
+
+
+def test_structures_that_no_model_can_be_evaluated_on_are_refused():
+    """One such frame among the training data made the grade blind."""
+    model, twice, nowhere = eager(), TRAINING[0].copy(), TRAINING[0].copy()
+    twice.positions[1] = twice.positions[0]
+    nowhere.positions[2, 0] = np.nan
+    with pytest.raises(UserError, match="frame 8 of the training data: has atoms at the same"):
+        ExtrapolationGrade.fit(model, [*TRAINING, twice])
+    with pytest.raises(UserError, match="frame 0 of the validation data: has positions that are"):
+        ExtrapolationGrade.fit(model, TRAINING, [nowhere])
+    grade = ExtrapolationGrade.fit(model, TRAINING)
+    with pytest.raises(UserError, match=r"frame 1 of md\.xyz: has positions that are not finite"):
+        score(grade, model, "md.xyz", [TRAINING[0], nowhere])
+
+
+@pytest.mark.parametrize(
+    "action", [["extrapolation", "fit"], ["compile"], ["extrapolation", "score"]]
+)
+def test_what_is_no_model_is_said_to_be_none(action, tmp_path, capsys):
+    file = tmp_path / "best.ckpt"
+    file.write_text("version https://git-lfs.github.com/spec/v1\n")
+    ase.io.write(tmp_path / "train.xyz", TRAINING)
+    other = tmp_path / ("out.nequip.pt2" if action == ["compile"] else "train.xyz")
+    assert main([*action, str(file), str(other)]) == 2
+    assert f"{file}: is " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("allegro", "words", "target", "warned"),
+    [(True, [], "pair_allegro", False), (False, [], "pair_nequip", False),
+     (False, ["--target", "pair_allegro"], "pair_allegro", True),
+     (False, ["--target", "ase"], "ase", False)],
+)  # fmt: skip
+def test_the_target_of_a_compilation_is_the_models(
+    monkeypatch, tmp_path, capsys, allegro, words, target, warned
+):
+    seen = []
+    grade = SimpleNamespace(about={"training_frames": 8})
+    for name, fake in {
+        "extrapolation.beside.grade_of": lambda *_: grade,
+        "models.metadata.contains_allegro": lambda _: allegro,
+        "extrapolation.module.compile_with_grade": lambda *given: seen.append(given[3]),
+    }.items():
+        monkeypatch.setattr(f"nequip_decorr.{name}", fake)
+    out = str(tmp_path / "m.nequip.pt2")
+    assert main(["compile", str(tmp_path / "best.ckpt"), out, *words]) == 0
+    assert seen == [target]
+    assert ("leaves out neighbours of neighbours" in capsys.readouterr().err) is warned
