@@ -69,8 +69,11 @@ class Collected:
         n = self.counts
         found = (
             f"{sum(n.values())} {LOOKED_AT}: {n['inside']} inside the training data, "
-            f"{n['wreckage']} wreckage, {n['candidates']} candidates; {len(self.frames)} chosen: "
+            f"{n['wreckage']} wreckage, {n['candidates']} candidates; {len(self.frames)} chosen"
         )
+        if not self.frames:
+            return found
+        found += ": "
         largest = f"(largest grade {self.left_grade:.3g})"
         if self.left_grade <= EDGE:
             found += f"with their labels no candidate is beyond the edge {largest}"

@@ -197,7 +197,7 @@ class DecorrelationScheduler(Callback):
         self._reported = True
         text = f"loss term `{self.metric}`: coefficient {self._last:.3g} in the loss at the end"
         share = loss_share(pl_module, self.metric)
-        text += "" if share is None else f", {100 * share:.2g} % of it"
+        text += "" if share is None else f", the term is {100 * share:.2g} % of the loss"
         start, end = self.schedule.start, self.schedule.end
         if not self.schedule.moves or start is None or end is None:
             logger.info(text)

@@ -249,11 +249,11 @@ def test_the_log_holds_the_block_and_how_far_the_coefficient_got(done):
     assert "+decorr: added to the loss: name: decorrelation coeff: 0.05 metric:" in log
     assert "coefficient from 0 to 0.05 (linear) over 6 steps (2 epochs)" in log
     assert "schedule.unit=epoch decorr.metric.schedule.finish=" in log
-    end = r"0.0417 in the loss at the end, \S+ % of it \(step 6 of 6\), 100 % of the way"
+    end = r"0.0417 in the loss at the end, the term is \S+ % of the loss \(step 6 of 6\), 100 % of"
     assert re.search(rf"INFO\S* - .{{40,60}} {end}", log)
     patience = runs["patience"].log
     assert "over 3000000 steps (1e+06 epochs)" in patience
-    end = r"at the end, \S+ % of it \(step 6 of 3000000\), 0.0002 % of the way"
+    end = r"at the end, the term is \S+ % of the loss \(step 6 of 3000000\), 0.0002 % of the way"
     assert re.search(rf"WARNING\S* - .{{60,90}} {end}", patience)
     assert "the curve moved, and at step 6 the coefficient is 0.0333" in runs["resumed"].log
     assert "the checkpoint's term is kept, which differs: coeff: 0.05 (asked: 0.2)" in (
