@@ -85,3 +85,22 @@ def test_the_price_in_distribution():
     said = re.search(r"in distribution are ([\d.]+) \[([\d.]+), ([\d.]+)\]", text("docs/cure.md"))
     expected = np.exp([logs.mean(), logs.mean() - half(logs), logs.mean() + half(logs)])
     assert [float(x) for x in said.groups()] == pytest.approx(expected, abs=0.051)
+
+
+def test_a_hundred_picoseconds():
+    rows, page = LONG[LONG["horizon_ps"] == 100], text("docs/cure_measured.md")
+    first = LONG[(LONG["horizon_ps"] == 10) & (LONG["arm"] == "baseline")]
+    right = rows.groupby("seed")["right_ps"].mean()
+    ratios = right / first.groupby("seed")["right_ps"].mean().loc[right.index]
+    logs = np.log(ratios)
+    ends = np.exp([logs.mean(), logs.mean() - half(logs), logs.mean() + half(logs)])
+    words = r"right for (\d+) of 100 ps \((\d+), (\d+) and (\d+)\), (\d+) \[(\d+), (\d+)\] times"
+    said = [float(x) for x in re.search(words, page).groups()]
+    assert said == pytest.approx([right.mean(), *right, *ends], abs=0.51)
+    assert (ratios > 333).all() and "more than 333 times in each of the three" in page
+    alive, whole = (rows["status"] == "survived").sum(), (rows["right_ps"] >= 100).sum()
+    assert f"{alive} of {len(rows)} runs survive; {whole} of {len(rows)} are right" in page
+    late = rows["right_ps"][rows["right_ps"] < 100]
+    assert f"({late.min():.0f} to {late.max():.0f} ps)" in page
+    trusted = rows[rows["trusted_ps"] < 100]
+    assert trusted["status"].tolist() == ["failed"] and "all but the run that fails are" in page
