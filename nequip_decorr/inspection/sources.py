@@ -6,15 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 from ase import Atoms
 
 from ..errors import UserError
-from ..structures import READ_ALL, Reading, check_structure, iter_frames
-
-_LISTED: Final = 5
+from ..structures import READ_ALL, Reading, check_structure, iter_frames, refuse
 
 
 @dataclass(frozen=True)
@@ -95,9 +92,7 @@ def _checked(frames: FrameSet, name: str) -> tuple[str, ...]:
             else:
                 counts[kind] += 1
                 warnings.setdefault(kind, str(finding))
-    if errors:
-        more = f"\nand {len(errors) - _LISTED} more" if len(errors) > _LISTED else ""
-        raise UserError("\n".join(errors[:_LISTED]) + more)
+    refuse(errors)
     return tuple(
         text + (f" (and {counts[kind] - 1} frames more)" if counts[kind] > 1 else "")
         for kind, text in warnings.items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 
 import numpy as np
@@ -18,6 +18,7 @@ FEW_ATOMS = 16
 _SAME_PLACE = 0.02
 _UNUSUAL = 0.5
 _LISTED = 3
+_SHOWN = 5
 _AXES = "xyz"
 
 
@@ -70,10 +71,14 @@ def require_sound(frames: Iterable[Atoms], name: str) -> None:
         UserError: some have a position that is not finite, atoms at the same place or the like.
     """
     each = (check_structure(atoms, f"frame {k} of {name}") for k, atoms in enumerate(frames))
-    errors = [str(found) for some in each for found in some if found.severity == "error"]
+    refuse([str(found) for some in each for found in some if found.severity == "error"])
+
+
+def refuse(errors: Sequence[str]) -> None:
+    """Raise the first errors, if there are any, with the number of the others."""
     if errors:
-        more = f"\nand {len(errors) - _LISTED} more" if len(errors) > _LISTED else ""
-        raise UserError("\n".join(errors[:_LISTED]) + more)
+        more = f"\nand {len(errors) - _SHOWN} more" if len(errors) > _SHOWN else ""
+        raise UserError("\n".join(errors[:_SHOWN]) + more)
 
 
 def _broken(atoms: Atoms, name: str) -> Iterator[Finding]:
