@@ -53,6 +53,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 SEEDS = (1, 2, 3, 4)
 ARMS = {"random": "#D55E00", "grade": "#0072B2", "composition": "#009E73"}
 """Ways to choose, with their colours."""
+AGAINST_RANDOM = tuple(arm for arm in ARMS if arm != "random")
 LABELS = (0, 8, 16, 32)
 """Labels after each round."""
 STEPS = 2400
@@ -345,7 +346,7 @@ def summary() -> None:
     found = read(RESULTS / "learning_curves.csv")
     for line in (HEAD, *table_rows(found)):
         print(" | ".join(line))
-    for arm in ("grade", "composition"):
+    for arm in AGAINST_RANDOM:
         for name, sets in {**{n: (n,) for n in OOD}, "both": OOD}.items():
             needed = labels_needed(found, sets, arm)
             print(f"labels for the same force error, {arm} over random, {name}:", needed)
@@ -354,7 +355,7 @@ def summary() -> None:
     for column in ("force_error_eV_per_A", "force_error_99_eV_per_A", "energy_mae_eV_per_atom"):
         for name in ("test_id", *OOD):
             values = curves(found, [name], column)
-            for arm, k in ((a, k) for a in ("grade", "composition") for k in range(1, len(LABELS))):
+            for arm, k in ((a, k) for a in AGAINST_RANDOM for k in range(1, len(LABELS))):
                 logs = [
                     np.log(v / values["random", s, k])
                     for (a, s, j), v in values.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import yaml
 
@@ -13,12 +13,7 @@ from ..processes import call, script
 from ..resources import configs_dir
 from .improve import Improve
 from .improve_file import load_plan
-
-ENERGY_PER_TYPE: Final = (
-    "data.stats_manager._target_=nequip_decorr.DistanceStatisticsManager",
-    "training_module.model.per_type_energy_shifts=${training_data_stats:per_type_energy_fit}",
-)
-"""Cells with fewer oxygens join the data, so one mean energy for all atoms would mislead."""
+from .training_config import ENERGY_PER_TYPE
 
 
 def improve_demo(
@@ -53,6 +48,7 @@ def improve_demo(
                 f"data_dir={data}",
                 f"seed={seed}",
                 *([f"epochs={epochs}"] if epochs else []),
+                # Cells with fewer oxygens join the data: one mean energy for all would mislead.
                 *ENERGY_PER_TYPE,
             ],
         },

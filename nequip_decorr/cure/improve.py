@@ -26,7 +26,7 @@ from .begun import begin
 from .collect import LOOKED_AT, NOTHING
 from .improve_file import Plan, absolute
 from .labelling import Run, label, labelled_frames, only_unlabelled
-from .steps import Steps, write_frames
+from .steps import Steps, update_frames
 from .training_config import start_from
 
 HALT: Final = 4 / 3
@@ -123,8 +123,8 @@ class Improve:
             copies = first * train.first_copies + labels
             several = train.first_copies > 1 and bool(labels)
             changed = [
-                write_frames(data, first + labels),
-                write_frames(folder / COPIES, copies if several else []),
+                update_frames(data, first + labels),
+                update_frames(folder / COPIES, copies if several else []),
             ]
             if any(changed):
                 set_aside(folder / "training", self.say)
@@ -150,7 +150,7 @@ class Improve:
         data = copies if copies.is_file() else folder / "train.xyz"
         command += [f"++data.train_file_path={data}", "++trainer.enable_progress_bar=false"]
         training = folder / "training"
-        if training.is_dir() and not (folder / "train.done").is_file():
+        if not (folder / "train.done").is_file():
             command += go_on(training, config, command[5:], self.say)
         self.steps.do(folder, "train", [*command, f"hydra.run.dir={training}"])
         if not checkpoint.is_file():

@@ -46,7 +46,7 @@ class Steps:
             self.say(f"  took {duration_text(took_s)}")
 
 
-def write_frames(path: Path, frames: Sequence[Atoms]) -> bool:
+def update_frames(path: Path, frames: Sequence[Atoms]) -> bool:
     """Write frames, or remove the file where there are none; returns whether it has changed."""
     if not frames:
         there = path.is_file()

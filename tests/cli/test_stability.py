@@ -285,21 +285,21 @@ def test_a_warning_does_not_stop_the_run(
     assert "1 survived" in said.out
 
 
+EMT = {"ase": {"calculator": "ase.calculators.emt.EMT"}}
+BROKEN = {"ase": {"calculator": "ase.calculators.lj.LennardJones", "arguments": {"rc": "x"}}}
+
+
+def write_copper(folder: Path, **keys: Any) -> None:
+    """A campaign of copper, 5 fs long."""
+    ase.io.write(folder / "cu.xyz", bulk("Cu", cubic=True).repeat(2))
+    data = {"structures": ["cu.xyz"], "temperatures_K": 300, "length_ps": 0.005, **keys}
+    (folder / "c.yaml").write_text(yaml.safe_dump(data, sort_keys=False))
+
+
 def test_a_labelled_campaign_ends_with_its_times_and_all_that_comes_next(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ase.io.write(tmp_path / "cu.xyz", bulk("Cu", cubic=True).repeat(2))
-    emt = {"ase": {"calculator": "ase.calculators.emt.EMT"}}
-    broken = {"ase": {"calculator": "ase.calculators.lj.LennardJones", "arguments": {"rc": "x"}}}
-    data = {
-        "models": {"emt": emt, "broken": broken},
-        "structures": ["cu.xyz"],
-        "temperatures_K": 300,
-        "replicas": 1,
-        "length_ps": 0.005,
-        "labels": emt,
-    }
-    (tmp_path / "c.yaml").write_text(yaml.safe_dump(data, sort_keys=False))
+    write_copper(tmp_path, models={"emt": EMT, "broken": BROKEN}, replicas=1, labels=EMT)
     status = main(["stability", "run", str(tmp_path / "c.yaml"), "--workers", "1"])
     out = tmp_path / "c_stability"
     lines = capsys.readouterr().out.splitlines()
@@ -316,20 +316,9 @@ def test_a_labelled_campaign_ends_with_its_times_and_all_that_comes_next(
 def test_runs_without_labels_end_with_status_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ase.io.write(tmp_path / "cu.xyz", bulk("Cu", cubic=True).repeat(2))
-    emt = {"ase": {"calculator": "ase.calculators.emt.EMT"}}
-    broken = {"ase": {"calculator": "ase.calculators.lj.LennardJones", "arguments": {"rc": "x"}}}
-    data = {
-        "models": {"emt": emt},
-        "structures": ["cu.xyz"],
-        "temperatures_K": 300,
-        "replicas": 2,
-        "length_ps": 0.005,
-    }
     shown = []
-    for labels, status in ((broken, 1), (emt, 0)):
-        text = yaml.safe_dump({**data, "labels": labels}, sort_keys=False)
-        (tmp_path / "c.yaml").write_text(text)
+    for labels, status in ((BROKEN, 1), (EMT, 0)):
+        write_copper(tmp_path, models={"emt": EMT}, replicas=2, labels=labels)
         assert main(["stability", "run", str(tmp_path / "c.yaml"), "--workers", "1"]) == status
         shown.append(capsys.readouterr().out)
     assert "all runs: 2 survived" in shown[0] and "no labels (" in shown[0]
