@@ -123,14 +123,12 @@ ARMS = {
     "baseline": Arm(),
     "ours": Arm("grade"),
     "random": Arm("random"),
-    "reference": Arm("reference"),
     "ours, 2 rounds": Arm("grade", after="ours"),
     "wall": Arm(wall=True),
     "term": Arm(config="decorrelated"),
     "random, 2 rounds": Arm("random", after="random"),
     "ours, 20 x energy": Arm("grade", energy_weight=20.0),
     "ours, 3 x steps": Arm("grade", steps=3 * STEPS),
-    "rattled": Arm("rattled"),
     "ours + term": Arm("grade", after="term", config="decorrelated"),
     "ours + wall": Arm("grade", after="wall", wall=True),
     "near": Arm("near", steps=3 * STEPS, energy_per_type=True),
@@ -169,9 +167,11 @@ LONGER, FURTHER, WITHOUT = cure_summary.LONGER, cure_summary.FURTHER, cure_summa
 ARMS[LONGER] = replace(ARMS[TERM[1]], steps=6 * STEPS, first_copies=3)
 ARMS[WITHOUT] = replace(ARMS[LONGER], after="near", config="stock")
 ARMS[FURTHER] = replace(ARMS[LONGER], source="near, long", after=LONGER)
+for _source in cure_summary.TODAY:
+    ARMS[_source] = replace(ARMS[LONGER], source=_source, after="baseline")
 NAMES = list(ARMS)
-FIRST, THEN, WHY, LAST, NEXT = NAMES[:3], NAMES[3:8], NAMES[8:10], NAMES[10:13], NAMES[13:16]
-LEARNT, CONTROL = NAMES[16:24], NAMES[24:27]
+FIRST, THEN, WHY, LAST, NEXT = NAMES[:3], NAMES[3:7], NAMES[7:9], NAMES[9:11], NAMES[11:14]
+LEARNT, CONTROL = NAMES[14:22], NAMES[22:25]
 BLOCKS = [
     *(((1, 2), FIRST), ((1, 2), WHY), ((1, 2), NEXT), ((3, 4), FIRST)),
     *(((3, 4), NEXT), ((1, 2), LEARNT), ((1, 2), CONTROL), ((3, 4), CONTROL)),
@@ -186,7 +186,11 @@ QUEUE = [(arm, seed) for seeds, arms in BLOCKS for arm in arms for seed in seeds
 TEN, HUNDRED = cure_summary.LONG_PS
 QUEUES = {
     HORIZON_PS: QUEUE,
-    TEN: [(arm, seed) for seed in range(1, 9) for arm in (LONGER, WITHOUT, TERM[1], "baseline")],
+    TEN: [
+        (arm, seed)
+        for seed in range(1, 9)
+        for arm in (LONGER, WITHOUT, TERM[1], "baseline", *cure_summary.TODAY)
+    ],
     HUNDRED: [(FURTHER, seed) for seed in range(1, 9)],
 }
 assert set(ARMS) == {arm for queue in QUEUES.values() for arm, _ in queue}, "an arm never run"
@@ -345,11 +349,14 @@ class Unit:
             found = collect([earlier.md(half)], earlier.model(), rules=rules)
             print(self.arm, self.seed, found, flush=True)
             return [_plain(frame) for frame in found.frames]
-        # As many as the grade chose in the same round of the same seed.
+        # As many as the grade chose in the same rounds of the same seed.
         near = source == "near random"
-        name = earlier.arm.replace(", random", "")
-        rival = self.other("ours" if name == "random" else name)
-        number = len(self._new("near" if near else "grade", rival))
+        if source in cure_summary.TODAY:
+            number = len(self.other(LONGER).labels())
+        else:
+            name = earlier.arm.replace(", random", "")
+            rival = self.other("ours" if name == "random" else name)
+            number = len(self._new("near" if near else "grade", rival))
         rng = np.random.default_rng([self.seed, len(source), len(earlier.labels())])
         if source in ("random", "near random"):
             half, rules = CHOICES["near" if near else "grade"]

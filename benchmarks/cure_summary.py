@@ -34,7 +34,9 @@ LONG_PS = (10.0, 100.0)
 """Lengths of the longer MD."""
 FURTHER = "near, 3 rounds, term, longer"
 """A third round, from 10 ps of MD."""
-LONG = ("baseline", "near, 2 rounds, term", WITHOUT, LONGER, FURTHER)
+TODAY = ("reference", "rattled")
+"""Arms with as many labels as ``LONGER``, chosen as careful users do today; trained as it is."""
+LONG = ("baseline", "near, 2 rounds, term", WITHOUT, LONGER, FURTHER, *TODAY)
 """Arms of the longer MD."""
 IN_README = {
     "baseline": "no labels",
