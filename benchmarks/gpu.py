@@ -21,6 +21,7 @@ on neigh full"`. What is missing is skipped with a reason.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import os
@@ -98,7 +99,7 @@ class Size:
 
     Attributes:
         models: their names.
-        train: model and compile mode of each training part.
+        train: model, compile mode and frames a batch of each training part.
         repeats: pairs of training steps.
         md: model, atoms, and steps of a block of each MD part.
         blocks: timed blocks of one LAMMPS run.
@@ -108,7 +109,7 @@ class Size:
     """
 
     models: tuple[str, ...]
-    train: tuple[tuple[str, str], ...]
+    train: tuple[tuple[str, str, int], ...]
     repeats: int
     md: tuple[tuple[str, int, int], ...]
     blocks: int
@@ -118,11 +119,13 @@ class Size:
 
 
 SIZES = {
-    "tiny": Size(("tiny",), (("small", "eager"),), 3, (("tiny", 96, 10),), 2, 1, 20, 0.01),
+    "tiny": Size(("tiny",), (("small", "eager", 4),), 3, (("tiny", 96, 10),), 2, 1, 20, 0.01),
     "full": Size(
         models=("small", "sait"),
-        train=(("small", "eager"), ("sait", "eager"), ("small", "compile"), ("sait", "compile")),
-        repeats=60,
+        train=(("small", "eager", 4), ("sait", "eager", 2), ("small", "eager", 32),
+               ("sait", "eager", 16), ("small", "compile", 4), ("sait", "compile", 2),
+               ("small", "compile", 32), ("sait", "compile", 16)),
+        repeats=40,
         md=(("small", 96, 100), ("sait", 96, 50), ("small", 10_000, 20), ("sait", 2_500, 5),
             ("sait", 10_000, 2)),
         blocks=5, turns=2, steps=400, campaign_ps=0.5,
@@ -161,8 +164,8 @@ class Bench:
                 for model in self.size.models:
                     found[f"library-{model}"] = partial(self.library, model)
                 found["campaign"] = self.campaign
-            for model in [m for m, k in self.size.train if k == mode]:
-                found[f"train-{model}-{mode}"] = partial(self.training, model, mode)
+            for model, _, batch in [words for words in self.size.train if words[1] == mode]:
+                found[f"train-{model}-{mode}-{batch}"] = partial(self.training, model, mode, batch)
         return found
 
     def needs(self, name: str) -> list[str]:
@@ -304,12 +307,12 @@ class Bench:
 
     # -- training --------------------------------------------------------------------------------
 
-    def training(self, model: str, mode: str) -> dict[str, Any]:
+    def training(self, model: str, mode: str, batch: int) -> dict[str, Any]:
         """Time whole training steps with the stock loss and with the term, in turns."""
         wanted = argparse.Namespace(
             frames=self.options.frames, device=self.device, repeats=self.size.repeats
         )
-        rows, summary = measure(wanted, model, mode)
+        rows, summary = measure(wanted, model, mode, batch)
         if self.device == "cuda":
             summary["peak_GPU_MB"] = torch.cuda.max_memory_allocated() / 1e6
         return {"rows": rows, "summary": summary}
@@ -405,6 +408,11 @@ class Bench:
         folder = self.work / "stability"
         cell = self.work / "cell.xyz"
         default_structure().repeat((2, 2, 1)).write(cell)
+        engine: dict[str, Any] = {}
+        with contextlib.suppress(Skipped):
+            engine = {"engine": "lammps", "lammps_command": shlex.join(self.lammps("plain"))}
+        if self.options.plugin:
+            os.environ["NEQUIP_DECORR_LMP_PLUGIN"] = str(self.options.plugin.resolve())
         file = self.work / "campaign.yaml"
         file.write_text(
             yaml.safe_dump(
@@ -412,7 +420,7 @@ class Bench:
                     "models": {"model": str(self.compiled(model, "graded"))},
                     "structures": [str(cell)],
                     "temperatures_K": 300.0, "length_ps": self.size.campaign_ps, "seeds": [1, 2],
-                    "out": str(folder),
+                    "out": str(folder), **engine,
                 }
             )
         )  # fmt: skip
@@ -427,6 +435,7 @@ class Bench:
         runs = stability.read(folder)
         return {
             "wall_s": wall, "atoms": len(default_structure()) * 4,
+            "engine": engine.get("engine", "lammps-library"),
             "length_ps": self.size.campaign_ps,
             "statuses": [run["status"] for run in runs], "md_s": [run["wall_s"] for run in runs],
         }  # fmt: skip

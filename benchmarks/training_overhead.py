@@ -30,7 +30,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable
-from itertools import zip_longest
+from itertools import cycle, islice, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +55,15 @@ SEED = 1
 
 
 def frames(path: Path | None, number: int) -> list[Any]:
-    """The frames of a batch."""
+    """The frames of a batch; where there are fewer, they repeat."""
     if path is not None:
-        return ase.io.read(path, f":{number}")
-    from nequip_decorr.datasets.siox import make_siox
+        found = ase.io.read(path, f":{number}")
+    else:
+        from nequip_decorr.datasets.siox import make_siox
 
-    with tempfile.TemporaryDirectory() as folder:
-        return ase.io.read(make_siox(Path(folder), "demo")["train"], f":{number}")
+        with tempfile.TemporaryDirectory() as folder:
+            found = ase.io.read(make_siox(Path(folder), "demo")["train"], f":{number}")
+    return list(islice(cycle(found), number))
 
 
 class Step:
@@ -212,10 +214,11 @@ def one(name: str, mode: str, loss: str, path: Path | None, device: str) -> floa
 
 
 def measure(
-    arguments: argparse.Namespace, name: str, mode: str
+    arguments: argparse.Namespace, name: str, mode: str, batch: int | None = None
 ) -> tuple[list[dict], dict[str, Any]]:
-    """Rows and summary of one model in one mode."""
-    step = Step(name, mode, frames(arguments.frames, BATCH[name]), arguments.device)
+    """Rows and summary of one model in one mode, with so many frames a batch."""
+    batch = batch or BATCH[name]
+    step = Step(name, mode, frames(arguments.frames, batch), arguments.device)
     calls: dict[str, Callable[[], Any]] = {}
     losses = step.names
     for loss in losses:
@@ -237,7 +240,7 @@ def measure(
             rows.append(row | step.timed(calls[call], times) | {"edges": step.edges})
     bound = step.losses["term"]["decorrelation"].max_samples
     summary: dict[str, Any] = {
-        "model": name, "mode": mode, "edges": step.edges, "frames": BATCH[name],
+        "model": name, "mode": mode, "edges": step.edges, "frames": batch,
         "max_samples": bound,
     }  # fmt: skip
     if mode == "eager":
