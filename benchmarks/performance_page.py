@@ -3,8 +3,8 @@
     python benchmarks/performance_page.py
 
 reads what training_overhead.py, grade_cost.py, engine_overhead.py, lammps_scaling.py,
-campaign_cost.py and gpu.py (with a file of what it only printed) left in `benchmarks/results`, and
-replaces what stands between `<!-- NAME -->` and `<!-- /NAME -->`.
+campaign_cost.py and gpu.py left in `benchmarks/results`, and replaces what stands between
+`<!-- NAME -->` and `<!-- /NAME -->`.
 """
 
 from __future__ import annotations
@@ -29,10 +29,13 @@ def loaded(name: str) -> dict[str, Any]:
 
 
 def on_gpu() -> dict[str, Any]:
-    """Parts of the GPU benchmark; those that only its printed lines are left of have a mark."""
-    printed = loaded("gpu_cuda_printed")["parts"]
-    marked = {name: {**part, "mark": " †"} for name, part in printed.items()}
-    return {**loaded("gpu_cuda")["parts"], **marked}
+    """Parts of the GPU benchmark; those of older code than the others' have a mark."""
+    found = loaded("gpu_cuda")
+    now = found["hardware"]["commit"]
+    return {
+        name: {**part, "mark": "" if part["commit"] == now else " †"}
+        for name, part in found["parts"].items()
+    }
 
 
 def interval(quartiles: list[float]) -> str:
@@ -45,8 +48,8 @@ def term_rows(where: str, result: dict[str, Any]) -> list[list[str]]:
     ways = {"term": "", "term_every_2": ", `every_n_steps: 2`"}
     return [
         [
-            where, f"{result['model']}, {result['mode']}{words}", f"{result['edges']:,}",
-            f"{1e3 * result['stock_step_s']:.0f} ms",
+            where, f"{result['model']}, {result['mode']}{words}", str(result["frames"]),
+            f"{result['edges']:,}", f"{1e3 * result['stock_step_s']:.0f} ms",
             f"{result[f'{way}_alone']['over_stock_median']:.1%}",
             f"{result[way]['over_stock_median']:.2f} "
             f"({interval(result[way]['over_stock_quartiles'])})",
@@ -63,6 +66,7 @@ def training() -> str:
     head = (
         "where",
         "model",
+        "frames",
         "edges",
         "stock step",
         "term alone",
@@ -75,7 +79,7 @@ def training() -> str:
         row
         for name, part in sorted(on_gpu().items())
         if name.startswith("train-")
-        for row in term_rows("GPU" + part.get("mark", ""), part["summary"])
+        for row in term_rows("GPU" + part["mark"], part["summary"])
     ]
     return table(head, rows)
 
@@ -111,7 +115,7 @@ def md_on_gpu() -> str:
             )
             rows.append(
                 [
-                    kind + part.get("mark", ""), model,
+                    kind + part["mark"], model,
                     f"{part['atoms']:,}", f"{part['plain_ms']:.1f} ms",
                     f"{part['atom_steps_per_s']:,.0f}",
                     f"{part['ratio']:.2f} ({interval(part['quartiles'])})",
@@ -190,8 +194,7 @@ def blocks() -> dict[str, str]:
     """Every block of the page."""
     return {
         "training": training(), "training_machine": machine(*TRAINING),
-        "gpu_machine": machine("gpu_cuda"), "gpu_printed": machine("gpu_cuda_printed"),
-        "agreement_on_gpu": agreement_on_gpu(), "grade_on_cpu": grade_on_cpu(),
+        "gpu_machine": machine("gpu_cuda"), "agreement_on_gpu": agreement_on_gpu(), "grade_on_cpu": grade_on_cpu(),
         "grade_machine": machine("grade_cost"), "md_on_gpu": md_on_gpu(), "engines": engines(),
         "scaling": scaling(), "scaling_machine": machine("lammps_scaling"),
         "campaigns": campaigns(), "campaigns_machine": machine("campaign_cost"),
