@@ -194,7 +194,8 @@ def blocks() -> dict[str, str]:
     """Every block of the page."""
     return {
         "training": training(), "training_machine": machine(*TRAINING),
-        "gpu_machine": machine("gpu_cuda"), "agreement_on_gpu": agreement_on_gpu(), "grade_on_cpu": grade_on_cpu(),
+        "gpu_machine": machine("gpu_cuda"), "agreement_on_gpu": agreement_on_gpu(),
+        "grade_on_cpu": grade_on_cpu(),
         "grade_machine": machine("grade_cost"), "md_on_gpu": md_on_gpu(), "engines": engines(),
         "scaling": scaling(), "scaling_machine": machine("lammps_scaling"),
         "campaigns": campaigns(), "campaigns_machine": machine("campaign_cost"),

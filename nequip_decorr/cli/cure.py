@@ -59,7 +59,7 @@ def add_collect(commands: Any) -> None:
     )
     parser.add_argument(
         "places", metavar="RESULTS", type=Path, nargs="+",
-        help="results folders, LAMMPS dumps or structure files",
+        help="results folders, folders of lammps input after the run, dumps or structure files",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="extended XYZ to write")
     parser.add_argument(

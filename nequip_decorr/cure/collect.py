@@ -112,7 +112,7 @@ def collect(
     """
     paths = [Path(place) for place in places]
     sources = [source for path in paths for source in sources_of(path, reading)]
-    model = Path(model or checkpoint_of([path for path in paths if path.is_dir()]))
+    model = Path(model or checkpoint_of(paths))
     rules, fitted, eager = rules or Rules(), grade_of(model, grade), load_model(model)
     fitted.check_model(eager)
     pool, found = _pool(eager, fitted, sources, rules, progress or (lambda x, _: x))

@@ -1,4 +1,4 @@
-"""Where frames come from: the runs of a campaign, LAMMPS dumps and structure files."""
+"""Where frames come from: runs of campaigns and of LAMMPS, dumps and structure files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ase import Atoms
 from ..campaign.store import PLAN, read_plan, read_runs
 from ..errors import UserError
 from ..files import sha256_file
-from ..md.record import find_columns, read_ring, read_trajectory
+from ..md.record import find_columns, read_beyond, read_ring, read_trajectory
 from ..md.spec import RunSpec
 from ..md.start import read_start
 from ..models.compiling import compiled_from
@@ -42,10 +42,10 @@ class Source:
 
 
 def sources_of(place: Path, reading: Reading | None = None) -> list[Source]:
-    """Frames of a campaign's folder, a LAMMPS dump or any structure file.
+    """Frames of a campaign, of a run in a folder of ``lammps input``, or of any structure file.
 
     Raises:
-        UserError: neither a campaign nor a readable file.
+        UserError: no frames that can be read.
     """
     if not place.is_dir():
         frames = [atoms for _, atoms in iter_frames(place, READ_ALL, reading)]
@@ -58,10 +58,18 @@ def sources_of(place: Path, reading: Reading | None = None) -> list[Source]:
             return [Source(str(place), [], frames[0])]
         return [Source(str(place), frames, ordered=is_md)]
     if not (place / PLAN).is_file():
-        raise UserError(
-            f"{place}: no campaign here ({PLAN} is missing); allowed: results folders of "
-            "`nequip-decorr stability run`, LAMMPS dumps and structure files"
-        )
+        by_step = _by_step(place, None)
+        if not by_step:
+            raise UserError(
+                f"{place}: no campaign ({PLAN}) and no trajectory here; allowed: results folders "
+                "of `nequip-decorr stability run`, folders of `nequip-decorr lammps input` after "
+                "the run, LAMMPS dumps and structure files"
+            )
+        start = by_step.pop(0, None)
+        for atoms in (start, *by_step.values()):
+            if atoms is not None:
+                atoms.info["structure"] = place.resolve().name
+        return [Source(str(place), list(by_step.values()), start)]
     specs = {item["spec"]["run_id"]: item["spec"] for item in read_plan(place)["runs"]}
     found = []
     for row in read_runs(place):
@@ -81,19 +89,14 @@ class _Run:
     spec: RunSpec
 
     def __iter__(self) -> Iterator[Atoms]:
-        found: dict[int, Atoms] = {}
-        for read in (read_trajectory, read_ring):
-            try:
-                frames = read(self.folder, self.spec.timestep_fs)
-            except (OSError, ValueError):
-                continue
-            found = {int(f.info["step"]): f for f in frames if f.info["step"]} | found
         grades = self._recorded()
-        for step in sorted(found):
-            found[step].info.update(structure=self.spec.structure, model=self.spec.model.name)
+        for step, atoms in _by_step(self.folder, self.spec.timestep_fs).items():
+            if step == 0:
+                continue
+            atoms.info.update(structure=self.spec.structure, model=self.spec.model.name)
             if step in grades:
-                found[step].info[RECORDED] = grades[step]
-            yield found[step]
+                atoms.info[RECORDED] = grades[step]
+            yield atoms
 
     def _recorded(self) -> dict[int, float]:
         """Largest grade by step, where MD has recorded it."""
@@ -103,12 +106,25 @@ class _Run:
         return dict(zip(columns["step"].tolist(), columns["max_grade"].tolist(), strict=True))
 
 
-def checkpoint_of(campaigns: Sequence[Path]) -> Path:
-    """Checkpoint or package that the campaigns' model was compiled from.
+def _by_step(folder: Path, timestep_fs: float | None) -> dict[int, Atoms]:
+    """All frames that a run has left, in the order of their steps."""
+    found: dict[int, Atoms] = {}
+    for read in (read_trajectory, read_ring, read_beyond):
+        try:
+            frames = read(folder, timestep_fs)
+        except (OSError, ValueError):
+            continue
+        found = {int(f.info["step"]): f for f in frames} | found
+    return dict(sorted(found.items()))
+
+
+def checkpoint_of(places: Sequence[Path]) -> Path:
+    """Checkpoint or package that the model of the campaigns among the places was compiled from.
 
     Raises:
         UserError: none or several are known, or it has changed since.
     """
+    campaigns = [place for place in places if (place / PLAN).is_file()]
     specs = (item["spec"] for place in campaigns for item in read_plan(place)["runs"])
     models = {spec["model"]["path"] for spec in specs} - {None}
     sources = dict(filter(None, map(compiled_from, sorted(models))))

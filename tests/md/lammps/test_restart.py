@@ -32,6 +32,11 @@ def start(folder: Path, template: str, *variables: str) -> subprocess.Popen[byte
         "restart_every": str(RESTART_EVERY),
         "record_every": str(RECORD_EVERY),
         "radii": "0.66 0.39",
+        # A grade above 1 at any time: the ids of the atoms.
+        "grade": "1",
+        "grade_style": "property/atom",
+        "grade_words": "id",
+        "beyond_every": "50",
     }
     flags = [word for name, value in given.items() for word in ("-var", name, value)]
     return subprocess.Popen(
@@ -49,9 +54,9 @@ def last_step(folder: Path) -> int:
         return 0
 
 
-def frames(folder: Path) -> list[int]:
-    """Steps of the trajectory."""
-    lines = (folder / "trajectory.lammpstrj").read_text().splitlines()
+def frames(path: Path) -> list[int]:
+    """Steps of a dump."""
+    lines = path.read_text().splitlines()
     return [int(lines[i + 1]) for i, line in enumerate(lines) if line == "ITEM: TIMESTEP"]
 
 
@@ -82,7 +87,8 @@ def test_killed_and_restarted(tmp_path: Path, cristobalite: Atoms, template: str
     assert parse_log(log).ended_at == STEPS
     steps = np.loadtxt(folder / "thermo.csv", delimiter=",", skiprows=1, usecols=0)
     assert np.array_equal(steps, np.arange(0, STEPS + 1, RECORD_EVERY))
-    assert frames(folder) == list(range(0, STEPS + 1, 100))
+    assert frames(folder / "trajectory.lammpstrj") == list(range(0, STEPS + 1, 100))
+    assert frames(folder / "beyond.lammpstrj") == list(range(0, STEPS + 1, 50))
 
     # The same physics: for a while after the restart it is the run that was not killed.
     assert start(tmp_path / "whole", template).wait() == 0
