@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import torch
 from ase import Atoms
+from ase.calculators.calculator import all_properties
 from torch import Tensor
 
 from ..errors import UserError
@@ -177,7 +178,7 @@ def outputs(
     Args:
         model: as :func:`load_model` gives it; evaluated where its parameters are, which for a
             checkpoint from a GPU is a GPU.
-        frames: structures; labels are passed through where there are any.
+        frames: structures; energy, forces and stress are passed through where there are any.
         batch_size: frames per batch.
 
     Raises:
@@ -201,13 +202,14 @@ def outputs(
         {name: name for name in type_names},
     )
     inputs = set(getattr(model, "model_input_fields", ()))
+    # NequIP takes a dipole and others for fields of atoms, and refuses the frame.
+    unused = set(all_properties) - {"energy", "forces", "stress"}
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     for start in range(0, len(frames), batch_size):
         batch = []
         for frame in frames[start : start + batch_size]:
-            data = from_ase(
-                frame, include_keys=list(inputs & (set(frame.info) | set(frame.arrays)))
-            )
+            wanted = inputs & (set(frame.info) | set(frame.arrays))
+            data = from_ase(frame, include_keys=list(wanted), exclude_keys=list(unused - wanted))
             for transform in transforms:
                 data = transform(data)
             batch.append(data)

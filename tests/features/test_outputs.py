@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
 from nequip.nn import graph_model
 
 from nequip_decorr.features.frames import outputs
@@ -32,3 +34,18 @@ def test_inputs_go_to_the_model_and_outputs_to_the_cpu():
     assert {value.device.type for value in given.values()} == {"cpu"}
     assert predicted["total_energy"].device.type == "cpu"
     assert not predicted["total_energy"].requires_grad
+
+
+def test_what_dft_codes_write_beside_energy_and_forces_is_no_obstacle():
+    frames = [bulk("Cu").repeat((2, 1, 1)) for _ in range(2)]
+    shapes = {"energies": 2, "forces": (2, 3), "stress": 6, "stresses": (2, 6), "dipole": 3}
+    shapes |= {"charges": 2, "magmoms": 2, "dielectric_tensor": (3, 3), "polarization": 3}
+    numbers = ("energy", "free_energy", "magmom")
+    results = {name: np.ones(shape) for name, shape in shapes.items()}
+    frames[0].calc = SinglePointCalculator(frames[0], **results, **dict.fromkeys(numbers, 1.0))
+    frames[1].calc = SinglePointCalculator(frames[1], energy=1.0, forces=np.ones((2, 3)))
+    (_, first), (_, second) = outputs(Elsewhere(), frames, batch_size=1)
+    for given in (first, second):
+        assert given["forces"].shape == (2, 3)
+        assert given["total_energy"].shape == (1, 1)
+    assert first.keys() - second.keys() == {"stress"}
