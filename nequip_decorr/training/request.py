@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
+from importlib.resources import files
 from typing import Any, Final
 
 from hydra.core.hydra_config import HydraConfig
@@ -15,7 +16,7 @@ from hydra.types import RunMode
 from nequip.scripts._workflow_utils import get_workflow_state
 from omegaconf import OmegaConf
 
-from ..errors import UserError
+from ..errors import UserError, did_you_mean
 from .loss_config import entries_of
 from .schedule import Schedule
 from .term import FeatureDecorrelation
@@ -61,12 +62,31 @@ def check_request(terms: Iterable[str]) -> list[dict[str, Any]]:
         raise UserError(_not_done(chosen, hydra.mode == RunMode.MULTIRUN))
     wanted = list(entries_of(_select(LOSS)))
     missing = [entry["name"] for entry in wanted if entry["name"] not in terms]
-    if missing:
+    if missing and _select("ckpt_path"):
         raise UserError(
             f"the config has the loss terms {missing}, but the loss comes from the checkpoint "
             f"(`ckpt_path`), which was trained without them; {CHECKPOINT}"
         )
+    if missing:
+        raise UserError(
+            f"the config has the loss terms {missing} where the loss does not read them; they "
+            f"belong in the list `{LOSS}.extra_metrics` (or `metrics` of a MetricsManager)"
+        )
+    for override in hydra.overrides.task:
+        if meant := _meant(override):
+            raise UserError(
+                f"`{override}` is read by nobody, so that the loss has no decorrelation term; did "
+                f"you mean `{meant}`?"
+            )
     return wanted
+
+
+def _meant(override: str) -> str:
+    """What was meant by an addition that looks like our group, but for its name; else nothing."""
+    name, _, value = override.lstrip("+").partition("=")
+    options = {file.name for file in files(f"{__package__}.groups").joinpath("decorr").iterdir()}
+    mistaken = name != "decorr" and f"{value}.yaml" in options and did_you_mean(name, ["decorr"])
+    return f"+decorr={value}" if override.startswith("+") and mistaken else ""
 
 
 def _not_done(chosen: list[str], multirun: bool) -> str:

@@ -104,6 +104,9 @@ def write_all(folder):
     referred = module_config()
     referred["loss"]["extra_metrics"] = "${terms}"
     write(folder, "referred", referred, terms=[SCHEDULED])
+    misplaced = module_config()
+    misplaced["loss"]["coeffs"]["extra_metrics"] = [SCHEDULED]
+    write(folder, "misplaced", misplaced)
     write(folder, "mode", stock, hydra={"mode": "MULTIRUN"})
     both = {**SCHEDULED["metric"], "schedule": {"start": 0.0, "end": 0.1}}
     write(folder, "both", module_config([{**SCHEDULED, "metric": both}]))
@@ -160,6 +163,8 @@ STOPS = {
     "stock_no_hydra": (["-cn", "block", STOCK, MORE, NO_HYDRA], "comes from the checkpoint"),
     "stock_referred": (["-cn", "referred", STOCK, MORE], "comes from the checkpoint"),
     "elsewhere": (["-cn", "stock", "+decorr@x=default"], "write `.decorr=default`"),
+    "typo": (["-cn", "stock", "+decor=default"], r"did you mean `\+decorr=default`"),
+    "misplaced": (["-cn", "misplaced"], r"where the loss does not read them; .* extra_metrics"),
     "node": (["-cn", "stock", "+decorr.coeff=0.1"], "choose the group on the command line"),
     "no_callback": (["-cn", "stock", FLAG, "~hydra.callbacks.decorr"], "decorr` did not run"),
     "step_plain": (["-cn", "plainEveryStep"],
