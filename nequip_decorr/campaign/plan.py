@@ -180,12 +180,12 @@ def _locality(model: ModelSpec, campaign: Campaign) -> list[Finding]:
         potential = CompiledPotential(str(model.path))
         types = potential.types_of(frame)
         check_locality(potential, frame.positions, types, frame.cell.array, frame.pbc)
-    except ValueError as err:
-        return [Finding(f"models.{model.name}: {err}")]
     except RuntimeError as err:  # no GPU here, for instance
         text = f"{err}".strip().split("\n")[0]
         message = f"models.{model.name}: cannot test whether it is strictly local ({text})"
         return [Finding(message, "warning", "run `nequip-decorr lammps check` where it will run")]
+    except ValueError as err:
+        return [Finding(f"models.{model.name}: {err}")]
     return []
 
 

@@ -162,10 +162,11 @@ def _score(arguments: argparse.Namespace) -> Answer:
 def _compile(arguments: argparse.Namespace) -> int:
     from ..extrapolation.beside import grade_of
     from ..extrapolation.module import compile_with_grade
-    from ..models.metadata import contains_allegro
+    from ..models.metadata import check_device, contains_allegro
 
     if not arguments.out.name.endswith(".nequip.pt2"):
         raise UserError(f"OUT must end in .nequip.pt2, got {arguments.out}")
+    check_device(arguments.device)
     grade = grade_of(arguments.model, arguments.grade)
     target = "pair_allegro" if contains_allegro(arguments.model) else "pair_nequip"
     if arguments.target == "pair_allegro" != target:

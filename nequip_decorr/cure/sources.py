@@ -66,9 +66,8 @@ def sources_of(place: Path, reading: Reading | None = None) -> list[Source]:
                 "the run, LAMMPS dumps and structure files"
             )
         start = by_step.pop(0, None)
-        for atoms in (start, *by_step.values()):
-            if atoms is not None:
-                atoms.info["structure"] = place.resolve().name
+        for frame in filter(None, (start, *by_step.values())):
+            frame.info["structure"] = place.resolve().name
         return [Source(str(place), list(by_step.values()), start)]
     specs = {item["spec"]["run_id"]: item["spec"] for item in read_plan(place)["runs"]}
     found = []

@@ -24,7 +24,7 @@ from ..errors import UserError
 from ..files import read_json, sha256_file, sha256_json, write_json
 from ..model_files import SUFFIXES
 from .classical import potential_files
-from .metadata import contains_allegro, read_info
+from .metadata import check_device, contains_allegro, read_info
 from .spec import ModelSpec
 
 _NOTE: Final = "compiled.json"
@@ -122,7 +122,8 @@ def compile_model(
         say: receives a line before compiling, which takes a minute or more.
 
     Raises:
-        UserError: the model reads a field that MD does not have, or ``nequip-compile`` failed;
+        UserError: the model reads a field that MD does not have, the device is not here, or
+            ``nequip-compile`` failed;
             the end of its output is in the text. Nothing of a failed attempt is kept.
     """
     if model.kind != "nequip" or model.path is None or is_compiled(model.path):
@@ -139,6 +140,7 @@ def compile_model(
         return replace(model, path=str(compiled))
 
     check_needs(model)
+    check_device(device)
     say(f"compiling {model.name} with nequip-compile, a minute or more ...")
     began = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)

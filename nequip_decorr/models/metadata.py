@@ -107,6 +107,27 @@ def check_elements(
         )
 
 
+class NoDeviceError(UserError, RuntimeError):
+    """A device that PyTorch cannot use here, and perhaps can where the work will run."""
+
+
+def check_device(device: str) -> None:
+    """Check that PyTorch can use a device here, such as ``cuda``.
+
+    Raises:
+        NoDeviceError: it cannot.
+    """
+    import torch
+
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as err:
+        reason = str(err).strip().split("\n")[0]
+        raise NoDeviceError(
+            f"PyTorch {torch.__version__} cannot use the device {device!r} here: {reason}"
+        ) from None
+
+
 def read_info(path: str | Path) -> ModelInfo:
     """Describe a compiled model, a package, a checkpoint or an ML-IAP file; no code of it runs.
 

@@ -20,7 +20,7 @@ from matscipy.neighbours import neighbour_list
 
 from ..errors import UserError
 from .locality import check_locality
-from .metadata import GRADE, LOCAL_INPUTS, PERIODIC_INPUTS, check_elements, read_info
+from .metadata import GRADE, LOCAL_INPUTS, PERIODIC_INPUTS, check_device, check_elements, read_info
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class CompiledPotential:
 
     Raises:
         UserError: inputs that are neither of the above (e.g. target ``batch``).
+        NoDeviceError: the device is not here.
     """
 
     def __init__(self, path: str | Path, device: str | None = None) -> None:
@@ -70,6 +71,7 @@ class CompiledPotential:
 
         self.path = Path(path)
         device = device or read_info(self.path).device or "cpu"
+        check_device(device)
         self.model, self.metadata = load_compiled_model(str(path), device)
         self.device = torch.device(device)
         self.type_names: tuple[str, ...] = tuple(self.metadata["type_names"])

@@ -15,12 +15,14 @@ import pytest
 import torch
 import yaml
 
+from nequip_decorr.cli.main import main
 from nequip_decorr.errors import UserError
 from nequip_decorr.md.spec import ModelSpec
 from nequip_decorr.models import compiling as models
 from nequip_decorr.models.classical import pair_coeff_elements, potential_files, resolve_pair_coeff
 from nequip_decorr.models.compiling import compile_model, compile_target, content_hash
-from nequip_decorr.models.metadata import on_gpu, type_names
+from nequip_decorr.models.metadata import NoDeviceError, on_gpu, type_names
+from nequip_decorr.models.potential import CompiledPotential
 from tests.helpers.training import TYPES, frames, model_config, module_config
 
 
@@ -61,7 +63,7 @@ def test_the_same_weights_are_compiled_once(tmp_path: Path, calls: list[list[str
     assert [line.split()[0] for line in said] == ["compiling", "compiled"]
     compile_model(checkpoint(tmp_path / "a.ckpt", "other weights"), "ase")
     compile_model(checkpoint(tmp_path / "a.ckpt", "weights"), "pair_allegro")
-    compile_model(checkpoint(tmp_path / "a.ckpt", "weights"), "ase", "cuda")
+    compile_model(checkpoint(tmp_path / "a.ckpt", "weights"), "ase", "cpu:0")
     assert len(calls) == 4
 
 
@@ -190,6 +192,23 @@ def test_gpu_models_are_recognised(tmp_path: Path) -> None:
             archive.writestr("m/x.wrapper_metadata.json", note)
         assert on_gpu(ModelSpec("m", "nequip", path=str(path))) == (device == "cuda")
     assert not on_gpu(ModelSpec("m", "lammps", pair_style="sw", pair_coeff="* * Si.sw Si"))
+
+
+def test_a_device_that_is_not_here_is_named_before_anything_is_compiled_or_loaded(
+    tmp_path: Path, calls: list[list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "meta.nequip.pt2"
+    with zipfile.ZipFile(path, "w") as archive:
+        note = json.dumps({"type_names": "Si O", "AOTI_DEVICE_KEY": "nowhere"})
+        archive.writestr("m/x.wrapper_metadata.json", note)
+    checkpoint = tmp_path / "best.ckpt"
+    checkpoint.write_text("")
+    words = ["compile", str(checkpoint), str(tmp_path / "o.nequip.pt2"), "--device", "nowhere"]
+    with pytest.raises(NoDeviceError, match="cannot use the device 'nowhere' here"):
+        CompiledPotential(path)
+    assert main(words) == 2
+    assert "cannot use the device 'nowhere' here" in capsys.readouterr().err
+    assert calls == []
 
 
 @pytest.mark.slow

@@ -20,7 +20,9 @@ from nequip_decorr.lammps_wheel import potential_file
 from nequip_decorr.md.engines import base
 from nequip_decorr.md.lammps.check import TOLERANCES, check_model, compare
 from nequip_decorr.md.lammps.step_zero import evaluate_in_lammps
+from nequip_decorr.models import potential as potential_module
 from nequip_decorr.models.locality import NotStrictlyLocalError, check_locality
+from nequip_decorr.models.metadata import NoDeviceError
 from nequip_decorr.models.potential import CompiledCalculator, CompiledPotential, Evaluation
 from tests.helpers import tolerances
 from tests.md.lammps.conftest import Lammps
@@ -247,6 +249,15 @@ def test_a_campaign_with_the_program_refuses_message_passing_for_pair_allegro(
             continue
         with pytest.raises(UserError, match=r"m: m2\.nequip\.pt2 .* is not strictly local"):
             plan_campaign(campaign)
+        # The GPU may be where the runs will be.
+        said: list[str] = []
+        monkeypatch.setattr(potential_module, "check_device", no_device)
+        assert len(plan_campaign(campaign, said.append)) > 0
+        assert any("cannot test whether it is strictly local" in line for line in said)
+
+
+def no_device(device: str) -> None:
+    raise NoDeviceError(device)
 
 
 def test_nothing_compared_is_not_agreement(
