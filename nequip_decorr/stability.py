@@ -32,6 +32,7 @@ other stopped. A small campaign, two classical potentials on four copper atoms:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -124,7 +125,12 @@ def compare(
     from .survival.comparison import compare as compare_runs
 
     rows = [row for folder in _listed(folders) for row in runs_by_time(folder, time)]
-    return compare_runs(rows, model_a, model_b, horizon_ps=horizon_ps, time=time)
+    planned, known = (
+        Counter(row["model"] for row in some) for some in (read(folders, unfinished=True), rows)
+    )
+    return compare_runs(
+        rows, model_a, model_b, horizon_ps=horizon_ps, time=time, unknown=planned - known
+    )
 
 
 def collect(

@@ -257,19 +257,17 @@ def _compare(args: argparse.Namespace) -> Answer:
     from itertools import combinations
 
     from ..campaign.store import read_plan
-    from ..campaign.times import runs_by_time
-    from ..survival.comparison import compare
+    from ..stability import compare
 
     plans = [read_plan(folder) for folder in args.folders]
-    rows = [row for folder in args.folders for row in runs_by_time(folder, args.time)]
     known = list(dict.fromkeys(name for plan in plans for name in plan["models"]))
     models = args.models or [m for m in known if all(m != p["reference"] for p in plans)]
     if unknown := [name for name in models if name not in known]:
         raise ValueError(f"models: got {', '.join(unknown)}; allowed: {', '.join(known)}")
     if len(models) < 2:
         raise ValueError(f"compare needs two models, these campaigns have {', '.join(models)}")
-    pairs = combinations(models, 2)
-    found = [compare(rows, a, b, horizon_ps=args.horizon_ps, time=args.time) for a, b in pairs]
+    options = {"horizon_ps": args.horizon_ps, "time": args.time}
+    found = [compare(args.folders, a, b, **options) for a, b in combinations(models, 2)]
     for one in found:
         print("\n  ".join([one.conclusion, *one.notes]))
     return Answer([one.to_dict() for one in found])

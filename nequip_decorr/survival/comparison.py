@@ -57,6 +57,7 @@ def compare(
     seed: int = 0,
     time: str = "stable",
     paired_seeds: bool = True,
+    unknown: Mapping[str, int] | None = None,
 ) -> Comparison:
     """Compare two models over the runs that they share.
 
@@ -75,6 +76,7 @@ def compare(
         seed: of the random swaps.
         time: what the rows' times are, for the words: ``stable``, ``trusted`` or ``right``.
         paired_seeds: whether trained models of one seed belong together in the test.
+        unknown: planned runs that the rows lack, by model, to be named with the result.
 
     Raises:
         ValueError: no pair, a repeated run, an unknown column, a horizon beyond what was observed.
@@ -147,6 +149,7 @@ def compare(
         cut_short={m: int(c.sum()) for m, c in zip(runs, cut, strict=True)},
         seed=seed,
         time=time,
+        unknown=unknown or {},
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -30,6 +31,7 @@ class Comparison(Result):
         unpaired: runs without a partner, by model.
         errors: runs that ended in an error, by model.
         cut_short: paired runs censored before the horizon, by model.
+        unknown: planned runs without this time yet, by model.
         time: which time is compared: ``stable``, ``trusted`` or ``right``.
         logrank_p: log-rank test that ignores the pairing; not a number where nothing failed.
     """
@@ -52,6 +54,7 @@ class Comparison(Result):
     cut_short: dict[str, int]
     seed: int
     time: str = "stable"
+    unknown: Mapping[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types, with the verdict and its words."""
@@ -190,6 +193,11 @@ class Comparison(Result):
                 )
             if count := self.errors[model]:
                 found.append(f"{_units(count, 'run')} of {model} ended in an error: no evidence.")
+            if count := self.unknown.get(model, 0):
+                why = "not finished yet"
+                if self.time != "stable":
+                    why += f", or without a {self.time} time"
+                found.append(f"{_units(count, 'run')} of {model} left out: {why}.")
             if count := self.unpaired[model]:
                 found.append(f"{_units(count, 'run')} of {model} left out: no partner.")
         return tuple(found)

@@ -246,6 +246,11 @@ def test_run_status_compare_and_report(tmp_path: Path, capsys: pytest.CaptureFix
     assert "lj" in (page / "index.html").read_text()
     assert main(["stability", "report", str(tmp_path)]) == 2
     assert "no campaign here" in capsys.readouterr().err
+    next(out.glob("runs/lj-*/manifest.json")).unlink()
+    assert main(["stability", "compare", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "1 run of lj left out: not finished yet." in said
+    assert "1 run of tersoff left out: no partner." in said
     assert main(["stability", "compare", str(out), "--models", "lj", "nobody"]) == 2
     assert "models: got nobody; allowed: tersoff, lj" in capsys.readouterr().err
 
