@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from nequip.utils import RankedLogger
 
 from ..errors import UserError
-from .horizon import check_length, length_in_steps, progress, span
+from .horizon import check_length, length_in_steps, progress, shorter, span
 from .loss_config import (
     coefficient_in_loss,
     config_coefficient,
@@ -155,8 +155,8 @@ class DecorrelationScheduler(Callback):
         logger.info(
             f"loss term `{self.metric}`: coefficient from {self.schedule.start:g} to "
             f"{self.schedule.end:g} ({self.schedule.shape}) over {span(self.schedule, trainer)}. "
-            "If training ends earlier (patience, `max_time`), the coefficient stops on the way; a "
-            f"shorter schedule: {_shorter(max(trainer.max_epochs or 0, 0) // 2 or 50)}"
+            "If training ends earlier (patience, `max_time`), the coefficient stops on the way"
+            f"{shorter(trainer, trainer.estimated_stepping_batches)}"
         )
         before = self._length_before
         if before is not None and self._length is not None and before != self._length:
@@ -208,8 +208,7 @@ class DecorrelationScheduler(Callback):
         if done >= REACHED:
             logger.info(text)
             return
-        epochs = max(trainer.current_epoch // 2, 1)
-        logger.warning(f"{text}. A shorter schedule: {_shorter(epochs)}")
+        logger.warning(f"{text}{shorter(trainer, trainer.global_step)}")
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
         """Say the same where training was interrupted."""
@@ -276,11 +275,3 @@ def _scheduled(trainer: Any, pl_module: Any) -> set[str]:
     terms = decorrelation_terms(pl_module)
     attached = {s.metric for s in schedulers(trainer)}
     return attached | {n for n, t in terms.items() if t.schedule is not None}
-
-
-def _shorter(epochs: int) -> str:
-    return (
-        f"`{{unit: epoch, finish: {epochs}}}` in the term's schedule (with the flag: "
-        f"`decorr.metric.schedule.unit=epoch decorr.metric.schedule.finish={epochs}`), "
-        "or `unit: step`"
-    )

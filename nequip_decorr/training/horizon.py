@@ -79,6 +79,27 @@ def span(schedule: Schedule, trainer: Any) -> str:
     return f"{length:.0f} steps{epochs}"
 
 
+def shorter(trainer: Any, steps: float) -> str:
+    """Return how to have a schedule of half a training's steps, in words; nothing for one step.
+
+    Args:
+        trainer: that trains.
+        steps: of the training; endless ones count as a hundred epochs.
+    """
+    per_epoch = trainer.num_training_batches / trainer.accumulate_grad_batches
+    if not 0 < steps < math.inf:
+        steps = 100 * per_epoch if math.isfinite(per_epoch) else 100_000
+    unit, finish = "epoch", int(steps / 2 // math.ceil(per_epoch)) if per_epoch < math.inf else 0
+    if not finish:
+        unit, finish = "step", int(steps // 2)
+    if not finish:
+        return ""
+    return (
+        f". A shorter schedule: `{{unit: {unit}, finish: {finish}}}` in the term's schedule (with "
+        f"the flag: `decorr.metric.schedule.unit={unit} decorr.metric.schedule.finish={finish}`)"
+    )
+
+
 def _endless(trainer: Any) -> bool:
     total = trainer.estimated_stepping_batches
     return not math.isfinite(total) or total < 1

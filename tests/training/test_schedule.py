@@ -1,6 +1,7 @@
 """The schedule as a function, its arguments, and what it does to a loss."""
 
 import math
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from nequip.train import EnergyForceLoss
 
 from nequip_decorr import DecorrelationScheduler, FeatureDecorrelation
+from nequip_decorr.training.horizon import shorter
 from nequip_decorr.training.loss_config import loss_share
 from nequip_decorr.training.schedule import SHAPES, coefficient
 
@@ -283,3 +285,27 @@ def test_units_of_progress():
     scheduler = DecorrelationScheduler(start=0.0, end=1.0, unit="time")
     with pytest.raises(ValueError, match="`max_time`"):
         scheduler.on_train_start(trainer(), Module())
+
+
+@pytest.mark.parametrize(
+    ("steps", "batches", "unit", "finish"),
+    [
+        (600, 10, "epoch", 30),
+        (15, 10, "step", 7),
+        (2, 10, "step", 1),
+        (1, 10, "", 0),
+        (math.inf, 10, "epoch", 50),
+        (300, math.inf, "step", 150),
+        (math.inf, math.inf, "step", 50_000),
+        (600, 20, "epoch", 30),
+    ],
+)
+def test_the_shorter_schedule_is_half_of_the_training_however_short_that_is(
+    steps, batches, unit, finish
+):
+    accumulate = 2 if batches == 20 else 1
+    it = SimpleNamespace(num_training_batches=batches, accumulate_grad_batches=accumulate)
+    found = re.findall(
+        r"schedule\.unit=(\w+) decorr\.metric\.schedule\.finish=(\d+)`", shorter(it, steps)
+    )
+    assert found == ([(unit, str(finish))] if unit else [])
