@@ -326,6 +326,27 @@ def test_data_that_labels_cannot_join_are_refused(path, data, names, said):
         load_plan(path)
 
 
+@pytest.mark.parametrize(
+    ("trainer", "said"),
+    [
+        ({"max_epochs": 10, "check_val_every_n_epoch": 11}, "before its first validation"),
+        ({"limit_val_batches": 0}, "`trainer.limit_val_batches` is 0"),
+        ({"max_epochs": 10, "check_val_every_n_epoch": 10}, ""),
+        ({"max_epochs": -1, "check_val_every_n_epoch": 5}, ""),
+        ({"max_epochs": "${nequips_own:3}", "check_val_every_n_epoch": 5}, ""),
+        ({"max_epochs": 10, "check_val_every_n_epoch": None, "val_check_interval": 5}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_training_that_never_validates_is_refused(path, trainer, said):
+    (path.parent / "config.yaml").write_text(yaml.safe_dump({"seed": 1, "trainer": trainer}))
+    if not said:
+        assert load_plan(path).md.startswith("runs 3 = ")
+        return
+    with pytest.raises(CampaignError, match=said):
+        load_plan(path)
+
+
 def test_the_md_of_the_user_wins_and_judging_can_be_left_out(improve, path):
     md = {"structures": "cell.xyz", "temperatures_K": 500, "trajectory_every": 20,
           "criteria": {"extrapolation_grade": 7, "contact_fraction": 0.5}}  # fmt: skip
