@@ -22,8 +22,8 @@ from ..md.criteria import RENAMED
 from ..md.spec import RunSpec
 from ..md.start import engine_frame, extxyz_text, start_frame
 from ..models.compiling import compile_model, compile_target, content_hash, is_compiled
-from ..models.locality import check_locality
-from ..models.metadata import read_info
+from ..models.locality import check_locality, check_locality_apart
+from ..models.metadata import on_gpu, read_info
 from ..models.spec import ModelSpec
 from .grades import check_grade
 from .schema import Campaign, check_engine
@@ -177,6 +177,9 @@ def _locality(model: ModelSpec, campaign: Campaign) -> list[Finding]:
 
     frame = engine_frame(max(campaign.structures, key=lambda s: len(set(s.atoms.symbols))).atoms)
     try:
+        if on_gpu(model):
+            check_locality_apart(Path(str(model.path)), frame)
+            return []
         potential = CompiledPotential(str(model.path))
         types = potential.types_of(frame)
         check_locality(potential, frame.positions, types, frame.cell.array, frame.pbc)

