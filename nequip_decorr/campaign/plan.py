@@ -22,7 +22,6 @@ from ..md.criteria import RENAMED
 from ..md.spec import RunSpec
 from ..md.start import engine_frame, extxyz_text, start_frame
 from ..models.compiling import compile_model, compile_target, content_hash, is_compiled
-from ..models.locality import check_locality, check_locality_apart
 from ..models.metadata import on_gpu, read_info
 from ..models.spec import ModelSpec
 from .grades import check_grade
@@ -173,16 +172,11 @@ def _locality(model: ModelSpec, campaign: Campaign) -> list[Finding]:
         return []
     if read_info(str(model.path)).pair != "allegro":
         return []
-    from ..models.potential import CompiledPotential  # torch
+    from ..models.locality_apart import check_file, check_file_apart  # torch
 
     frame = engine_frame(max(campaign.structures, key=lambda s: len(set(s.atoms.symbols))).atoms)
     try:
-        if on_gpu(model):
-            check_locality_apart(Path(str(model.path)), frame)
-            return []
-        potential = CompiledPotential(str(model.path))
-        types = potential.types_of(frame)
-        check_locality(potential, frame.positions, types, frame.cell.array, frame.pbc)
+        (check_file_apart if on_gpu(model) else check_file)(Path(str(model.path)), frame)
     except RuntimeError as err:  # no GPU here, for instance
         text = f"{err}".strip().split("\n")[0]
         message = f"models.{model.name}: cannot test whether it is strictly local ({text})"

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import ase.io
 import numpy as np
-from ase import Atoms
 from scipy.spatial import cKDTree
 
 from ..errors import UserError
@@ -96,48 +89,6 @@ def check_locality(
     return largest
 
 
-def check_locality_apart(path: Path, frame: Atoms) -> None:
-    """Do :func:`check_locality` in a process of its own, which native code may end.
-
-    Some builds of PyTorch for GPUs crash where they load a file that LAMMPS runs without fault.
-
-    Raises:
-        UserError: the model is not strictly local, or does not know an element.
-        RuntimeError: that process could not tell, for instance because there is no GPU here.
-    """
-    with tempfile.TemporaryDirectory() as scratch:
-        structure = Path(scratch) / "frame.xyz"
-        ase.io.write(
-            structure, Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
-        )
-        command = [sys.executable, "-m", __name__, str(path), str(structure)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode == 1 and done.stdout:
-        raise UserError(done.stdout.strip())
-    if done.returncode < 0:
-        raise RuntimeError(f"it crashes PyTorch: {signal.Signals(-done.returncode).name}")
-    if done.returncode:
-        raise RuntimeError((done.stderr.strip() or "no reason given").splitlines()[-1])
-
-
-def _main(path: str, structure: str) -> int:
-    from .metadata import NoDeviceError
-    from .potential import CompiledPotential
-
-    frame = ase.io.read(structure)
-    assert isinstance(frame, Atoms)
-    try:
-        potential = CompiledPotential(path)
-        types = potential.types_of(frame)
-        check_locality(potential, frame.positions, types, frame.cell.array, frame.pbc)
-    except NoDeviceError:
-        raise
-    except UserError as err:
-        print(err)
-        return 1
-    return 0
-
-
 def _cluster(
     positions: np.ndarray, cell: np.ndarray, pbc: Any, centre: int, radius: float
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -156,7 +107,3 @@ def _cluster(
     order = np.argsort(distances, kind="stable")
     order = order[distances[order] <= radius]
     return points[order], images[order]
-
-
-if __name__ == "__main__":
-    raise SystemExit(_main(*sys.argv[1:]))

