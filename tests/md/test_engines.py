@@ -374,6 +374,7 @@ def test_sigterm_stops_the_executable(tmp_path, quartz, sio_reference):
         ("ERROR: Non-numeric pressure - simulation unstable", "failed", "nonfinite"),
         ("ERROR: Non-numeric box dimensions - simulation unstable", "failed", "nonfinite"),
         ("ERROR: Cannot open file x.tersoff", "error", None),
+        ("ERROR: Cannot open file /home/nancy/nanotube/lost_atoms.data", "error", None),
     ],
 )
 def test_errors_of_lammps_are_told_apart(tmp_path, error, status, cause):

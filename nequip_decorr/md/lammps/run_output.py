@@ -21,8 +21,9 @@ from .build import NO_COMPUTE
 _HALT = re.compile(r"^Fix halt condition for fix-id (\S+) met on step (\d+) with value (\S+)", re.M)
 _ENDED = re.compile(r"^Run ended at step (\d+)\s*$", re.M)
 _ERROR = re.compile(r"^ERROR(?: on proc \d+)?: (.*)$", re.M)
-_LOST: Final = ("lost atoms", "out of range atoms", "atoms missing", "atom missing")
-_NONFINITE: Final = ("non-numeric", "not-a-number", "nan")
+# In errors of LAMMPS that are failures of the model. Others may name files: nanotube.data is none.
+LOST: Final = r"\b(lost|out of range) atoms\b|\batoms? missing\b"
+NONFINITE: Final = r"\b(non-numeric|not-a-number|nan)\b"
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,9 @@ def judge(spec: RunSpec, folder: Path, log: LogEnd, step: int | None = None) -> 
     if log.error is not None:
         step = _step_of_error(folder) if step is None else step
         message = f"LAMMPS: {log.error}"
-        text = log.error.lower()
-        if any(words in text for words in _LOST):
+        if re.search(LOST, log.error, re.I):
             return failed(spec, Violation("lost", step, None, 0.0, message))
-        if any(words in text for words in _NONFINITE):
+        if re.search(NONFINITE, log.error, re.I):
             return failed(spec, Violation("nonfinite", step, None, None, message))
         return RunResult("error", max(0, step - 1), every, message=message + _remedy(log.error))
     if log.ended_at is None:

@@ -9,6 +9,7 @@ from ...html import environment
 from ...lammps_wheel import COMMAND_VARIABLE
 from ...models.metadata import ModelInfo
 from .build import command_words
+from .run_output import LOST, NONFINITE
 from .settings import RunSettings
 
 
@@ -37,6 +38,7 @@ def run_script(settings: RunSettings, model: ModelInfo) -> str:
         restart_every=settings.restart_every,
         grade=settings.grade,
         bound=settings.criteria.extrapolation_grade,
+        failures=f"^ERROR.*({LOST}|{NONFINITE})",
     )
 
 

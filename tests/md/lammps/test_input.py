@@ -201,6 +201,30 @@ def test_a_run_that_a_criterion_stopped_gets_no_other_try(
     assert not (out / "stopped").exists()
 
 
+@pytest.mark.parametrize(
+    ("error", "over"),
+    [
+        ("ERROR: Lost atoms: original 72 current 71 (src/thermo.cpp:494)", True),
+        ("ERROR on proc 1: Non-numeric pressure - simulation unstable", True),
+        ("ERROR: Cannot open file /home/nancy/nanotube.data", False),
+        ("ERROR on proc 0: CUDA out of memory", False),
+    ],
+)
+def test_what_lammps_itself_ends_as_a_failure_of_the_model_gets_no_other_try(
+    compiled_model: Path, quartz_file: Path, tmp_path: Path, error: str, over: bool
+) -> None:
+    out = tmp_path / "run"
+    lmp = tmp_path / "lmp"
+    lmp.write_text(f"#!/bin/sh\necho '{error}' >> log.lammps; exit 7\n")
+    lmp.chmod(0o755)
+    write_input(compiled_model, quartz_file, out, RunSettings(steps=40, lammps=str(lmp)))
+    done = subprocess.run(["sh", str(out / "run.sh")], capture_output=True, text=True, check=False)
+    assert done.returncode == 7
+    assert (out / "stopped").exists() == over
+    if over:
+        assert (out / "stopped").read_text() == f"{error}\n"
+
+
 def test_command_line_says_what_is_wrong(
     compiled_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
