@@ -42,6 +42,8 @@ IN_README = {
     "baseline": "no labels",
     WITHOUT: "2 rounds of labels",
     LONGER: "2 rounds of labels,\nwith the term",
+    TODAY[0]: "as many labels of the\nreference's own MD",
+    TODAY[1]: "as many rattled crystals",
 }
 """Arms of the README's figure, and what it calls them."""
 RESAMPLES = 1000
@@ -232,6 +234,11 @@ def of_longer() -> None:
     right = means(rows, "right_ps")
     for arm in (arm for arm in LONG if of_arm(right, arm)):
         print(f"  {arm}, a seed each: {[round(x, 2) for x in of_arm(right, arm)]}")
+    for arm in (arm for arm in TODAY if of_arm(right, arm)):
+        alive = np.mean([r["status"] == "survived" for r in rows if r["arm"] == arm])
+        print(f"  {arm} over {LONGER}: right {ratio(right, arm, LONGER)}, {alive:.0%} survive")
+        for name in (k for k in rows[0] if k.startswith("force_mae_test_")):
+            print(f"    {name} {ratio(means(rows, name), arm, LONGER)}")
     if not of_arm(right, WITHOUT):
         return
     seeds = {row["seed"] for row in rows if row["arm"] == WITHOUT}

@@ -32,7 +32,6 @@ other stopped. A small campaign, two classical potentials on four copper atoms:
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -121,16 +120,11 @@ def compare(
     Raises:
         ValueError: no campaign in a folder, no shared run, or an unknown model.
     """
-    from .campaign.times import runs_by_time
+    from .campaign.times import known_and_missing
     from .survival.comparison import compare as compare_runs
 
-    rows = [row for folder in _listed(folders) for row in runs_by_time(folder, time)]
-    planned, known = (
-        Counter(row["model"] for row in some) for some in (read(folders, unfinished=True), rows)
-    )
-    return compare_runs(
-        rows, model_a, model_b, horizon_ps=horizon_ps, time=time, unknown=planned - known
-    )
+    rows, missing = known_and_missing(_listed(folders), time)
+    return compare_runs(rows, model_a, model_b, horizon_ps=horizon_ps, time=time, missing=missing)
 
 
 def collect(
@@ -143,7 +137,8 @@ def collect(
     """Choose the frames of MD that are worth a label.
 
     Args:
-        folders: results folders, LAMMPS dumps or structure files.
+        folders: results folders, folders of ``lammps input`` after the run, LAMMPS dumps or
+            structure files.
         model: checkpoint or package to improve; by default what the campaigns' model was compiled
             from.
         grade: its fitted grade; by default the file beside it.

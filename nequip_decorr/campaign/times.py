@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -98,3 +99,16 @@ def runs_by_time(folder: str | Path, time: Time = "stable") -> list[dict[str, An
         }[time]
         raise UserError(f"{folder}: no run has a {time} time; {remedy}")
     return found
+
+
+def known_and_missing(
+    folders: Iterable[str | Path], time: Time = "stable"
+) -> tuple[list[dict[str, Any]], Counter[str]]:
+    """Rows of :func:`runs_by_time` and of errors; by model how many planned runs they lack."""
+    folders = list(folders)
+    rows = [row for folder in folders for row in runs_by_time(folder, time)]
+    planned = [row for folder in folders for row in read_runs(folder, unfinished=True)]
+    if time != "stable":
+        rows += [row for row in planned if row["status"] == "error"]
+    known = Counter(row["model"] for row in rows)
+    return rows, Counter(row["model"] for row in planned) - known

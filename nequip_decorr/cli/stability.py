@@ -257,7 +257,8 @@ def _compare(args: argparse.Namespace) -> Answer:
     from itertools import combinations
 
     from ..campaign.store import read_plan
-    from ..stability import compare
+    from ..campaign.times import known_and_missing
+    from ..survival.comparison import compare
 
     plans = [read_plan(folder) for folder in args.folders]
     known = list(dict.fromkeys(name for plan in plans for name in plan["models"]))
@@ -266,8 +267,9 @@ def _compare(args: argparse.Namespace) -> Answer:
         raise ValueError(f"models: got {', '.join(unknown)}; allowed: {', '.join(known)}")
     if len(models) < 2:
         raise ValueError(f"compare needs two models, these campaigns have {', '.join(models)}")
-    options = {"horizon_ps": args.horizon_ps, "time": args.time}
-    found = [compare(args.folders, a, b, **options) for a, b in combinations(models, 2)]
+    rows, missing = known_and_missing(args.folders, args.time)
+    options = {"horizon_ps": args.horizon_ps, "time": args.time, "missing": missing}
+    found = [compare(rows, a, b, **options) for a, b in combinations(models, 2)]
     for one in found:
         print("\n  ".join([one.conclusion, *one.notes]))
     return Answer([one.to_dict() for one in found])

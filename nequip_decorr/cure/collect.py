@@ -21,7 +21,7 @@ from ..features.frames import load_model, outputs
 from ..md.contact import closest_contact
 from ..structures import Reading
 from .rules import DEFAULT_BEYOND, Rules
-from .sources import RECORDED, Source, checkpoint_of, sources_of
+from .sources import RECORDED, Source, campaign_in, checkpoint_of, sources_of
 
 NOTHING: Final = "nothing to label"
 """How the line begins that says why no frame was chosen."""
@@ -110,7 +110,7 @@ def collect(
     Raises:
         UserError: nothing to read, no checkpoint or no grade.
     """
-    paths = [Path(place) for place in places]
+    paths = [campaign_in(Path(place)) for place in places]
     sources = [source for path in paths for source in sources_of(path, reading)]
     model = Path(model or checkpoint_of(paths))
     rules, fitted, eager = rules or Rules(), grade_of(model, grade), load_model(model)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from ase import Atoms
 
 from ..campaign.store import PLAN, read_plan, read_runs
@@ -41,6 +42,12 @@ class Source:
     ordered: bool = True
 
 
+def campaign_in(place: Path) -> Path:
+    """Where the campaign of a folder of ``lammps input --pair library`` lies; else the place."""
+    results = place / "results"
+    return results if (results / PLAN).is_file() and not (place / PLAN).is_file() else place
+
+
 def sources_of(place: Path, reading: Reading | None = None) -> list[Source]:
     """Frames of a campaign, of a run in a folder of ``lammps input``, or of any structure file.
 
@@ -66,8 +73,12 @@ def sources_of(place: Path, reading: Reading | None = None) -> list[Source]:
                 "the run, LAMMPS dumps and structure files"
             )
         start = by_step.pop(0, None)
+        record = find_columns(place) or {"step": np.empty(0), "time_ps": np.empty(0)}
+        times_ps = dict(zip(record["step"].tolist(), record["time_ps"].tolist(), strict=True))
         for frame in filter(None, (start, *by_step.values())):
             frame.info["structure"] = place.resolve().name
+            if (step := frame.info["step"]) in times_ps:
+                frame.info["time_ps"] = times_ps[step]
         return [Source(str(place), list(by_step.values()), start)]
     specs = {item["spec"]["run_id"]: item["spec"] for item in read_plan(place)["runs"]}
     found = []

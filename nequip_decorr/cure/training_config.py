@@ -55,22 +55,24 @@ def check_config(path: Path, overrides: Sequence[str], mistakes: Mistakes) -> bo
             "own, as nequip.data.datamodule.ASEDataModule has them, and no `split_dataset`: "
             "labelled frames join a file of training data"
         )
-    if never := _never_validates(config.get("trainer") or {}):
+    if never := _never_validates(config):
         mistakes.say(f"train.config: {path}: {never}, so that no best checkpoint would be left")
     return MEAN_ENERGY in OmegaConf.to_yaml(config.get("training_module", {}))
 
 
-def _never_validates(trainer: Any) -> str:
-    """Why a training ends before its first validation; nothing where it does not."""
+def _never_validates(config: Any) -> str:
+    """Why a training ends before its first validation; nothing where that cannot be told."""
     from omegaconf.errors import OmegaConfBaseException
 
     try:
+        trainer = config.get("trainer") or {}
         every, epochs = trainer.get("check_val_every_n_epoch", 1), trainer.get("max_epochs")
-    except OmegaConfBaseException:  # a resolver that NequIP registers
+        batches = trainer.get("limit_val_batches")
+    except OmegaConfBaseException:  # noted above, or a resolver that NequIP registers
         return ""
-    if trainer.get("limit_val_batches") == 0:
+    if batches == 0:
         return "`trainer.limit_val_batches` is 0"
-    if every is not None and epochs is not None and 0 < epochs < every:
+    if isinstance(every, int) and isinstance(epochs, int) and 0 < epochs < every:
         return (
             f"`trainer.check_val_every_n_epoch` is {every} and `trainer.max_epochs` {epochs}: the "
             "training ends before its first validation"

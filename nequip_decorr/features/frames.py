@@ -203,13 +203,13 @@ def outputs(
     )
     inputs = set(getattr(model, "model_input_fields", ()))
     # NequIP takes a dipole and others for fields of atoms, and refuses the frame.
-    unused = set(all_properties) - {"energy", "forces", "stress"}
+    unused = list(set(all_properties) - {"energy", "forces", "stress"} - inputs)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     for start in range(0, len(frames), batch_size):
         batch = []
         for frame in frames[start : start + batch_size]:
             wanted = inputs & (set(frame.info) | set(frame.arrays))
-            data = from_ase(frame, include_keys=list(wanted), exclude_keys=list(unused - wanted))
+            data = from_ase(frame, include_keys=list(wanted), exclude_keys=unused)
             for transform in transforms:
                 data = transform(data)
             batch.append(data)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Final
 
 import ase.io
 from ase import Atoms
@@ -15,6 +15,9 @@ from ..errors import UserError
 from .locality import check_locality
 from .metadata import NoDeviceError
 from .potential import CompiledPotential
+
+_REFUSED: Final = 3
+_NOT_HERE: Final = 4
 
 
 def check_file(path: Path | str, frame: Atoms) -> None:
@@ -43,26 +46,26 @@ def check_file_apart(path: Path, frame: Atoms) -> None:
         ase.io.write(
             structure, Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
         )
-        command = [sys.executable, "-m", __name__, str(path), str(structure)]
+        answer = Path(scratch) / "answer"
+        command = [sys.executable, "-m", __name__, str(path), str(structure), str(answer)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode == 1 and done.stdout:
-        raise UserError(done.stdout.strip())
+        said = answer.read_text() if answer.is_file() else ""
+    if done.returncode == _REFUSED and said:
+        raise UserError(said)
     if done.returncode < 0:
-        raise RuntimeError(f"it crashes PyTorch: {signal.Signals(-done.returncode).name}")
+        raise RuntimeError(f"it ends PyTorch with signal {-done.returncode}")
     if done.returncode:
-        raise RuntimeError((done.stderr.strip() or "no reason given").splitlines()[-1])
+        raise RuntimeError(said or (done.stderr.strip() or "no reason given").splitlines()[-1])
 
 
-def _main(path: str, structure: str) -> int:
+def _main(path: str, structure: str, answer: str) -> int:
     frame = ase.io.read(structure)
     assert isinstance(frame, Atoms)
     try:
         check_file(path, frame)
-    except NoDeviceError:
-        raise
     except UserError as err:
-        print(err)
-        return 1
+        Path(answer).write_text(str(err))
+        return _NOT_HERE if isinstance(err, NoDeviceError) else _REFUSED
     return 0
 
 

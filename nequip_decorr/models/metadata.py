@@ -120,7 +120,15 @@ def check_device(device: str) -> None:
     import torch
 
     try:
-        torch.empty(1, device=device)
+        found = torch.device(device)
+        if found.type == "cuda":
+            # Without a context on the GPU, which this process would keep from others.
+            if not torch.cuda.is_available():
+                raise RuntimeError("it finds no CUDA GPU")
+            if (found.index or 0) >= torch.cuda.device_count():
+                raise RuntimeError(f"it finds {torch.cuda.device_count()} CUDA GPUs")
+        else:
+            torch.empty(1, device=found)
     except (RuntimeError, AssertionError) as err:
         reason = str(err).strip().split("\n")[0]
         raise NoDeviceError(

@@ -39,7 +39,7 @@ from .clusters import (
 )
 from .estimators import Rmst, common_horizon, restricted_mean, rmst
 from .permutation import relabel_test, restricted_times, sign_flip_test
-from .verdict import Comparison
+from .verdict import NO_TIME, Comparison
 
 PAIR: Final = ("structure", "temperature_K", "seed")
 FLAT: Final = 1e-9
@@ -57,7 +57,7 @@ def compare(
     seed: int = 0,
     time: str = "stable",
     paired_seeds: bool = True,
-    unknown: Mapping[str, int] | None = None,
+    missing: Mapping[str, int] | None = None,
 ) -> Comparison:
     """Compare two models over the runs that they share.
 
@@ -76,7 +76,7 @@ def compare(
         seed: of the random swaps.
         time: what the rows' times are, for the words: ``stable``, ``trusted`` or ``right``.
         paired_seeds: whether trained models of one seed belong together in the test.
-        unknown: planned runs that the rows lack, by model, to be named with the result.
+        missing: planned runs that the rows lack, by model; ``None`` where nobody has counted.
 
     Raises:
         ValueError: no pair, a repeated run, an unknown column, a horizon beyond what was observed.
@@ -96,7 +96,9 @@ def compare(
     shared = sorted(index[0].keys() & index[1].keys(), key=repr)
     if not shared:
         found = ", ".join(f"{len(i)} of {m!r}" for i, m in zip(index, runs, strict=True))
-        raise ValueError(f"no pair by {key} to compare: got runs {found} without a partner")
+        lacking = ", ".join(f"{n} of {m!r}" for m, n in (missing or {}).items() if m in runs)
+        more = f"; without {NO_TIME[time]}: {lacking}" if lacking else ""
+        raise ValueError(f"no pair by {key} to compare: got runs {found} without a partner{more}")
     picks = [np.array([i[pair] for pair in shared]) for i in index]
     a, b = ((r.time_ps[p], r.failed[p]) for r, p in zip(runs.values(), picks, strict=True))
     columns = {name: runs[model_a].columns[name][picks[0]] for name in key}
@@ -149,7 +151,7 @@ def compare(
         cut_short={m: int(c.sum()) for m, c in zip(runs, cut, strict=True)},
         seed=seed,
         time=time,
-        unknown=unknown or {},
+        missing=missing,
     )
 
 

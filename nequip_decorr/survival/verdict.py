@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -14,6 +14,11 @@ from .permutation import PermutationTest
 
 Verdict = Literal["a_better", "b_better", "sample_only", "inconclusive"]
 _ENDED: Final = {"stable": "failed", "trusted": "left the training data", "right": "went wrong"}
+NO_TIME: Final = {
+    "stable": "an end yet",
+    "trusted": "an end yet or a trusted time",
+    "right": "an end yet or a right time",
+}
 _UNBOUNDED: Final = 1e3
 _AT_ONCE: Final = 0.01
 """Share of the horizon below which a mean says that the model never got going."""
@@ -31,7 +36,7 @@ class Comparison(Result):
         unpaired: runs without a partner, by model.
         errors: runs that ended in an error, by model.
         cut_short: paired runs censored before the horizon, by model.
-        unknown: planned runs without this time yet, by model.
+        missing: planned runs without this time yet, by model; ``None`` where nobody has counted.
         time: which time is compared: ``stable``, ``trusted`` or ``right``.
         logrank_p: log-rank test that ignores the pairing; not a number where nothing failed.
     """
@@ -54,7 +59,7 @@ class Comparison(Result):
     cut_short: dict[str, int]
     seed: int
     time: str = "stable"
-    unknown: Mapping[str, int] = field(default_factory=dict)
+    missing: Mapping[str, int] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types, with the verdict and its words."""
@@ -193,11 +198,10 @@ class Comparison(Result):
                 )
             if count := self.errors[model]:
                 found.append(f"{_units(count, 'run')} of {model} ended in an error: no evidence.")
-            if count := self.unknown.get(model, 0):
-                why = "not finished yet"
-                if self.time != "stable":
-                    why += f", or without a {self.time} time"
-                found.append(f"{_units(count, 'run')} of {model} left out: {why}.")
+            if count := (self.missing or {}).get(model, 0):
+                found.append(
+                    f"{_units(count, 'run')} of {model} left out: without {NO_TIME[self.time]}."
+                )
             if count := self.unpaired[model]:
                 found.append(f"{_units(count, 'run')} of {model} left out: no partner.")
         return tuple(found)

@@ -156,7 +156,7 @@ class DecorrelationScheduler(Callback):
             f"loss term `{self.metric}`: coefficient from {self.schedule.start:g} to "
             f"{self.schedule.end:g} ({self.schedule.shape}) over {span(self.schedule, trainer)}. "
             "If training ends earlier (patience, `max_time`), the coefficient stops on the way"
-            f"{shorter(trainer, trainer.estimated_stepping_batches)}"
+            f"{shorter(self.schedule, trainer, trainer.estimated_stepping_batches)}"
         )
         before = self._length_before
         if before is not None and self._length is not None and before != self._length:
@@ -208,7 +208,7 @@ class DecorrelationScheduler(Callback):
         if done >= REACHED:
             logger.info(text)
             return
-        logger.warning(f"{text}{shorter(trainer, trainer.global_step)}")
+        logger.warning(f"{text}{shorter(self.schedule, trainer, trainer.global_step)}")
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
         """Say the same where training was interrupted."""

@@ -79,10 +79,13 @@ def span(schedule: Schedule, trainer: Any) -> str:
     return f"{length:.0f} steps{epochs}"
 
 
-def shorter(trainer: Any, steps: float) -> str:
-    """Return how to have a schedule of half a training's steps, in words; nothing for one step.
+def shorter(schedule: Schedule, trainer: Any, steps: float) -> str:
+    """Return how to have a schedule of half a training's steps, in words.
+
+    Nothing where that is not shorter, and where it would take more than a new end.
 
     Args:
+        schedule: what there is.
         trainer: that trains.
         steps: of the training; endless ones count as a hundred epochs.
     """
@@ -92,7 +95,9 @@ def shorter(trainer: Any, steps: float) -> str:
     unit, finish = "epoch", int(steps / 2 // math.ceil(per_epoch)) if per_epoch < math.inf else 0
     if not finish:
         unit, finish = "step", int(steps // 2)
-    if not finish:
+    now = length_in_steps(schedule, trainer)
+    longer = now is not None and finish * (per_epoch if unit == "epoch" else 1) >= now
+    if not finish or longer or schedule.begin:
         return ""
     return (
         f". A shorter schedule: `{{unit: {unit}, finish: {finish}}}` in the term's schedule (with "

@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from nequip.scripts._workflow_utils import get_workflow_state
 from omegaconf import OmegaConf
 
-from ..errors import UserError, did_you_mean
+from ..errors import UserError
 from .loss_config import entries_of
 from .schedule import Schedule
 from .term import FeatureDecorrelation
@@ -72,21 +72,19 @@ def check_request(terms: Iterable[str]) -> list[dict[str, Any]]:
             f"the config has the loss terms {missing} where the loss does not read them; they "
             f"belong in the list `{LOSS}.extra_metrics` (or `metrics` of a MetricsManager)"
         )
-    for override in hydra.overrides.task:
-        if meant := _meant(override):
+    options = {file.name for file in files(f"{__package__}.groups").joinpath("decorr").iterdir()}
+    for override in () if terms else hydra.overrides.task:
+        name, _, value = override.removeprefix("+").partition("=")
+        if (
+            override.startswith("+deco")
+            and name not in hydra.runtime.choices
+            and (f"{value}.yaml" in options)
+        ):
             raise UserError(
-                f"`{override}` is read by nobody, so that the loss has no decorrelation term; did "
-                f"you mean `{meant}`?"
+                f"`{override}` has no effect, and the loss has no decorrelation term; did you mean "
+                f"`+decorr={value}`?"
             )
     return wanted
-
-
-def _meant(override: str) -> str:
-    """What was meant by an addition that looks like our group, but for its name; else nothing."""
-    name, _, value = override.lstrip("+").partition("=")
-    options = {file.name for file in files(f"{__package__}.groups").joinpath("decorr").iterdir()}
-    mistaken = name != "decorr" and f"{value}.yaml" in options and did_you_mean(name, ["decorr"])
-    return f"+decorr={value}" if override.startswith("+") and mistaken else ""
 
 
 def _not_done(chosen: list[str], multirun: bool) -> str:

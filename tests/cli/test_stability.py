@@ -21,6 +21,7 @@ import yaml
 from ase.build import bulk
 
 from nequip_decorr.campaign.store import read_runs
+from nequip_decorr.campaign.times import known_and_missing
 from nequip_decorr.cli.main import main
 from nequip_decorr.cli.stability import _closing
 from nequip_decorr.datasets.siox import quartz
@@ -249,8 +250,16 @@ def test_run_status_compare_and_report(tmp_path: Path, capsys: pytest.CaptureFix
     next(out.glob("runs/lj-*/manifest.json")).unlink()
     assert main(["stability", "compare", str(out)]) == 0
     said = capsys.readouterr().out
-    assert "1 run of lj left out: not finished yet." in said
+    assert "1 run of lj left out: without an end yet." in said
     assert "1 run of tersoff left out: no partner." in said
+    (other,) = out.glob("runs/lj-*/manifest.json")
+    ended = json.loads(other.read_text())
+    other.write_text(json.dumps({**ended, "status": "error", "cause": None, "message": "x"}))
+    rows, missing = known_and_missing([out])
+    assert missing == {"lj": 1} and sum(row["status"] == "error" for row in rows) == 1
+    other.unlink()
+    assert main(["stability", "compare", str(out)]) == 2
+    assert "; without an end yet: 2 of 'lj'" in capsys.readouterr().err
     assert main(["stability", "compare", str(out), "--models", "lj", "nobody"]) == 2
     assert "models: got nobody; allowed: tersoff, lj" in capsys.readouterr().err
 

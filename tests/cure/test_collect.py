@@ -13,7 +13,7 @@ from nequip_decorr import stability
 from nequip_decorr.cli.main import main
 from nequip_decorr.cure.collect import collect
 from nequip_decorr.cure.rules import Rules
-from nequip_decorr.cure.sources import checkpoint_of, sources_of
+from nequip_decorr.cure.sources import campaign_in, checkpoint_of, sources_of
 from nequip_decorr.errors import UserError
 from nequip_decorr.extrapolation.beside import grade_file
 from nequip_decorr.extrapolation.choose import Candidate
@@ -21,6 +21,7 @@ from nequip_decorr.extrapolation.grade import ExtrapolationGrade
 from nequip_decorr.features.frames import load_model
 from nequip_decorr.files import write_json
 from nequip_decorr.md.criteria import Criteria
+from nequip_decorr.md.record import RecordWriter
 from nequip_decorr.models import compiling
 from nequip_decorr.models.spec import ModelSpec
 from tests.helpers.checkpoints import trained
@@ -279,3 +280,17 @@ def test_a_run_in_a_folder_of_lammps_input_gives_all_frames_that_it_has_kept(tmp
     assert [frame.info["step"] for frame in source.frames] == [20, 30, 100]
     assert {frame.info["structure"] for frame in (source.start, *source.frames)} == {"hot"}
     assert source.start.positions[1, 0] == 0
+    assert "time_ps" not in source.start.info
+    record = RecordWriter(run)
+    for step in (0, 20, 30, 100):
+        record.write({"step": step, "time_ps": step / 500})
+    record.close()
+    (source,) = sources_of(run)
+    assert [f.info["time_ps"] for f in source.frames] == [0.04, 0.06, 0.2]
+
+
+def test_the_campaign_in_a_folder_of_lammps_input_is_found(tmp_path):
+    (tmp_path / "results").mkdir()
+    write_json(tmp_path / "results" / "campaign.json", {"schema": 1, "runs": []})
+    assert campaign_in(tmp_path) == campaign_in(tmp_path / "results") == tmp_path / "results"
+    assert campaign_in(tmp_path / "results" / "runs") == tmp_path / "results" / "runs"

@@ -49,3 +49,17 @@ def test_what_dft_codes_write_beside_energy_and_forces_is_no_obstacle():
         assert given["forces"].shape == (2, 3)
         assert given["total_energy"].shape == (1, 1)
     assert first.keys() - second.keys() == {"stress"}
+
+
+def test_a_field_that_the_model_takes_is_passed_wherever_ase_keeps_it():
+    class Magnetic(Elsewhere):
+        model_input_fields = ("pos", "magmoms")
+
+        def forward(self, data):
+            self.given = data["magmoms"]
+            return super().forward(data)
+
+    model, cell = Magnetic(), bulk("Cu").repeat((2, 1, 1))
+    cell.calc = SinglePointCalculator(cell, magmoms=np.array([1.0, 2.0]))
+    next(outputs(model, [cell]))
+    assert model.given.flatten().shape == (2,)

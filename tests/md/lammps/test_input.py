@@ -205,7 +205,7 @@ def test_a_run_that_a_criterion_stopped_gets_no_other_try(
     ("error", "over"),
     [
         ("ERROR: Lost atoms: original 72 current 71 (src/thermo.cpp:494)", True),
-        ("ERROR on proc 1: Non-numeric pressure - simulation unstable", True),
+        ("ERROR on proc 0: Non-numeric pressure - simulation unstable", True),
         ("ERROR: Cannot open file /home/nancy/nanotube.data", False),
         ("ERROR on proc 0: CUDA out of memory", False),
     ],
@@ -213,16 +213,31 @@ def test_a_run_that_a_criterion_stopped_gets_no_other_try(
 def test_what_lammps_itself_ends_as_a_failure_of_the_model_gets_no_other_try(
     compiled_model: Path, quartz_file: Path, tmp_path: Path, error: str, over: bool
 ) -> None:
-    out = tmp_path / "run"
-    lmp = tmp_path / "lmp"
-    lmp.write_text(f"#!/bin/sh\necho '{error}' >> log.lammps; exit 7\n")
-    lmp.chmod(0o755)
+    out, lmp, srun = tmp_path / "run", tmp_path / "lmp", tmp_path / "srun"
     write_input(compiled_model, quartz_file, out, RunSettings(steps=40, lammps=str(lmp)))
-    done = subprocess.run(["sh", str(out / "run.sh")], capture_output=True, text=True, check=False)
-    assert done.returncode == 7
-    assert (out / "stopped").exists() == over
-    if over:
-        assert (out / "stopped").read_text() == f"{error}\n"
+    srun.write_text('#!/bin/sh\nexec "$@"\n')
+    srun.chmod(0o755)
+
+    def run(fake: str, *words: str) -> subprocess.CompletedProcess[str]:
+        lmp.write_text(f"#!/bin/sh\n{fake}\n")
+        lmp.chmod(0o755)
+        return subprocess.run(
+            ["sh", *words],
+            env={**os.environ, "SLURM_SUBMIT_DIR": str(out), "LAUNCH": "",
+                 "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    script = str(out / "run.sh")
+    assert run(f"echo '{error}' >> log.lammps; touch restart.a; exit 7", script).returncode == 7
+    again = run("exit 0", script, "restart")
+    assert (again.returncode, error in again.stderr) == ((1, True) if over else (0, False))
+    assert (run("exit 0", script, "over").returncode == 0) == over
+    job = run("echo tried again", str(out / "slurm.sh"))
+    assert ("the run is over" in job.stdout, "tried again" in job.stdout) == (over, not over)
+    # From the beginning: nobody judges it by the old log, even where LAMMPS never opens a new one.
+    assert run("exit 9", script).returncode == 9
+    assert run("", script, "over").returncode == 1
 
 
 def test_command_line_says_what_is_wrong(

@@ -37,6 +37,7 @@ def start(folder: Path, template: str, *variables: str) -> subprocess.Popen[byte
         "grade_style": "property/atom",
         "grade_words": "id",
         "beyond_every": "50",
+        "beyond_frames": "1000",
     }
     flags = [word for name, value in given.items() for word in ("-var", name, value)]
     return subprocess.Popen(
