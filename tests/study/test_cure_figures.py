@@ -15,6 +15,7 @@ RUNS = pd.read_csv(ROOT / "benchmarks" / "results" / "cure_runs.csv")
 MODELS = pd.read_csv(ROOT / "benchmarks" / "results" / "cure_models.csv")
 LONG = pd.read_csv(ROOT / "benchmarks" / "results" / "cure_long.csv")
 LONGER = "near, 2 rounds, term, longer"
+SEEDS = {"reference": 8, "rattled": 8}
 ERROR = "force_mae_test_id_eV_per_A"
 
 
@@ -105,3 +106,29 @@ def test_a_hundred_picoseconds():
     wrong = rows[(rows["right_ps"] < 100) & (rows["status"] == "survived")]
     assert len(wrong) == 7 and (wrong["trusted_ps"] == 100).all()
     assert "the seven of them that survive are trusted for all 100 ps" in page
+
+
+def test_labels_as_careful_users_choose_them_today():
+    rows, page = LONG[LONG["horizon_ps"] == 10], text("docs/cure_measured.md")
+    ours = rows[rows["arm"] == LONGER]
+
+    def ratio(column, arm):
+        mine, base = (r.groupby("seed")[column].mean() for r in (rows[rows["arm"] == arm], ours))
+        logs = np.log(mine / base).dropna()
+        assert len(logs) == SEEDS[arm]
+        return np.exp([logs.mean(), logs.mean() - half(logs), logs.mean() + half(logs)])
+
+    for arm in SEEDS:
+        mine = rows[rows["arm"] == arm]
+        words = rf"`{arm}` \(.*?\): right for ([\d.]+) of 10 ps, ([\d.]+) \[([\d.]+), ([\d.]+)\] times"
+        said = [float(x) for x in re.search(words, page).groups()]
+        assert said == pytest.approx([mine["right_ps"].mean(), *ratio("right_ps", arm)], abs=0.051)
+        alive = (mine["status"] == "survived").sum()
+        assert f"{alive} of {len(mine)} runs survive" in page
+    words = r"its force errors are lower than with ours: ([\d.]+) \[([\d.]+), ([\d.]+)\] times in dist"
+    said = [float(x) for x in re.search(words, page).groups()]
+    assert said == pytest.approx(ratio(ERROR, "reference"), abs=0.0051)
+    poor = "force_mae_test_siox1.1_eV_per_A"
+    words = r"and ([\d.]+) \[([\d.]+), ([\d.]+)\] times on SiO1.1"
+    said = [float(x) for x in re.search(words, page).groups()]
+    assert said == pytest.approx(ratio(poor, "reference"), abs=0.0051)
