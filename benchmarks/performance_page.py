@@ -58,7 +58,10 @@ def term_rows(where: str, result: dict[str, Any]) -> list[list[str]]:
     ]  # fmt: skip
 
 
-TRAINING = ("training_overhead_demo", "training_overhead_sait")
+TRAINING = tuple(
+    f"training_overhead_{name}"
+    for name in ("demo", "small", "small_compile", "sait", "sait_compile")
+)
 
 
 def training() -> str:

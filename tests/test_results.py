@@ -14,11 +14,6 @@ OLDER = {
     "results/grade_cost.json",
     "results/grade_hfo2.json",
     "results/lammps_scaling.json",
-    "results/logger_overhead.json",
-    "results/max_samples_sait.json",
-    "results/training_overhead_sait_compile.json",
-    "results/training_overhead_sait_memory.json",
-    "results/training_overhead_small.json",
     "study/results/hardware.json",
     "study/results/rerun/hardware.json",
 }

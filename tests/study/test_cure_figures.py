@@ -120,12 +120,16 @@ def test_labels_as_careful_users_choose_them_today():
 
     for arm in SEEDS:
         mine = rows[rows["arm"] == arm]
-        words = rf"`{arm}` \(.*?\): right for ([\d.]+) of 10 ps, ([\d.]+) \[([\d.]+), ([\d.]+)\] times"
+        words = (
+            rf"`{arm}` \(.*?\): right for ([\d.]+) of 10 ps, ([\d.]+) \[([\d.]+), ([\d.]+)\] times"
+        )
         said = [float(x) for x in re.search(words, page).groups()]
         assert said == pytest.approx([mine["right_ps"].mean(), *ratio("right_ps", arm)], abs=0.051)
         alive = (mine["status"] == "survived").sum()
         assert f"{alive} of {len(mine)} runs survive" in page
-    words = r"its force errors are lower than with ours: ([\d.]+) \[([\d.]+), ([\d.]+)\] times in dist"
+    words = (
+        r"its force errors are lower than with ours: ([\d.]+) \[([\d.]+), ([\d.]+)\] times in dist"
+    )
     said = [float(x) for x in re.search(words, page).groups()]
     assert said == pytest.approx(ratio(ERROR, "reference"), abs=0.0051)
     poor = "force_mae_test_siox1.1_eV_per_A"
