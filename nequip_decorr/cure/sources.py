@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from ase import Atoms
 from ..campaign.store import PLAN, read_plan, read_runs
 from ..errors import UserError
 from ..files import sha256_file
-from ..md.record import find_columns, read_beyond, read_ring, read_trajectory
+from ..md.record import BEYOND, find_columns, read_ring, read_trajectory
 from ..md.spec import RunSpec
 from ..md.start import read_start
 from ..models.compiling import compiled_from
@@ -119,7 +120,7 @@ class _Run:
 def _by_step(folder: Path, timestep_fs: float | None) -> dict[int, Atoms]:
     """All frames that a run has left, in the order of their steps."""
     found: dict[int, Atoms] = {}
-    for read in (read_trajectory, read_ring, read_beyond):
+    for read in (read_trajectory, read_ring, partial(read_ring, stem=BEYOND)):
         try:
             frames = read(folder, timestep_fs)
         except (OSError, ValueError):

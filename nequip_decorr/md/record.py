@@ -186,18 +186,10 @@ def read_trajectory(
     return _read_frames(folder, TRAJECTORY, timestep_fs, positions_alone)
 
 
-def read_ring(folder: Path, timestep_fs: float | None = None) -> list[Atoms]:
-    """The last frames of a failed run, one per step; empty where none were kept."""
+def read_ring(folder: Path, timestep_fs: float | None = None, stem: str = RING) -> list[Atoms]:
+    """The last frames of a failed run, one per step, or those of ``BEYOND``; empty without any."""
     try:
-        return _read_frames(folder, RING, timestep_fs)
-    except FileNotFoundError:
-        return []
-
-
-def read_beyond(folder: Path, timestep_fs: float | None = None) -> list[Atoms]:
-    """Frames with an atom beyond the edge of the data, which ``run.lmp`` keeps."""
-    try:
-        return _read_frames(folder, BEYOND, timestep_fs)
+        return _read_frames(folder, stem, timestep_fs)
     except FileNotFoundError:
         return []
 

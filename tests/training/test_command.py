@@ -164,7 +164,7 @@ STOPS = {
     "stock_referred": (["-cn", "referred", STOCK, MORE], "comes from the checkpoint"),
     "elsewhere": (["-cn", "stock", "+decorr@x=default"], "write `.decorr=default`"),
     "typo": (["-cn", "stock", "+decor=default"], r"did you mean `\+decorr=default`"),
-    "misplaced": (["-cn", "misplaced"], r"where the loss does not read them; .* extra_metrics"),
+    "misplaced": (["-cn", "misplaced"], r"where the loss does not read them; .*extra_metrics"),
     "node": (["-cn", "stock", "+decorr.coeff=0.1"], "choose the group on the command line"),
     "no_callback": (["-cn", "stock", FLAG, "~hydra.callbacks.decorr"], "decorr` did not run"),
     "step_plain": (["-cn", "plainEveryStep"],

