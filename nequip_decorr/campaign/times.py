@@ -13,7 +13,7 @@ from ..errors import UserError
 from ..files import read_json
 from ..md.record import find_columns
 from ..md.times import trusted_time_ps
-from .store import read_runs
+from .store import read_plan, read_runs
 
 LABELS: Final = "labels.json"
 TIMES: Final = ("stable", "trusted", "right")
@@ -107,8 +107,9 @@ def known_and_missing(
     """Rows of :func:`runs_by_time` and of errors; by model how many planned runs they lack."""
     folders = list(folders)
     rows = [row for folder in folders for row in runs_by_time(folder, time)]
-    planned = [row for folder in folders for row in read_runs(folder, unfinished=True)]
     if time != "stable":
-        rows += [row for row in planned if row["status"] == "error"]
+        ended = (row for folder in folders for row in read_runs(folder))
+        rows += [row for row in ended if row["status"] == "error"]
+    planned = (item["spec"] for folder in folders for item in read_plan(folder)["runs"])
     known = Counter(row["model"] for row in rows)
-    return rows, Counter(row["model"] for row in planned) - known
+    return rows, Counter(spec["model"]["name"] for spec in planned) - known

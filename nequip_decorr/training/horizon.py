@@ -74,7 +74,7 @@ def span(schedule: Schedule, trainer: Any) -> str:
     length = length_in_steps(schedule, trainer)
     if length is None:
         return f"{100 * (schedule.finish or 1.0):g} % of `max_time`"
-    per_epoch = trainer.num_training_batches / trainer.accumulate_grad_batches
+    per_epoch = _steps_per_epoch(trainer)
     epochs = f" ({length / per_epoch:.3g} epochs)" if math.isfinite(per_epoch) else ""
     return f"{length:.0f} steps{epochs}"
 
@@ -89,7 +89,7 @@ def shorter(schedule: Schedule, trainer: Any, steps: float) -> str:
         trainer: that trains.
         steps: of the training; endless ones count as a hundred epochs.
     """
-    per_epoch = trainer.num_training_batches / trainer.accumulate_grad_batches
+    per_epoch = _steps_per_epoch(trainer)
     if not 0 < steps < math.inf:
         steps = 100 * per_epoch if math.isfinite(per_epoch) else 100_000
     unit, finish = "epoch", int(steps / 2 // math.ceil(per_epoch)) if per_epoch < math.inf else 0
@@ -118,5 +118,10 @@ def _timer(trainer: Any) -> Any:
 
 def _epoch_steps(trainer: Any) -> int:
     """Optimiser steps in an epoch, gradient accumulation included."""
-    batches: float = trainer.num_training_batches / trainer.accumulate_grad_batches
-    return math.ceil(batches)
+    return math.ceil(_steps_per_epoch(trainer))
+
+
+def _steps_per_epoch(trainer: Any) -> float:
+    """The same, not rounded up; infinite where the data have no length."""
+    steps: float = trainer.num_training_batches / trainer.accumulate_grad_batches
+    return steps

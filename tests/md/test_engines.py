@@ -373,6 +373,7 @@ def test_sigterm_stops_the_executable(tmp_path, quartz, sio_reference):
         ("ERROR on proc 3: Non-numeric atom coords - simulation unstable", "failed", "nonfinite"),
         ("ERROR: Non-numeric pressure - simulation unstable", "failed", "nonfinite"),
         ("ERROR: Non-numeric box dimensions - simulation unstable", "failed", "nonfinite"),
+        ("ERROR: NaN in the forces", "failed", "nonfinite"),
         ("ERROR: F_MDR is NaN, case 1: no tensile springs", "failed", "nonfinite"),
         ("ERROR: Cannot open file x.tersoff", "error", None),
         ("ERROR: Cannot open file /home/nan/nan.nanotube/lost_atoms.data", "error", None),

@@ -23,7 +23,7 @@ _ENDED = re.compile(r"^Run ended at step (\d+)\s*$", re.M)
 _ERROR = re.compile(r"^ERROR(?: on proc \d+)?: (.*)$", re.M)
 # In errors of LAMMPS that are failures of the model. Others may name files: nanotube.data is none.
 LOST: Final = "(lost|out of range) atoms|atoms? missing"
-NONFINITE: Final = "non-numeric|not-a-number|[^a-z0-9_/.-]nan([^a-z0-9_/.-]|$)"
+NONFINITE: Final = "non-numeric|not-a-number|(^|[^a-z0-9_/.-])nan([^a-z0-9_/.-]|$)"
 
 
 @dataclass(frozen=True)
