@@ -12,7 +12,6 @@ RESULTS = Path(__file__).parents[1] / "benchmarks"
 # Made before records held the commit.
 OLDER = {
     "results/grade_hfo2.json",
-    "results/lammps_scaling.json",
     "study/results/hardware.json",
     "study/results/rerun/hardware.json",
 }
