@@ -89,7 +89,8 @@ def compile_with_grade(
         *arguments: everything else, passed on (``--device`` is among them).
 
     Raises:
-        UserError: no such target, or a grade of another model.
+        UserError: no such target, a grade of another model, or a model that reads a field which
+            the target does not pass to it, such as ``charge``.
     """
     from nequip.scripts import compile as script
 
@@ -98,10 +99,12 @@ def compile_with_grade(
         raise UserError(f"`target` must be one of {sorted(known)}, got {target!r}")
     stock = known[target]
     load = script.load_saved_model
+    inputs: list[str] = []
 
     def load_with_grade(*args: Any, **kwargs: Any) -> Any:
         loaded = load(*args, **kwargs)
-        add_grade(loaded[0] if isinstance(loaded, tuple) else loaded, grade)
+        graded = add_grade(loaded[0] if isinstance(loaded, tuple) else loaded, grade)
+        inputs.extend(graded.model_input_fields)
         return loaded
 
     targets.register_compile_targets({target: {**stock, "output": [*stock["output"], FIELD]}})
@@ -110,5 +113,12 @@ def compile_with_grade(
             script.main(
                 [str(model), str(out), "--mode", "aotinductor", "--target", target, *arguments]
             )
+    except KeyError as err:
+        if err.args[0] not in inputs:
+            raise
+        raise UserError(
+            f"{model} reads `{err.args[0]}` of each frame beside positions, cell and elements, "
+            f"which programs that run the target `{target}` do not pass to a model"
+        ) from err
     finally:
         targets.register_compile_targets({target: stock})

@@ -16,7 +16,7 @@ from ase import Atoms
 from nequip_decorr.cli.main import main
 from nequip_decorr.errors import UserError
 from nequip_decorr.extrapolation.grade import FIELD, ExtrapolationGrade
-from nequip_decorr.extrapolation.module import add_grade
+from nequip_decorr.extrapolation.module import add_grade, compile_with_grade
 from nequip_decorr.extrapolation.quantile import upper_quantile
 from nequip_decorr.extrapolation.scoring import Reading, auroc, score
 from nequip_decorr.features.frames import load_model, outputs
@@ -275,3 +275,19 @@ def test_the_target_of_a_compilation_is_the_models(
     assert main(["compile", str(tmp_path / "best.ckpt"), out, *words]) == 0
     assert seen == [target]
     assert ("leaves out neighbours of neighbours" in capsys.readouterr().err) is warned
+
+
+def test_a_target_that_does_not_pass_what_the_model_reads_is_refused(monkeypatch, tmp_path):
+    from nequip.scripts import compile as stock
+
+    embed = [{"field": "charge", "num_features": 4, "min": -2, "max": 2}]
+    charged = eager(model=nequip_config(categorical_graph_field_embed=embed))
+    told = [frame.copy() for frame in TRAINING]
+    for frame in told:
+        frame.info["charge"] = -1.0
+    grade = ExtrapolationGrade.fit(charged, told)
+    data = next(outputs(charged, told[:1]))[1]
+    del data["charge"]
+    monkeypatch.setattr(stock, "load_saved_model", lambda *_, **__: (charged, data))
+    with pytest.raises(UserError, match=r"best\.ckpt reads `charge` of each frame .* `ase`"):
+        compile_with_grade("best.ckpt", tmp_path / "m.nequip.pt2", grade, "ase", "--device", "cpu")
