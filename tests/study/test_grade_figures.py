@@ -72,3 +72,21 @@ def test_false_alarms():
         interval(alarms.groupby("seed")["share_above_1"].mean()), abs=6e-6
     )
     assert found[3] == pytest.approx(alarms["largest"].max(), abs=0.051)
+
+
+def test_hafnium_oxide():
+    found = pd.read_csv(RESULTS / "grade_hfo2.csv").query("set == 'all'").set_index("method")
+    assert set(found["seed"]) == {1, 2, 3, 4}
+    three = r"([\d.]+),? (?:AUROC )?([\d.]+) and ([\d.]+)"
+    said = re.search(
+        rf"vacancy sets\): Spearman {NUMBER}, AUROC ([\d.]+) and ([\d.]+); a committee {three}; the "
+        rf"nearest training atom {three}, at (\w+) times the grade's cost",
+        PAGE,
+    )
+    columns = ["spearman", "auroc_0.25", "auroc_half_rms"]
+    each = {method: found.loc[method, columns].mean().tolist() for method in METHODS}
+    grade = [*interval(found.loc["grade", "spearman"]), *each["grade"][1:]]
+    expected = [*grade, *each["committee"], *each["nearest"]]
+    assert [float(x) for x in said.groups()[:-1]] == pytest.approx(expected, abs=0.00051)
+    cost = found.groupby("method")["extra_cost_of_forces"].first()
+    assert said.groups()[-1] == "seven" and round(cost["nearest"] / cost["grade"]) == 7
