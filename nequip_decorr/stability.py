@@ -91,9 +91,9 @@ def read(folders: Folders, *, unfinished: bool = False) -> list[dict[str, Any]]:
     Raises:
         ValueError: a folder holds no campaign.
     """
-    from .campaign.store import read_runs
+    from .campaign.several import join
 
-    return [row for folder in _listed(folders) for row in read_runs(folder, unfinished=unfinished)]
+    return [row for part in join(_listed(folders)) for row in part.rows(unfinished)]
 
 
 def compare(
@@ -120,10 +120,11 @@ def compare(
     Raises:
         ValueError: no campaign in a folder, no shared run, or an unknown model.
     """
+    from .campaign.several import join
     from .campaign.times import known_and_missing
     from .survival.comparison import compare as compare_runs
 
-    rows, missing = known_and_missing(_listed(folders), time)
+    rows, missing = known_and_missing(join(_listed(folders)), time)
     return compare_runs(rows, model_a, model_b, horizon_ps=horizon_ps, time=time, missing=missing)
 
 

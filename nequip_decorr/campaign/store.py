@@ -208,8 +208,11 @@ def read_runs(campaign_dir: str | Path, unfinished: bool = False) -> list[dict[s
     Raises:
         ValueError: no campaign in that folder.
     """
-    folder = Path(campaign_dir)
-    plan = read_plan(folder)
+    return rows_of(read_plan(campaign_dir), Path(campaign_dir), unfinished)
+
+
+def rows_of(plan: dict[str, Any], folder: Path, unfinished: bool = False) -> list[dict[str, Any]]:
+    """Rows of :func:`read_runs` of a plan that is read already."""
     rows = [_row(plan["name"], item["spec"], folder / "runs") for item in plan["runs"]]
     if not unfinished:
         rows = [row for row in rows if row["status"] not in (PENDING, RUNNING)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -13,7 +13,8 @@ from ..errors import UserError
 from ..files import read_json
 from ..md.record import find_columns
 from ..md.times import trusted_time_ps
-from .store import read_plan, read_runs
+from .several import Part, planned
+from .store import read_runs
 
 LABELS: Final = "labels.json"
 TIMES: Final = ("stable", "trusted", "right")
@@ -82,12 +83,15 @@ def runs_by_time(folder: str | Path, time: Time = "stable") -> list[dict[str, An
     Raises:
         UserError: no such time, or no run has it.
     """
+    return _by_time(read_runs(folder), Path(folder), time)
+
+
+def _by_time(rows: list[dict[str, Any]], folder: Path, time: Time) -> list[dict[str, Any]]:
     if time not in TIMES:
         raise UserError(f"time: got {time!r}; allowed: {', '.join(TIMES)}")
-    rows = read_runs(folder)
     if time == "stable":
         return rows
-    folders = (Path(folder) / "runs" / row["run_id"] for row in rows)
+    folders = (folder / "runs" / row["run_id"] for row in rows)
     ended = (row_by_time(*item, time) for item in zip(folders, rows, strict=True))
     found = [row for row in ended if row is not None]
     if rows and not found:
@@ -102,14 +106,12 @@ def runs_by_time(folder: str | Path, time: Time = "stable") -> list[dict[str, An
 
 
 def known_and_missing(
-    folders: Iterable[str | Path], time: Time = "stable"
+    parts: Sequence[Part], time: Time = "stable"
 ) -> tuple[list[dict[str, Any]], Counter[str]]:
     """Rows of :func:`runs_by_time` and of errors; by model how many planned runs they lack."""
-    folders = list(folders)
-    rows = [row for folder in folders for row in runs_by_time(folder, time)]
-    if time != "stable":
-        ended = (row for folder in folders for row in read_runs(folder))
-        rows += [row for row in ended if row["status"] == "error"]
-    planned = (item["spec"] for folder in folders for item in read_plan(folder)["runs"])
-    known = Counter(row["model"] for row in rows)
-    return rows, Counter(spec["model"]["name"] for spec in planned) - known
+    found = []
+    for part in parts:
+        rows = part.rows()
+        found += _by_time(rows, part.folder, time)
+        found += [row for row in rows if row["status"] == "error"] if time != "stable" else []
+    return found, planned(parts) - Counter(row["model"] for row in found)

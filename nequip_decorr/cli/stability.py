@@ -47,6 +47,7 @@ _RUN_STATUS: Final = """\
 _REPORT: Final = """\
 Write one page about one or more campaigns: which model is stable longer and how sure that is, why
 runs end, structure and dynamics while stable, and how the verdict moves with the thresholds.
+Campaigns are read as one. A name that stands for two models is followed by the campaign's.
 """
 _REPORT_FILES: Final = """\
 index.html     the page, in one file
@@ -57,7 +58,8 @@ summary.json   every number of the page
 _COMPARE: Final = """\
 Compare how long two models are stable, trusted or right, over the runs that both have: a sentence
 with its interval and p value, and what must be known with it. In the JSON, difference_ps is that of
-model_b minus model_a, and ratio that of model_b to model_a.
+model_b minus model_a, and ratio that of model_b to model_a. The two may be in two campaigns. If they
+have one name there, it is followed by the campaign's.
 """
 _ENDS: Final = ("survived", "failed")
 
@@ -107,7 +109,8 @@ def add_parsers(subparsers: Any) -> None:
     compare = add_command(
         *(commands, "compare", _compare, "compare two models, with confidence intervals", _COMPARE),
         "nequip-decorr stability compare siox_stability --models stock decorrelated\n"
-        "nequip-decorr stability compare siox_stability --time right --json",
+        "nequip-decorr stability compare siox_stability --time right --json\n"
+        "nequip-decorr stability compare before after --models 'best (before)' 'best (after)'",
         json=True,
     )
     pair = ("A", "B")
@@ -256,18 +259,26 @@ def _example(args: argparse.Namespace) -> int:
 def _compare(args: argparse.Namespace) -> Answer:
     from itertools import combinations
 
-    from ..campaign.store import read_plan
+    from ..campaign.several import join, planned, renamed
     from ..campaign.times import known_and_missing
+    from ..md.spec import RunSpec
+    from ..report.export import settings
     from ..survival.comparison import compare
 
-    plans = [read_plan(folder) for folder in args.folders]
-    known = list(dict.fromkeys(name for plan in plans for name in plan["models"]))
-    models = args.models or [m for m in known if all(m != p["reference"] for p in plans)]
+    parts = join(args.folders)
+    notes = renamed(parts)
+    specs = [RunSpec.from_dict(item["spec"]) for part in parts for item in part.plan["runs"]]
+    if mixed := [name for name, values in settings(specs).items() if len(values) > 1]:
+        notes.append(f"the runs differ in {', '.join(mixed)}")
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    known = list(planned(parts))
+    models = args.models or [m for m in known if all(m != part.reference for part in parts)]
     if unknown := [name for name in models if name not in known]:
         raise ValueError(f"models: got {', '.join(unknown)}; allowed: {', '.join(known)}")
     if len(models) < 2:
         raise ValueError(f"compare needs two models, these campaigns have {', '.join(models)}")
-    rows, missing = known_and_missing(args.folders, args.time)
+    rows, missing = known_and_missing(parts, args.time)
     options = {"horizon_ps": args.horizon_ps, "time": args.time, "missing": missing}
     found = [compare(rows, a, b, **options) for a, b in combinations(models, 2)]
     for one in found:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from ..campaign.several import Part, renamed
 from ..campaign.times import TIMES, Time, row_by_time
 from ..md.criteria import CRITERIA
 from ..md.dynamics import Displacement, Drift, energy_drift
@@ -97,8 +98,9 @@ def analyse(
     seed: int = 0,
 ) -> Analysis:
     """Read the campaigns and work out everything; arguments as in :func:`.report.write_report`."""
-    runs, plans = load_runs(campaign_dirs)
-    reference = _reference(reference, plans)
+    runs, parts = load_runs(campaign_dirs)
+    plans = [part.plan for part in parts]
+    reference = _reference(reference, parts)
     cluster: str | tuple[str, ...] = "structure"
     if groups is not None:
         _group(runs, groups)
@@ -156,7 +158,7 @@ def analyse(
         sweep=points,
         sweep_verdict=_order(points, first),
         unfinished=planned - len(runs),
-        findings=_findings(plans),
+        findings=[*renamed(parts), *_findings(plans)],
         times=_mean_times(ended, summary.horizon_ps),
         comparisons=_by_time(summary, ended, cluster, seed),
     )
@@ -217,20 +219,15 @@ def bounds_as_run(specs: Sequence[RunSpec]) -> dict[str, float | None]:
     return {name: values.pop() if len(values) == 1 else None for name, values in found.items()}
 
 
-def _reference(
-    given: str | Reference | None, plans: Sequence[dict[str, Any]]
-) -> str | Reference | None:
+def _reference(given: str | Reference | None, parts: Sequence[Part]) -> str | Reference | None:
     """What was given, or what the campaigns name; files of several campaigns are put together."""
     if given is not None:
         return given
     files: dict[str, Any] = {}
-    for plan in plans:
-        entry = plan.get("reference")
-        if isinstance(entry, str):
-            return entry
-        # Two campaigns with the same runs have their structures named with the campaign.
-        files |= {f"{plan['name']}: {name}": value for name, value in (entry or {}).items()}
-        files |= entry or {}
+    for part in parts:
+        if isinstance(part.reference, str):
+            return part.reference
+        files |= part.reference or {}
     return files or None
 
 

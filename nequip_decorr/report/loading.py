@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,8 @@ import ase.io
 import numpy as np
 from ase import Atoms
 
-from ..campaign.store import MANIFEST, read_plan, read_runs
+from ..campaign.several import Part, join
+from ..campaign.store import MANIFEST
 from ..files import read_json
 from ..md.distribution import Distribution, average, mean_absolute_difference
 from ..md.dynamics import MIN_FRAMES, Displacement, displacements, pooled
@@ -72,40 +72,28 @@ def _oriented(frames: list[Atoms], start_file: Path) -> list[Atoms]:
     return frames
 
 
-def load_runs(campaign_dirs: Sequence[str | Path]) -> tuple[list[Run], list[dict[str, Any]]]:
-    """Finished runs of one or several campaigns, and the campaigns' plans.
+def load_runs(campaign_dirs: Sequence[str | Path]) -> tuple[list[Run], list[Part]]:
+    """Finished runs of one or several campaigns, and the campaigns.
 
-    Where two campaigns have runs of one (model, structure, temperature, seed), each structure is
-    named with its campaign, so that both stay what they are.
+    Names are those of :func:`~nequip_decorr.campaign.several.join`.
 
     Raises:
         ValueError: no folder, the same one twice, or one that holds no campaign.
     """
-    folders = [Path(folder) for folder in campaign_dirs]
-    if not folders:
-        raise ValueError("a report needs at least one campaign folder, got none")
-    if len({folder.resolve() for folder in folders}) < len(folders):
-        raise ValueError(f"a campaign folder is given twice: {', '.join(map(str, folders))}")
     runs: list[Run] = []
-    plans = []
-    for number, folder in enumerate(folders):
-        plan = read_plan(folder)
-        plans.append(plan)
-        specs = {item["spec"]["run_id"]: item["spec"] for item in plan["runs"]}
-        for row in read_runs(folder):
-            place = folder / "runs" / row["run_id"]
+    parts = join(campaign_dirs)
+    for number, part in enumerate(parts):
+        specs = {item["spec"]["run_id"]: item["spec"] for item in part.plan["runs"]}
+        for row in part.rows():
+            place = part.folder / "runs" / row["run_id"]
             spec = RunSpec.from_dict(specs[row["run_id"]])
             # A campaign that was moved still finds its start frames.
-            moved = folder / "inputs" / Path(spec.structure_file).name
+            moved = part.folder / "inputs" / Path(spec.structure_file).name
             if moved.is_file():
                 spec = replace(spec, structure_file=str(moved))
             unique = {**row, "run_id": f"{number}/{row['run_id']}"}
             runs.append(Run(unique, spec, place, read_json(place / MANIFEST) or {}))
-    keys = Counter((*run.key, run.row["seed"]) for run in runs)
-    if any(count > 1 for count in keys.values()):
-        for run in runs:
-            run.row["structure"] = f"{run.row['campaign']}: {run.row['structure']}"
-    return runs, plans
+    return runs, parts
 
 
 @dataclass(frozen=True)

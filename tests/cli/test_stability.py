@@ -20,6 +20,7 @@ import pytest
 import yaml
 from ase.build import bulk
 
+from nequip_decorr.campaign.several import join
 from nequip_decorr.campaign.store import read_runs
 from nequip_decorr.campaign.times import known_and_missing
 from nequip_decorr.cli.main import main
@@ -255,7 +256,7 @@ def test_run_status_compare_and_report(tmp_path: Path, capsys: pytest.CaptureFix
     (other,) = out.glob("runs/lj-*/manifest.json")
     ended = json.loads(other.read_text())
     other.write_text(json.dumps({**ended, "status": "error", "cause": None, "message": "x"}))
-    rows, missing = known_and_missing([out])
+    rows, missing = known_and_missing(join([out]))
     assert missing == {"lj": 1} and sum(row["status"] == "error" for row in rows) == 1
     other.unlink()
     assert main(["stability", "compare", str(out)]) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from ase import Atoms
 from ase.build import bulk
 
 from nequip_decorr.campaign.store import file_sizes, finished_manifest, running_manifest
-from nequip_decorr.files import write_json
+from nequip_decorr.files import sha256_file, write_json
 from nequip_decorr.md.criteria import Criteria
 from nequip_decorr.md.record import RecordWriter, write_frame
 from nequip_decorr.md.spec import ModelSpec, RunResult, RunSpec
@@ -46,6 +47,7 @@ def write_campaign(
     interrupted: int = 0,
     check_every: int = 1,
     graded: bool = False,
+    content: str = "",
 ) -> Path:
     """Write a campaign whose runs fail at random times.
 
@@ -55,6 +57,7 @@ def write_campaign(
         errors: that many of the first runs end in an error.
         interrupted: that many runs after those are cut short at half of their time.
         graded: the models have an extrapolation grade, with a bound of 3.
+        content: of the models' files; models of one name and content are one.
     """
     plans = []
     number = 0
@@ -79,7 +82,11 @@ def write_campaign(
                     status = "error" if number < errors else None
                     status = status or ("interrupted" if number < errors + interrupted else None)
                     _write_run(folder, spec, rates, rng, status, trajectory)
-                    plans.append({"spec": spec.to_dict(), "inputs": {"model": f"{number:064d}"}})
+                    inputs = {
+                        "model": hashlib.sha256(f"{model}{content}".encode()).hexdigest(),
+                        "structure_file": sha256_file(spec.structure_file),
+                    }
+                    plans.append({"spec": spec.to_dict(), "inputs": inputs})
                     number += 1
     plan = {"schema": 1, "name": name, "reference": reference, "runs": plans}
     write_json(folder / "campaign.json", plan)

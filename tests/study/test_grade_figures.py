@@ -79,8 +79,8 @@ def test_hafnium_oxide():
     assert set(found["seed"]) == {1, 2, 3, 4}
     three = r"([\d.]+),? (?:AUROC )?([\d.]+) and ([\d.]+)"
     said = re.search(
-        rf"vacancy sets\): Spearman {NUMBER}, AUROC ([\d.]+) and ([\d.]+); a committee {three}; the "
-        rf"nearest training atom {three}, at (\w+) times the grade's cost",
+        rf"vacancy sets\): Spearman {NUMBER}, AUROC ([\d.]+) and ([\d.]+); a committee {three}; "
+        rf"the nearest training atom {three}, at (\w+) times the grade's cost",
         PAGE,
     )
     columns = ["spearman", "auroc_0.25", "auroc_half_rms"]
