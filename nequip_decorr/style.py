@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 
 INK: Final = "#1b1f24"
 SOFT: Final = "#6b7480"
@@ -114,6 +115,28 @@ def condition_labels(conditions: Sequence[tuple[str, float]], length: int) -> li
     names = [f"{structure}  {temperature_K:g} K" for structure, temperature_K in conditions]
     short_names = shorts(names, length)
     return [short_names[name] for name in names]
+
+
+def key_of(
+    fig: Figure,
+    handles: Sequence[Any],
+    place: Literal["outside lower center", "outside upper left"],
+    columns: int = 4,
+) -> Legend:
+    """A legend outside the axes, in as many columns as the figure is wide for, up to a number.
+
+    Args:
+        fig: the figure.
+        handles: artists with labels.
+        place: as matplotlib names it.
+        columns: at most.
+    """
+    for number in range(max(1, min(columns, len(handles))), 0, -1):
+        found: Legend = fig.legend(handles=handles, loc=place, ncols=number)
+        if number == 1 or found.get_window_extent().width <= fig.bbox.width:
+            break
+        found.remove()
+    return found
 
 
 def hide(axes: Iterable[Axes]) -> None:

@@ -111,11 +111,12 @@ def _specs(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _labels(paths: Sequence[Path], plans: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Names of the campaigns, or of their folders, that tell them apart."""
-    for found in ([plan["name"] for plan in plans], [path.resolve().name for path in paths]):
-        if len(set(found)) == len(found):
-            return found
-    return [str(path) for path in paths]
+    """Names of the campaigns, or as much of the ends of their paths, as tells them apart."""
+    found, depth = [plan["name"] for plan in plans], 0
+    while len(set(found)) < len(found):
+        depth += 1
+        found = ["/".join(path.resolve().parts[-depth:]) for path in paths]
+    return found
 
 
 def _models(plans: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> list[dict[str, str]]:

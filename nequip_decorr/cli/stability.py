@@ -58,8 +58,8 @@ summary.json   every number of the page
 _COMPARE: Final = """\
 Compare how long two models are stable, trusted or right, over the runs that both have: a sentence
 with its interval and p value, and what must be known with it. In the JSON, difference_ps is that of
-model_b minus model_a, and ratio that of model_b to model_a. The two may be in two campaigns. If they
-have one name there, it is followed by the campaign's.
+model_b minus model_a, and ratio that of model_b to model_a. The two may be in two campaigns. If
+they have one name there, it is followed by the campaign's.
 """
 _ENDS: Final = ("survived", "failed")
 

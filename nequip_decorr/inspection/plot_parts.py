@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..style import figure, model_styles, shorts
+from ..style import figure, key_of, model_styles, shorts
 from .entry import Entries, Entry
 from .statistics import cluster_order
 
@@ -74,6 +74,5 @@ def line_look(look: dict[str, Any]) -> dict[str, Any]:
 
 def legend(fig: Figure, ax: Axes, number: int) -> None:
     """One legend for the figure, where there is more than one entry."""
-    handles, labels = ax.get_legend_handles_labels()
     if number > 1:
-        fig.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4))
+        key_of(fig, ax.get_legend_handles_labels()[0], "outside lower center")

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..style import INK, figure, grid, style
+from ..style import INK, figure, grid, key_of, style
 from . import plot_parts as parts
 from .entry import Entries, Entry, block_label
 
@@ -80,8 +80,7 @@ def variance_shares(found: Entries) -> Figure | None:
             )
             ax.tick_params(length=0)
             ax.spines[:].set_visible(False)
-        handles, labels = axes[0, 0].get_legend_handles_labels()
-        fig.legend(handles[:3], labels[:3], loc="outside lower center", ncols=3)
+        key_of(fig, axes[0, 0].get_legend_handles_labels()[0][:3], "outside lower center")
         return fig
 
 

@@ -22,6 +22,7 @@ from ..style import (
     figure,
     grid,
     hide,
+    key_of,
     legend_names,
     model_styles,
     shorts,
@@ -74,7 +75,7 @@ def survival_figure(summary: SurvivalSummary) -> Figure:
             ax.plot(cut, curve.evaluate(cut)[0], "|", color=look["color"], markersize=9)
         ax.set(ylim=(-0.02, 1.03), xlim=(0, end), ylabel="fraction still stable")
         ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
-        fig.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=4)
+        key_of(fig, ax.get_legend_handles_labels()[0], "outside upper left")
         grid(ax)
         for row, model in enumerate(models):
             for k, tick in enumerate(ticks):
@@ -137,7 +138,7 @@ def cause_figure(summary: SurvivalSummary) -> Figure:
             ax.set_xlabel(_time_label(summary))
         keys = [Patch(color=criterion(c).colour, label=criterion(c).label) for c in causes]
         keys.append(Patch(color=STABLE, label="still stable"))
-        fig.legend(handles=keys, loc="outside lower center", ncols=min(4, len(keys)))
+        key_of(fig, keys, "outside lower center")
     return fig
 
 
@@ -210,7 +211,7 @@ def pairs_figure(summary: SurvivalSummary, rows: Sequence[Row]) -> Figure:
         dot = partial(Line2D, [], [], marker="o", ls="")
         legend = legend_names(looks)
         keys = [dot(color=looks[m]["color"], label=legend[m]) for m in order]
-        fig.legend(handles=keys, loc="outside upper left", ncols=min(4, len(keys)))
+        key_of(fig, keys, "outside upper left")
         ends = (("failed", INK), ("survived or cut short", "white"))
         keys = [dot(mfc=fill, mec=INK, label=label) for label, fill in ends]
         if any("right_ps" in r for r in rows):

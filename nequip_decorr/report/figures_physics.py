@@ -12,7 +12,18 @@ from matplotlib.lines import Line2D
 from ..md.criteria import CAUSES, CRITERIA, Criterion, criterion
 from ..md.distribution import AVERAGE
 from ..md.dynamics import Displacement
-from ..style import CUT, SOFT, condition_labels, figure, grid, hide, legend_names, shorts, style
+from ..style import (
+    CUT,
+    SOFT,
+    condition_labels,
+    figure,
+    grid,
+    hide,
+    key_of,
+    legend_names,
+    shorts,
+    style,
+)
 from ..survival.sensitivity import Point
 from .loading import Key, StructureError
 from .traces import Trace
@@ -72,7 +83,7 @@ def trace_figure(
         keys.append(Line2D([], [], color=SOFT, ls=_BOUND, label="bound"))
         if any(row.marks for row in rows):
             keys.append(Line2D([], [], color=SOFT, ls=":", label="edge of the training data"))
-        fig.legend(handles=keys, loc="outside lower center", ncols=min(5, len(keys)))
+        key_of(fig, keys, "outside lower center", 5)
     return fig
 
 
@@ -240,4 +251,4 @@ def _model_key(fig: Figure, models: Sequence[str], looks: Looks, reference: bool
     keys = [Line2D([], [], lw=2.4, label=names[m], **looks[m]) for m in present]
     if reference:
         keys.append(Line2D([], [], lw=6, color="#c8ced5", label="reference"))
-    fig.legend(handles=keys, loc="outside upper left", ncols=min(4, len(keys)))
+    key_of(fig, keys, "outside upper left")

@@ -142,4 +142,7 @@ def test_labels_tell_folders_apart(tmp_path):
         (tmp_path / name).parent.mkdir()
         write_campaign(tmp_path / name, {"best": BAD}, content=name, **SMALL)
     models = names(join([tmp_path / "a/md", tmp_path / "b/md"]))[0]
-    assert models == {f"best ({tmp_path / 'a/md'})", f"best ({tmp_path / 'b/md'})"}
+    assert models == {"best (a/md)", "best (b/md)"}
+    (tmp_path / "b/md").rename(tmp_path / "b/again")
+    models = names(join([tmp_path / "a/md", tmp_path / "b/again"]))[0]
+    assert models == {"best (md)", "best (again)"}
