@@ -155,9 +155,9 @@ def _label(args: argparse.Namespace) -> int:
         info = frames[index].info
         which = ", ".join(f"{k} {info[k]}" for k in ("run", "step") if k in info)
         print(f"frame {index}{f' ({which})' if which else ''} has no label: {reason}")
+    place = args.out if args.out.is_file() else f"{args.out} is not written"
     print(
-        f"{args.out}: {found.done} labelled, {found.kept} kept from before, "
-        f"{len(found.failed)} failed"
+        f"{place}: {found.done} labelled, {found.kept} kept from before, {len(found.failed)} failed"
     )
     return 1 if found.failed else 0
 

@@ -198,7 +198,7 @@ def _status(args: argparse.Namespace) -> Answer:
     from rich.console import Console
 
     from ..campaign.progress import count_text
-    from ..campaign.store import count, read_runs
+    from ..campaign.store import MANIFEST, count, read_runs
 
     rows = read_runs(args.folder, unfinished=True)
     # In a file or a pipe a row stays on its line.
@@ -206,6 +206,10 @@ def _status(args: argparse.Namespace) -> Answer:
     console = Console(highlight=False, markup=False, emoji=False, width=width)
     console.print(_run_table(rows) if args.runs else _model_table(rows))
     print(count_text(count(rows)))
+    runs = args.folder / "runs"
+    there = {place.parent.name for place in runs.glob(f"*/{MANIFEST}")}
+    if others := len(there - {row["run_id"] for row in rows}):
+        print(f"{others} more in {runs} are of earlier settings or models; nothing counts them")
     return Answer({"counts": dict(count(rows)), "runs": rows})
 
 

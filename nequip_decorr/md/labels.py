@@ -109,7 +109,7 @@ def label_file(
     Args:
         frames: to label.
         labeller: gives the labels.
-        out: the file; labels of the same potential in it are kept.
+        out: the file; labels of the same potential in it are kept. There is none without a label.
         progress: wraps an iterable, with a description.
 
     Raises:
@@ -141,4 +141,6 @@ def label_file(
         ase.io.write(replaced, labelled, format="extxyz", append=True)
         known.add(name)
         found.done += 1
+    if not known:
+        replaced.unlink()
     return found

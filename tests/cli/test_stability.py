@@ -6,6 +6,7 @@ import csv
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -239,7 +240,13 @@ def test_run_status_compare_and_report(tmp_path: Path, capsys: pytest.CaptureFix
     said = capsys.readouterr().out
     assert "tersoff" in said and "2 survived" in said
     assert main(["stability", "status", str(out), "--runs"]) == 0
-    assert "quartz" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "quartz" in said and "earlier settings" not in said
+    shutil.copytree(next(out.glob("runs/lj-*")), out / "runs" / "lj-longer")
+    assert main(["stability", "status", str(out)]) == 0
+    more = f"1 more in {out / 'runs'} are of earlier settings or models; nothing counts them"
+    assert more in capsys.readouterr().out
+    shutil.rmtree(out / "runs" / "lj-longer")
     assert main(["stability", "compare", str(out), "--models", "lj", "tersoff"]) == 0
     assert "tersoff" in capsys.readouterr().out
     page = tmp_path / "page"

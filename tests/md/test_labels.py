@@ -83,6 +83,7 @@ def test_unknown_elements_and_labels_that_are_not_finite_fail(tmp_path):
     iron = bulk("Fe")
     found = label_file([iron], Labeller(read_model("reference:siox")), tmp_path / "a.xyz")
     assert found.failed[0][0] == 0 and "Fe" in found.failed[0][1]
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
