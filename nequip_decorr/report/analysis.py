@@ -58,6 +58,7 @@ class Analysis:
         sweep_verdict: what the sweep means for the first comparison.
         unfinished: planned runs that have not ended.
         findings: warnings of the check before the runs, a sentence each.
+        renamed: what has another name than in its campaign, and why, a sentence each.
         times: mean trusted and right time by model, where the runs have them.
         comparisons: those of the summary, each followed by the same two models' trusted and right
             times where both have them.
@@ -75,6 +76,7 @@ class Analysis:
     sweep_verdict: str
     unfinished: int
     findings: list[str]
+    renamed: list[str]
     times: dict[str, dict[str, Rmst]]
     comparisons: list[Comparison]
 
@@ -158,7 +160,8 @@ def analyse(
         sweep=points,
         sweep_verdict=_order(points, first),
         unfinished=planned - len(runs),
-        findings=[*renamed(parts), *_findings(plans)],
+        findings=_findings(plans),
+        renamed=renamed(parts),
         times=_mean_times(ended, summary.horizon_ps),
         comparisons=_by_time(summary, ended, cluster, seed),
     )

@@ -57,6 +57,7 @@ def to_dict(found: Analysis) -> dict[str, Any]:
         "sweep_verdict": found.sweep_verdict,
         "unfinished": found.unfinished,
         "findings": found.findings,
+        "renamed": found.renamed,
         "errors": [
             {"run_id": row["run_id"], "message": row["message"]}
             for row in found.rows

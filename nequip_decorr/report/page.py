@@ -51,6 +51,7 @@ def page_of(title: str, found: Analysis, pictures: Mapping[str, bytes]) -> str:
         wrong=wrong_sentences(rows, {summary.reference, *labelling}),
         meanings=meanings((t for known in found.times.values() for t in known), frames, labelling),
         findings=found.findings,
+        renamed=found.renamed,
         cards=[{"model": m, "colour": looks[m.name]["color"], "ends": _ends(m),
                 "times": found.times.get(m.name, {})} for m in
                summary.models],

@@ -50,7 +50,8 @@ def test_report_and_python_have_the_same_names(before_and_after, tmp_path):
     (only,) = data["survival"]["comparisons"]
     assert (only["model_a"], only["model_b"]) == ("best (before)", "best (after)")
     assert only["n_pairs"] == 8
-    assert data["findings"] == renamed(join(before_and_after))
+    assert data["renamed"] == renamed(join(before_and_after)) and data["findings"] == []
+    assert "Model `best` is not the same in these campaigns" in page.read_text()
     found = stability.compare(before_and_after, "best (before)", "best (after)")
     assert found.n_pairs == 8 and found.ratio.value > 3
     rows = stability.read(before_and_after)
