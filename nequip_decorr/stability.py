@@ -86,10 +86,11 @@ def read(folders: Folders, *, unfinished: bool = False) -> list[dict[str, Any]]:
 
     Returns:
         A row per run: model, structure, temperature, seed, status, cause, stable time (ps) and
-        more; ``pandas.DataFrame`` takes it as it is.
+        more; ``pandas.DataFrame`` takes it as it is. Of several folders, with the names of
+        :func:`compare`.
 
     Raises:
-        ValueError: a folder holds no campaign.
+        ValueError: a folder holds no campaign, or is given twice.
     """
     from .campaign.several import join
 
@@ -106,6 +107,8 @@ def compare(
 ) -> Comparison:
     """Compare the stability of two models over the runs that they share.
 
+    Two models of one name in two campaigns are called ``NAME (CAMPAIGN)``.
+
     Args:
         folders: results folder, or several.
         model_a: the baseline.
@@ -120,11 +123,13 @@ def compare(
     Raises:
         ValueError: no campaign in a folder, no shared run, or an unknown model.
     """
-    from .campaign.several import join
+    from .campaign.several import check_models, join
     from .campaign.times import known_and_missing
     from .survival.comparison import compare as compare_runs
 
-    rows, missing = known_and_missing(join(_listed(folders)), time)
+    parts = join(_listed(folders))
+    check_models(parts, [model_a, model_b])
+    rows, missing = known_and_missing(parts, time)
     return compare_runs(rows, model_a, model_b, horizon_ps=horizon_ps, time=time, missing=missing)
 
 

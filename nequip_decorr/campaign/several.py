@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import UserError
+from ..md.spec import RunSpec
 from ..md.start import read_start
-from .store import read_plan, rows_of
+from .plan import run_id
+from .store import PENDING, RUNNING, read_plan, rows_of
 
+Plan = dict[str, Any]
 Start = tuple[str, float, int]
 
 
@@ -26,12 +29,14 @@ class Part:
         plan: its plan.
         models: name of each model among all campaigns, by its name in this one.
         structures: the same of the structures.
+        left_out: names of the runs that count in another folder.
     """
 
     folder: Path
-    plan: dict[str, Any]
+    plan: Plan
     models: Mapping[str, str]
     structures: Mapping[str, str]
+    left_out: frozenset[str] = frozenset()
 
     @property
     def reference(self) -> Any:
@@ -41,25 +46,32 @@ class Part:
             return {self.structures.get(name, name): files for name, files in found.items()}
         return None if found is None else self.models.get(found, found)
 
-    def named(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """A row of the run table with the names among all campaigns."""
-        names = {"model": self.models[row["model"]], "structure": self.structures[row["structure"]]}
-        return {**row, **names}
+    @property
+    def items(self) -> list[dict[str, Any]]:
+        """Planned runs that count here, as the plan has them."""
+        return [i for i in self.plan["runs"] if i["spec"]["run_id"] not in self.left_out]
 
     def rows(self, unfinished: bool = False) -> list[dict[str, Any]]:
-        """Rows of :func:`~nequip_decorr.campaign.store.read_runs` with those names."""
-        return [self.named(row) for row in rows_of(self.plan, self.folder, unfinished)]
+        """Rows of :func:`~nequip_decorr.campaign.store.read_runs`, with the names among all."""
+        return [
+            row
+            | {"model": self.models[row["model"]], "structure": self.structures[row["structure"]]}
+            for row in rows_of(self.plan, self.folder, unfinished)
+            if row["run_id"] not in self.left_out
+        ]
 
 
 def join(folders: Sequence[str | Path]) -> list[Part]:
     """Read the plans of some campaigns, and find names for what is not the same in all of them.
 
-    A model is what its files hold: one name for two contents becomes ``NAME (CAMPAIGN)``, after the
-    first campaign that has it. A structure becomes ``CAMPAIGN: NAME`` where its start frames differ
-    between campaigns; and all do where campaigns hold the same runs.
+    Two models of one name are called ``NAME (CAMPAIGN)``, after the first campaign that has them; a
+    model is what its files hold. So is one model that ran from the same start with different
+    settings. Two structures of one name are called ``CAMPAIGN: NAME``. A run that stands in
+    several folders (a copy, or parts of one campaign) counts once, where it is finished.
 
     Raises:
-        ValueError: no folder, the same one twice, or one that holds no campaign.
+        ValueError: no folder, the same one twice, one that holds no campaign, or names that cannot
+            be told apart.
     """
     paths = [Path(folder) for folder in folders]
     if not paths:
@@ -68,49 +80,76 @@ def join(folders: Sequence[str | Path]) -> list[Part]:
         raise UserError(f"a campaign folder is given twice: {', '.join(map(str, paths))}")
     plans = [read_plan(path) for path in paths]
     labels = _labels(paths, plans)
-    models = _models(plans, labels)
-    apart = _different_starts(paths, plans)
-    if _repeated(plans, models):
-        apart = {spec["structure"] for plan in plans for spec in _specs(plan)}
-    parts = []
-    for path, plan, label, names in zip(paths, plans, labels, models, strict=True):
-        known = {spec["structure"] for spec in _specs(plan)}
-        structures = {name: f"{label}: {name}" if name in apart else name for name in known}
-        parts.append(Part(path, plan, names, structures))
-    return parts
-
-
-def renamed(parts: Sequence[Part]) -> list[str]:
-    """Say in sentences which names were changed, and why."""
-    models: dict[str, list[str]] = {}
-    structures: list[str] = []
-    for part in parts:
-        for old, new in part.models.items():
-            if old != new and new not in models.setdefault(old, []):
-                models[old].append(new)
-        structures += [new for old, new in part.structures.items() if old != new]
-    found = [
-        f"model `{name}` is not the same in these campaigns: they have {', '.join(names)}"
-        for name, names in models.items()
-    ]
-    if structures:
-        found.append(
-            "structures are named with their campaigns, because these hold the same runs, or one "
-            f"name for different start frames: {', '.join(sorted(structures))}"
-        )
-    return found
+    structures = _structures(paths, plans, labels)
+    models = _models(plans, labels, structures)
+    parts = [Part(*each) for each in zip(paths, plans, models, structures, strict=True)]
+    return _counted_once(parts)
 
 
 def planned(parts: Sequence[Part]) -> Counter[str]:
     """Count the planned runs of each model."""
-    return Counter(p.models[spec["model"]["name"]] for p in parts for spec in _specs(p.plan))
+    return Counter(part.models[_model(item)] for part in parts for item in part.items)
 
 
-def _specs(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [item["spec"] for item in plan["runs"]]
+def check_models(parts: Sequence[Part], names: Iterable[str]) -> None:
+    """Check that the campaigns have these models.
+
+    Raises:
+        UserError: they have not.
+    """
+    known = planned(parts)
+    if unknown := [name for name in names if name not in known]:
+        raise UserError(f"models: got {', '.join(unknown)}; allowed: {', '.join(known)}")
 
 
-def _labels(paths: Sequence[Path], plans: Sequence[Mapping[str, Any]]) -> list[str]:
+def renamed(parts: Sequence[Part]) -> list[str]:
+    """Say in sentences what is not as its campaign has it, and why."""
+    names: dict[str, list[str]] = defaultdict(list)
+    contents: dict[str, set[str]] = defaultdict(set)
+    structures: dict[str, list[str]] = defaultdict(list)
+    for part in parts:
+        for item in part.plan["runs"]:
+            contents[_model(item)].add(_content(item))
+        for kind, changed in ((names, part.models), (structures, part.structures)):
+            for old, new in changed.items():
+                if old != new and new not in kind[old]:
+                    kind[old].append(new)
+    found = []
+    for name, called in names.items():
+        fault = "has different files"
+        if len(contents[name]) == 1:
+            fault = "ran from the same starts with different settings"
+        found.append(f"model `{name}` {fault} in these campaigns: {', '.join(called)}")
+    for name, called in structures.items():
+        fault = "is not the same in these campaigns, or cannot be read"
+        found.append(f"structure `{name}` {fault}: {', '.join(called)}")
+    if repeated := sum(len(part.left_out) for part in parts):
+        found.append(f"runs that stand in several of these folders, and count once: {repeated}")
+    references = list(dict.fromkeys(p.reference for p in parts if isinstance(p.reference, str)))
+    if len(references) > 1:
+        found.append(f"these campaigns have several references: {', '.join(references)}")
+    return found
+
+
+def _model(item: Mapping[str, Any]) -> str:
+    return str(item["spec"]["model"]["name"])
+
+
+def _content(item: Mapping[str, Any]) -> str:
+    return str(item["inputs"]["model"])
+
+
+def _start(spec: Mapping[str, Any]) -> Start:
+    return spec["structure"], spec["temperature_K"], spec["seed"]
+
+
+def _what_runs(item: Mapping[str, Any]) -> str:
+    """Name of a run by all that decides it, wherever its files lie."""
+    start = item["inputs"].get("structure_file", "")
+    return run_id(RunSpec.from_dict(item["spec"]), _content(item), start)
+
+
+def _labels(paths: Sequence[Path], plans: Sequence[Plan]) -> list[str]:
     """Names of the campaigns, or as much of the ends of their paths, as tells them apart."""
     found, depth = [plan["name"] for plan in plans], 0
     while len(set(found)) < len(found):
@@ -119,66 +158,108 @@ def _labels(paths: Sequence[Path], plans: Sequence[Mapping[str, Any]]) -> list[s
     return found
 
 
-def _models(plans: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> list[dict[str, str]]:
+def _models(
+    plans: Sequence[Plan], labels: Sequence[str], structures: Sequence[Mapping[str, str]]
+) -> list[dict[str, str]]:
     """Names of each campaign's models among all."""
-    first: dict[str, dict[str, str]] = {}
-    for plan, label in zip(plans, labels, strict=True):
+    first: dict[str, dict[str, str]] = defaultdict(dict)
+    runs: dict[tuple[str, str, str, Start], set[str]] = defaultdict(set)
+    for plan, label, known in zip(plans, labels, structures, strict=True):
         for item in plan["runs"]:
-            first.setdefault(item["spec"]["model"]["name"], {}).setdefault(_content(item), label)
+            name, content, start = _model(item), _content(item), _start(item["spec"])
+            first[name].setdefault(content, label)
+            runs[name, content, known[start[0]], start].add(_what_runs(item))
+    otherwise = {(name, content) for (name, content, *_), what in runs.items() if len(what) > 1}
+    found = []
+    whose: dict[str, tuple[str, str]] = {}
+    for plan, label in zip(plans, labels, strict=True):
+        names = {}
+        for item in plan["runs"]:
+            name, content = _model(item), _content(item)
+            new = name
+            if (name, content) in otherwise:
+                new = f"{name} ({label})"
+            elif len(first[name]) > 1:
+                new = f"{name} ({first[name][content]})"
+            if whose.setdefault(new, (name, content)) != (name, content):
+                raise UserError(
+                    f"models: two are called {new!r}, one of them because `{name}` is not the same "
+                    "in these campaigns; rename the other one in its campaign file"
+                )
+            names[name] = new
+        found.append(names)
+    return found
+
+
+def _structures(
+    paths: Sequence[Path], plans: Sequence[Plan], labels: Sequence[str]
+) -> list[dict[str, str]]:
+    """Names of each campaign's structures among all."""
+    kinds: dict[str, dict[str, dict[Start, tuple[str, Path]]]] = defaultdict(dict)
+    chosen: list[dict[str, str]] = []
+    for path, plan, label in zip(paths, plans, labels, strict=True):
+        files: dict[str, dict[Start, tuple[str, Path]]] = defaultdict(dict)
+        for item in plan["runs"]:
+            spec = item["spec"]
+            file = path / "inputs" / Path(spec["structure_file"]).name
+            content = str(item["inputs"].get("structure_file", file))
+            files[spec["structure"]][_start(spec)] = content, file
+        chosen.append({})
+        for name, starts in files.items():
+            alike = (kind for kind, others in kinds[name].items() if _same(starts, others))
+            chosen[-1][name] = kind = next(alike, label)
+            kinds[name].setdefault(kind, {}).update(starts)
     return [
-        {
-            name: f"{name} ({first[name][_content(item)]})" if len(first[name]) > 1 else name
-            for item in plan["runs"]
-            for name in [item["spec"]["model"]["name"]]
-        }
-        for plan in plans
+        {name: f"{kind}: {name}" if len(kinds[name]) > 1 else name for name, kind in each.items()}
+        for each in chosen
     ]
 
 
-def _content(item: Mapping[str, Any]) -> str:
-    return str(item["inputs"]["model"])
+def _same(
+    starts: Mapping[Start, tuple[str, Path]], others: Mapping[Start, tuple[str, Path]]
+) -> bool:
+    """Whether starts of one name are those of one structure, and where both have one, the same."""
+    if shared := starts.keys() & others.keys():
+        return all(
+            starts[key][0] == others[key][0] or _alike(starts[key][1], others[key][1], True)
+            for key in shared
+        )
+    return _alike(next(iter(starts.values()))[1], next(iter(others.values()))[1], False)
 
 
-def _repeated(plans: Sequence[Mapping[str, Any]], models: Sequence[Mapping[str, str]]) -> bool:
-    """Whether a model has a start in several campaigns."""
-    keys: set[tuple[str, Start]] = set()
-    for plan, names in zip(plans, models, strict=True):
-        mine = {(names[s["model"]["name"]], _start(s)) for s in _specs(plan)}
-        if keys & mine:
-            return True
-        keys |= mine
-    return False
-
-
-def _start(spec: Mapping[str, Any]) -> Start:
-    return spec["structure"], spec["temperature_K"], spec["seed"]
-
-
-def _different_starts(paths: Sequence[Path], plans: Sequence[Mapping[str, Any]]) -> set[str]:
-    """Structures of which a start frame is not the same in all campaigns that have it."""
-    seen: dict[Start, dict[str, Path]] = {}
-    for path, plan in zip(paths, plans, strict=True):
-        for item in plan["runs"]:
-            file = path / "inputs" / Path(item["spec"]["structure_file"]).name
-            content = str(item["inputs"].get("structure_file", file))
-            seen.setdefault(_start(item["spec"]), {}).setdefault(content, file)
-    return {
-        key[0]
-        for key, files in seen.items()
-        if len(files) > 1 and not _same_frames(list(files.values()))
-    }
-
-
-def _same_frames(files: Sequence[Path]) -> bool:
-    """Whether files hold one frame: another version may have written its numbers differently."""
+def _alike(one: Path, other: Path, momenta: bool) -> bool:
+    """Whether two files hold the same atoms: another machine may differ in the last digits."""
     try:
-        first, *others = map(read_start, files)
-    except (OSError, ValueError):
+        a, b = read_start(one), read_start(other)
+    except (OSError, ValueError, KeyError):
         return False
-    return all(
-        frame.get_chemical_symbols() == first.get_chemical_symbols()
-        and np.allclose(frame.cell, first.cell, atol=1e-4)
-        and np.allclose(frame.positions, first.positions, atol=1e-4)
-        and np.allclose(frame.get_momenta(), first.get_momenta(), atol=1e-4)
-        for frame in others
-    )
+    if a.get_chemical_symbols() != b.get_chemical_symbols() or (a.pbc != b.pbc).any():
+        return False
+    values = ["positions", "cell", "masses", *(["momenta"] if momenta else [])]
+    pairs = ([np.asarray(getattr(x, f"get_{value}")()) for x in (a, b)] for value in values)
+    return all(np.allclose(x, y, atol=1e-4) for x, y in pairs)
+
+
+def _counted_once(parts: Sequence[Part]) -> list[Part]:
+    """Leave repeated runs out of all folders but one, which has them finished if any has."""
+    places: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    for number, part in enumerate(parts):
+        for item in part.plan["runs"]:
+            places[_what_runs(item)].append((number, item["spec"]["run_id"]))
+    if all(len(found) == 1 for found in places.values()):
+        return list(parts)
+    ended = {
+        (number, row["run_id"])
+        for number, part in enumerate(parts)
+        for row in part.rows(unfinished=True)
+        if row["status"] not in (PENDING, RUNNING)
+    }
+    left_out: dict[int, set[str]] = defaultdict(set)
+    for found in places.values():
+        kept = next((place for place in found if place in ended), found[0])
+        for number, run_id in found:
+            if (number, run_id) != kept:
+                left_out[number].add(run_id)
+    return [
+        replace(part, left_out=frozenset(left_out[number])) for number, part in enumerate(parts)
+    ]

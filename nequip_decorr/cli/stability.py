@@ -47,7 +47,7 @@ _RUN_STATUS: Final = """\
 _REPORT: Final = """\
 Write one page about one or more campaigns: which model is stable longer and how sure that is, why
 runs end, structure and dynamics while stable, and how the verdict moves with the thresholds.
-Campaigns are read as one. A name that stands for two models is followed by the campaign's.
+Several campaigns are read as one. Two models of one name are called NAME (CAMPAIGN).
 """
 _REPORT_FILES: Final = """\
 index.html     the page, in one file
@@ -58,8 +58,8 @@ summary.json   every number of the page
 _COMPARE: Final = """\
 Compare how long two models are stable, trusted or right, over the runs that both have: a sentence
 with its interval and p value, and what must be known with it. In the JSON, difference_ps is that of
-model_b minus model_a, and ratio that of model_b to model_a. The two may be in two campaigns. If
-they have one name there, it is followed by the campaign's.
+model_b minus model_a, and ratio that of model_b to model_a. The two may be in two campaigns.
+If they have one name there, they are called NAME (CAMPAIGN).
 """
 _ENDS: Final = ("survived", "failed")
 
@@ -110,7 +110,8 @@ def add_parsers(subparsers: Any) -> None:
         *(commands, "compare", _compare, "compare two models, with confidence intervals", _COMPARE),
         "nequip-decorr stability compare siox_stability --models stock decorrelated\n"
         "nequip-decorr stability compare siox_stability --time right --json\n"
-        "nequip-decorr stability compare before after --models 'best (before)' 'best (after)'",
+        "nequip-decorr stability compare before_stability after_stability "
+        "--models 'best (before)' 'best (after)'",
         json=True,
     )
     pair = ("A", "B")
@@ -207,10 +208,11 @@ def _status(args: argparse.Namespace) -> Answer:
     console.print(_run_table(rows) if args.runs else _model_table(rows))
     print(count_text(count(rows)))
     runs = args.folder / "runs"
-    there = {place.parent.name for place in runs.glob(f"*/{MANIFEST}")}
-    if others := len(there - {row["run_id"] for row in rows}):
-        print(f"{others} more in {runs} are of earlier settings or models; nothing counts them")
-    return Answer({"counts": dict(count(rows)), "runs": rows})
+    there = {place.parent.name for place in runs.glob(f"[!.]*/{MANIFEST}")}
+    earlier = len(there - {row["run_id"] for row in rows})
+    if earlier:
+        print(f"of earlier settings or models, in {runs}, and counted nowhere: {earlier}")
+    return Answer({"counts": dict(count(rows)), "earlier": earlier, "runs": rows})
 
 
 def _model_table(rows: list[dict[str, Any]]) -> Any:
@@ -263,7 +265,7 @@ def _example(args: argparse.Namespace) -> int:
 def _compare(args: argparse.Namespace) -> Answer:
     from itertools import combinations
 
-    from ..campaign.several import join, planned, renamed
+    from ..campaign.several import check_models, join, planned, renamed
     from ..campaign.times import known_and_missing
     from ..md.spec import RunSpec
     from ..report.export import settings
@@ -271,17 +273,19 @@ def _compare(args: argparse.Namespace) -> Answer:
 
     parts = join(args.folders)
     notes = renamed(parts)
-    specs = [RunSpec.from_dict(item["spec"]) for part in parts for item in part.plan["runs"]]
+    known = list(planned(parts))
+    models = args.models or [m for m in known if all(m != part.reference for part in parts)]
+    check_models(parts, models)
+    if len(models) < 2:
+        raise ValueError(f"compare needs two models, these campaigns have {', '.join(models)}")
+    specs = [
+        RunSpec.from_dict(item["spec"]) for part in parts for item in part.items
+        if part.models[item["spec"]["model"]["name"]] in models
+    ]  # fmt: skip
     if mixed := [name for name, values in settings(specs).items() if len(values) > 1]:
         notes.append(f"the runs differ in {', '.join(mixed)}")
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
-    known = list(planned(parts))
-    models = args.models or [m for m in known if all(m != part.reference for part in parts)]
-    if unknown := [name for name in models if name not in known]:
-        raise ValueError(f"models: got {', '.join(unknown)}; allowed: {', '.join(known)}")
-    if len(models) < 2:
-        raise ValueError(f"compare needs two models, these campaigns have {', '.join(models)}")
     rows, missing = known_and_missing(parts, args.time)
     options = {"horizon_ps": args.horizon_ps, "time": args.time, "missing": missing}
     found = [compare(rows, a, b, **options) for a, b in combinations(models, 2)]

@@ -114,10 +114,11 @@ def compile_with_grade(
                 [str(model), str(out), "--mode", "aotinductor", "--target", target, *arguments]
             )
     except KeyError as err:
-        if err.args[0] not in inputs:
+        field = next(iter(err.args), None)
+        if field not in inputs:
             raise
         raise UserError(
-            f"{model} reads `{err.args[0]}` of each frame beside positions, cell and elements, "
+            f"{model} reads `{field}` of each frame beside positions, cell and elements, "
             f"which programs that run the target `{target}` do not pass to a model"
         ) from err
     finally:

@@ -147,7 +147,6 @@ def analyse(
     specs = [run.spec for run in runs]
     points = sweep(rows, series, summary.horizon_ps, bounds_as_run(specs))
     first = summary.comparisons[0] if summary.comparisons else None
-    planned = sum(len(plan["runs"]) for plan in plans)
     return Analysis(
         runs=runs,
         plans=plans,
@@ -159,7 +158,7 @@ def analyse(
         drifts=drifts,
         sweep=points,
         sweep_verdict=_order(points, first),
-        unfinished=planned - len(runs),
+        unfinished=sum(len(part.items) for part in parts) - len(runs),
         findings=_findings(plans),
         renamed=renamed(parts),
         times=_mean_times(ended, summary.horizon_ps),

@@ -34,6 +34,8 @@ class Run:
     spec: RunSpec
     folder: Path
     manifest: dict[str, Any]
+    model: str
+    """Its name among all campaigns; `groups` change that of the row."""
 
     @property
     def key(self) -> Key:
@@ -92,7 +94,8 @@ def load_runs(campaign_dirs: Sequence[str | Path]) -> tuple[list[Run], list[Part
             if moved.is_file():
                 spec = replace(spec, structure_file=str(moved))
             unique = {**row, "run_id": f"{number}/{row['run_id']}"}
-            runs.append(Run(unique, spec, place, read_json(place / MANIFEST) or {}))
+            manifest = read_json(place / MANIFEST) or {}
+            runs.append(Run(unique, spec, place, manifest, row["model"]))
     return runs, parts
 
 

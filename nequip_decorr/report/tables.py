@@ -159,7 +159,7 @@ def hashes(found: Analysis) -> Table:
     seen: dict[str, set[str]] = {}
     for run in found.runs:
         if model := run.manifest.get("inputs", {}).get("model"):
-            seen.setdefault(run.row["model"], set()).add(str(model)[:16])
+            seen.setdefault(run.model, set()).add(str(model)[:16])
     return ["model", "content hash"], [[m, _set(sorted(h))] for m, h in sorted(seen.items())]
 
 

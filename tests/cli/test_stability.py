@@ -243,8 +243,9 @@ def test_run_status_compare_and_report(tmp_path: Path, capsys: pytest.CaptureFix
     said = capsys.readouterr().out
     assert "quartz" in said and "earlier settings" not in said
     shutil.copytree(next(out.glob("runs/lj-*")), out / "runs" / "lj-longer")
+    shutil.copytree(next(out.glob("runs/lj-*")), out / "runs" / ".old-lj")
     assert main(["stability", "status", str(out)]) == 0
-    more = f"1 more in {out / 'runs'} are of earlier settings or models; nothing counts them"
+    more = f"of earlier settings or models, in {out / 'runs'}, and counted nowhere: 1\n"
     assert more in capsys.readouterr().out
     shutil.rmtree(out / "runs" / "lj-longer")
     assert main(["stability", "compare", str(out), "--models", "lj", "tersoff"]) == 0

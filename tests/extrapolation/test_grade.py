@@ -287,7 +287,6 @@ def test_a_target_that_does_not_pass_what_the_model_reads_is_refused(monkeypatch
         frame.info["charge"] = -1.0
     grade = ExtrapolationGrade.fit(charged, told)
     data = next(outputs(charged, told[:1]))[1]
-    del data["charge"]
     monkeypatch.setattr(stock, "load_saved_model", lambda *_, **__: (charged, data))
     with pytest.raises(UserError, match=r"best\.ckpt reads `charge` of each frame .* `ase`"):
         compile_with_grade("best.ckpt", tmp_path / "m.nequip.pt2", grade, "ase", "--device", "cpu")

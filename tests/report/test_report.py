@@ -373,7 +373,10 @@ def test_several_campaigns_and_a_horizon(tmp_path):
     two = write_campaign(tmp_path / "two", TWO, name="two", **SMALL, check_every=10)
     page = write_report([one, two], tmp_path / "r", horizon_ps=2.0)
     text = read(page).all
-    assert "one + two" in text and "one: quartz" in text and "two: quartz" in text
+    assert "one + two" in text and "stock (one)" in text and "decorrelated (two)" in text
+    assert (
+        "ran from the same starts with different settings in these campaigns: stock (one)" in text
+    )
     assert "Runs differ in: check_every" in text
     assert "every 1, 10 steps" in text
     data = json.loads((page.parent / "summary.json").read_text())
