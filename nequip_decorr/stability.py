@@ -123,14 +123,22 @@ def compare(
     Raises:
         ValueError: no campaign in a folder, no shared run, or an unknown model.
     """
-    from .campaign.several import check_models, join
+    from .campaign.several import check_models, join, remarks
     from .campaign.times import known_and_missing
     from .survival.comparison import compare as compare_runs
 
     parts = join(_listed(folders))
     check_models(parts, [model_a, model_b])
-    rows, missing = known_and_missing(parts, time)
-    return compare_runs(rows, model_a, model_b, horizon_ps=horizon_ps, time=time, missing=missing)
+    rows, missing = known_and_missing(parts, time, (model_a, model_b))
+    return compare_runs(
+        rows,
+        model_a,
+        model_b,
+        horizon_ps=horizon_ps,
+        time=time,
+        missing=missing,
+        remarks=remarks(parts, (model_a, model_b)),
+    )
 
 
 def collect(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
-from ..md.spec import RunSpec
+from ..md.spec import RunSpec, settings
 from ..md.start import read_start
 from .plan import run_id
 from .store import PENDING, RUNNING, read_plan, rows_of
@@ -129,6 +129,21 @@ def renamed(parts: Sequence[Part]) -> list[str]:
     if len(references) > 1:
         found.append(f"these campaigns have several references: {', '.join(references)}")
     return found
+
+
+def remarks(parts: Sequence[Part], models: Iterable[str]) -> list[str]:
+    """Say what must be known of the runs of some models, in sentences with a full stop."""
+    wanted = set(models)
+    specs = [
+        RunSpec.from_dict(item["spec"])
+        for part in parts
+        for item in part.items
+        if part.models[_model(item)] in wanted
+    ]
+    found = renamed(parts)
+    if mixed := [name for name, values in settings(specs).items() if len(values) > 1]:
+        found.append(f"the runs differ in {', '.join(mixed)}")
+    return [f"{text[:1].upper()}{text[1:]}." for text in found]
 
 
 def _model(item: Mapping[str, Any]) -> str:
@@ -257,9 +272,9 @@ def _counted_once(parts: Sequence[Part]) -> list[Part]:
     left_out: dict[int, set[str]] = defaultdict(set)
     for found in places.values():
         kept = next((place for place in found if place in ended), found[0])
-        for number, run_id in found:
-            if (number, run_id) != kept:
-                left_out[number].add(run_id)
+        for number, run in found:
+            if (number, run) != kept:
+                left_out[number].add(run)
     return [
         replace(part, left_out=frozenset(left_out[number])) for number, part in enumerate(parts)
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -106,12 +106,37 @@ def _by_time(rows: list[dict[str, Any]], folder: Path, time: Time) -> list[dict[
 
 
 def known_and_missing(
-    parts: Sequence[Part], time: Time = "stable"
+    parts: Sequence[Part], time: Time = "stable", models: Iterable[str] = ()
 ) -> tuple[list[dict[str, Any]], Counter[str]]:
-    """Rows of :func:`runs_by_time` and of errors; by model how many planned runs they lack."""
+    """Rows of :func:`runs_by_time` and of errors; by model how many planned runs they lack.
+
+    Raises:
+        UserError: as there; or labels of several potentials, for the right times of ``models``.
+    """
     found = []
+    sources: dict[str | None, str] = {}
+    wanted = set(models)
     for part in parts:
         rows = part.rows()
-        found += _by_time(rows, part.folder, time)
+        ended = _by_time(rows, part.folder, time)
+        found += ended
         found += [row for row in rows if row["status"] == "error"] if time != "stable" else []
+        if time == "right":
+            for row in ended:
+                if row["model"] in wanted:
+                    place = part.folder / "runs" / row["run_id"]
+                    sources.setdefault(label_source(place), row["model"])
+    if len(sources) > 1:
+        whose = " and ".join(dict.fromkeys(sources.values()))
+        raise UserError(
+            f"the right times of {whose} come from labels of {len(sources)} potentials, so they "
+            "cannot be compared; give their campaigns the same `labels:` and start `stability run` "
+            "again, which keeps the runs"
+        )
     return found, planned(parts) - Counter(row["model"] for row in found)
+
+
+def label_source(folder: Path) -> str | None:
+    """Content hash of the potential that labelled the frames of a run; ``None`` without labels."""
+    found = read_json(folder / LABELS)
+    return str(found["identity"][1]) if found else None

@@ -265,30 +265,22 @@ def _example(args: argparse.Namespace) -> int:
 def _compare(args: argparse.Namespace) -> Answer:
     from itertools import combinations
 
-    from ..campaign.several import check_models, join, planned, renamed
+    from ..campaign.several import check_models, join, planned, remarks
     from ..campaign.times import known_and_missing
-    from ..md.spec import RunSpec
-    from ..report.export import settings
     from ..survival.comparison import compare
 
     parts = join(args.folders)
-    notes = renamed(parts)
     known = list(planned(parts))
     models = args.models or [m for m in known if all(m != part.reference for part in parts)]
     check_models(parts, models)
     if len(models) < 2:
         raise ValueError(f"compare needs two models, these campaigns have {', '.join(models)}")
-    specs = [
-        RunSpec.from_dict(item["spec"]) for part in parts for item in part.items
-        if part.models[item["spec"]["model"]["name"]] in models
-    ]  # fmt: skip
-    if mixed := [name for name, values in settings(specs).items() if len(values) > 1]:
-        notes.append(f"the runs differ in {', '.join(mixed)}")
-    for note in notes:
-        print(f"note: {note}", file=sys.stderr)
-    rows, missing = known_and_missing(parts, args.time)
+    rows, missing = known_and_missing(parts, args.time, models)
     options = {"horizon_ps": args.horizon_ps, "time": args.time, "missing": missing}
-    found = [compare(rows, a, b, **options) for a, b in combinations(models, 2)]
+    found = [
+        compare(rows, a, b, **options, remarks=remarks(parts, (a, b)))
+        for a, b in combinations(models, 2)
+    ]
     for one in found:
         print("\n  ".join([one.conclusion, *one.notes]))
     return Answer([one.to_dict() for one in found])

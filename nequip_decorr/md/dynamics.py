@@ -169,6 +169,9 @@ def pooled(runs: Sequence[Sequence[Displacement]]) -> list[Displacement]:
 
     Args:
         runs: what :func:`displacements` gave for each, at the same distance of frames.
+
+    Raises:
+        ValueError: their frames are at different distances.
     """
     by_element: dict[str, list[Displacement]] = {}
     for run in runs:
@@ -178,6 +181,8 @@ def pooled(runs: Sequence[Sequence[Displacement]]) -> list[Displacement]:
     for element, parts in sorted(by_element.items()):
         n = min(len(part.lag_ps) for part in parts)
         lag_ps = parts[0].lag_ps[:n]
+        if not all(np.allclose(part.lag_ps[:n], lag_ps) for part in parts):
+            raise ValueError("runs with frames at different distances cannot be pooled")
         msd = np.mean([part.msd_A2[:n] for part in parts], axis=0)
         found.append(Displacement(element, lag_ps, msd, *_diffusion(lag_ps, msd, 2 * (n - 1))))
     return found

@@ -7,6 +7,7 @@ Units stand in the names: K, fs, ps, eV, A (Angstrom), GPa.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
@@ -108,3 +109,26 @@ class RunResult:
     threshold: float | None = None
     message: str = ""
     wall_s: float = 0.0
+
+
+_SETTINGS: Final = (
+    *("ensemble", "thermostat", "thermostat_damping_fs", "barostat_damping_fs", "pressure_GPa"),
+    *("timestep_fs", "steps", "temperature_end_K", "pressure_end_GPa", "engine", "walltime_s"),
+    *("record_every", "trajectory_every", "ring_frames"),
+)
+
+
+def settings(specs: Sequence[RunSpec]) -> dict[str, list[Any]]:
+    """Every setting of the runs, and every value it has in them."""
+    found: dict[str, list[Any]] = {}
+    for spec in specs:
+        values = {name: getattr(spec, name) for name in _SETTINGS}
+        if spec.ensemble == "nve":
+            values |= {"thermostat": None, "thermostat_damping_fs": None}
+        if spec.ensemble != "npt":
+            values |= {"barostat_damping_fs": None, "pressure_GPa": None}
+        values |= {f"criteria.{name}": value for name, value in asdict(spec.criteria).items()}
+        for name, value in values.items():
+            if value not in found.setdefault(name, []):
+                found[name].append(value)
+    return {name: values for name, values in found.items() if values != [None]}

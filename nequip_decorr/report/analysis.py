@@ -11,7 +11,8 @@ from typing import Any, Final
 import numpy as np
 
 from ..campaign.several import Part, renamed
-from ..campaign.times import TIMES, Time, row_by_time
+from ..campaign.times import TIMES, Time, label_source, row_by_time
+from ..files import sha256_file
 from ..md.criteria import CRITERIA
 from ..md.dynamics import Displacement, Drift, energy_drift
 from ..md.spec import RunSpec
@@ -102,11 +103,13 @@ def analyse(
     """Read the campaigns and work out everything; arguments as in :func:`.report.write_report`."""
     runs, parts = load_runs(campaign_dirs)
     plans = [part.plan for part in parts]
-    reference = _reference(reference, parts)
     cluster: str | tuple[str, ...] = "structure"
     if groups is not None:
         _group(runs, groups)
         cluster = ("structure", "train_seed")
+    not_compared: list[str] = []
+    if reference is None:
+        reference, not_compared = _reference(runs, parts)
     summary = summarise(
         [run.row for run in runs],
         horizon_ps=horizon_ps,
@@ -118,6 +121,7 @@ def analyse(
     lengths: dict[Key, float] = {}
     traces, series = [], {}
     ended: dict[tuple[str, Time], list[dict[str, Any]]] = {}
+    sources: dict[str, set[str | None]] = {}
     drifts: dict[str, list[Drift]] = {}
     for run in runs:
         if run.row["status"] == "error":
@@ -130,6 +134,8 @@ def analyse(
             if (row := row_by_time(run.folder, run.row, time, record)) is not None:
                 ended.setdefault((row["model"], time), []).append(row)
                 run.row[f"{time}_ps"] = row["stable_time_ps"]
+                if time == "right":
+                    sources.setdefault(row["model"], set()).add(label_source(run.folder))
         if record is None or not len(record["step"]):
             continue
         traces.append(trace_of(run, record))
@@ -142,7 +148,14 @@ def analyse(
             drift = energy_drift(time_ps[inside], record["total_eV_per_atom"][inside])
             if drift is not None:
                 drifts.setdefault(run.row["model"], []).append(drift)
+    notes = renamed(parts)
+    if len({source for found in sources.values() for source in found}) > 1:
+        notes.append(
+            "the labels of these campaigns come from several potentials; right times by labels of "
+            "different potentials are not compared"
+        )
     structure, missing = structure_errors(frames, lengths, reference)
+    displacement, left_out = mean_displacements(frames)
     rows = [run.row for run in runs]
     specs = [run.spec for run in runs]
     points = sweep(rows, series, summary.horizon_ps, bounds_as_run(specs))
@@ -153,16 +166,16 @@ def analyse(
         summary=summary,
         traces=traces,
         structure=structure,
-        structure_missing=missing,
-        displacement=mean_displacements(frames),
+        structure_missing=[*not_compared, *missing, *left_out],
+        displacement=displacement,
         drifts=drifts,
         sweep=points,
         sweep_verdict=_order(points, first),
         unfinished=sum(len(part.items) for part in parts) - len(runs),
         findings=_findings(plans),
-        renamed=renamed(parts),
+        renamed=notes,
         times=_mean_times(ended, summary.horizon_ps),
-        comparisons=_by_time(summary, ended, cluster, seed),
+        comparisons=_by_time(summary, ended, sources, cluster, seed),
     )
 
 
@@ -190,15 +203,18 @@ def _mean_times(
 def _by_time(
     summary: SurvivalSummary,
     ended: Mapping[tuple[str, Time], Sequence[dict[str, Any]]],
+    sources: Mapping[str, set[str | None]],
     cluster: str | tuple[str, ...],
     seed: int,
 ) -> list[Comparison]:
-    """Comparisons of every two models by each time that both have."""
+    """Comparisons of every two models by each time that both have, from labels of one potential."""
     found = []
     for stable in summary.comparisons:
         found.append(stable)
         a, b, horizon_ps = stable.model_a, stable.model_b, summary.horizon_ps
         for time in TIMES[1:]:
+            if time == "right" and len(sources.get(a, set()) | sources.get(b, set())) > 1:
+                continue
             rows = [*ended.get((a, time), ()), *ended.get((b, time), ())]
             # Nothing to compare where no start has both, or not up to the horizon.
             with suppress(ValueError):
@@ -221,16 +237,31 @@ def bounds_as_run(specs: Sequence[RunSpec]) -> dict[str, float | None]:
     return {name: values.pop() if len(values) == 1 else None for name, values in found.items()}
 
 
-def _reference(given: str | Reference | None, parts: Sequence[Part]) -> str | Reference | None:
-    """What was given, or what the campaigns name; files of several campaigns are put together."""
-    if given is not None:
-        return given
-    files: dict[str, Any] = {}
+def _reference(
+    runs: Sequence[Run], parts: Sequence[Part]
+) -> tuple[str | Reference | None, list[str]]:
+    """What the campaigns name: the first model, or files for each condition; and what clashes."""
     for part in parts:
         if isinstance(part.reference, str):
-            return part.reference
-        files |= part.reference or {}
-    return files or None
+            return part.reference, []
+    named: dict[Key, dict[str, dict[str, str]]] = {}
+    for run in runs:
+        files = (run.part.reference or {}).get(run.row["structure"], {})
+        for kind, path in files.items():
+            content = sha256_file(path) if Path(path).is_file() else str(path)
+            named.setdefault(run.key, {}).setdefault(kind, {})[content] = path
+    tables: Reference = {
+        key: {kind: next(iter(files.values())) for kind, files in kinds.items() if len(files) == 1}
+        for key, kinds in named.items()
+    }
+    clashes = [
+        f"{kind.upper()} of {key[0]} in {key[1]} at {key[2]:g} K: the campaigns name different "
+        f"tables ({', '.join(map(str, files.values()))})"
+        for key, kinds in sorted(named.items())
+        for kind, files in kinds.items()
+        if len(files) > 1
+    ]
+    return tables or None, clashes
 
 
 def _group(runs: Sequence[Run], groups: Groups) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any
 
 from ..campaign.store import COLUMNS
 from ..files import csv_text, plain
-from ..md.spec import RunSpec
+from ..md.spec import settings
 from .analysis import OPTIONAL, Analysis
 from .loading import Key
 
@@ -70,29 +69,6 @@ def to_dict(found: Analysis) -> dict[str, Any]:
 
 def _condition(key: Key) -> dict[str, Any]:
     return dict(zip(("model", "structure", "temperature_K"), key, strict=True))
-
-
-_SETTINGS: Final = (
-    *("ensemble", "thermostat", "thermostat_damping_fs", "barostat_damping_fs", "pressure_GPa"),
-    *("timestep_fs", "steps", "temperature_end_K", "pressure_end_GPa", "engine", "walltime_s"),
-    *("record_every", "trajectory_every", "ring_frames"),
-)
-
-
-def settings(specs: Sequence[RunSpec]) -> dict[str, list[Any]]:
-    """Every setting of the runs, and every value it has in them."""
-    found: dict[str, list[Any]] = {}
-    for spec in specs:
-        values = {name: getattr(spec, name) for name in _SETTINGS}
-        if spec.ensemble == "nve":
-            values |= {"thermostat": None, "thermostat_damping_fs": None}
-        if spec.ensemble != "npt":
-            values |= {"barostat_damping_fs": None, "pressure_GPa": None}
-        values |= {f"criteria.{name}": value for name, value in asdict(spec.criteria).items()}
-        for name, value in values.items():
-            if value not in found.setdefault(name, []):
-                found[name].append(value)
-    return {name: values for name, values in found.items() if values != [None]}
 
 
 def runs_csv(found: Analysis) -> str:

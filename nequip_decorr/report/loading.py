@@ -21,7 +21,8 @@ from ..md.spec import RunSpec
 from ..md.structure import Images, angular_distribution, is_box, radial_distribution, stable_window
 
 Key = tuple[str, str, float]
-Reference = Mapping[str, Mapping[str, str | Path]]
+Reference = Mapping[Any, Mapping[str, str | Path]]
+"""Files by structure, or by (model, structure, temperature), and kind (``rdf``, ``adf``)."""
 _FEWEST_FRAMES: Final = 8
 """Stable frames of a run, the start among them, from which on it may set a window for others."""
 
@@ -34,8 +35,12 @@ class Run:
     spec: RunSpec
     folder: Path
     manifest: dict[str, Any]
-    model: str
-    """Its name among all campaigns; `groups` change that of the row."""
+    part: Part
+
+    @property
+    def model(self) -> str:
+        """Name of the model among all campaigns; ``groups`` change that of the row."""
+        return self.part.models[self.spec.model.name]
 
     @property
     def key(self) -> Key:
@@ -95,7 +100,7 @@ def load_runs(campaign_dirs: Sequence[str | Path]) -> tuple[list[Run], list[Part
                 spec = replace(spec, structure_file=str(moved))
             unique = {**row, "run_id": f"{number}/{row['run_id']}"}
             manifest = read_json(place / MANIFEST) or {}
-            runs.append(Run(unique, spec, place, manifest, row["model"]))
+            runs.append(Run(unique, spec, place, manifest, part))
     return runs, parts
 
 
@@ -132,7 +137,7 @@ def structure_errors(
     Args:
         frames: stable frames of each run, by key.
         lengths_ps: length asked for, by key.
-        reference: a model's name, or files by structure and kind.
+        reference: a model's name, or files.
     """
     found: list[StructureError] = []
     missing: list[str] = []
@@ -148,7 +153,8 @@ def structure_errors(
             kinds: list[str] = ["rdf", "adf"]
         else:
             truth_runs = []
-            kinds = [kind for kind in functions if kind in reference.get(structure, {})]
+            files = reference.get(key) or reference.get(structure, {})
+            kinds = [kind for kind in functions if kind in files]
         for kind in kinds:
             what = f"{kind.upper()} of {model} in {structure} at {temperature_K:g} K"
             try:
@@ -159,7 +165,7 @@ def structure_errors(
                 if isinstance(reference, str):
                     truth = _mean(functions[kind], truth_runs, window, images)[0]
                 else:
-                    truth = Distribution.read_csv(reference[structure][kind])
+                    truth = Distribution.read_csv(files[kind])
                     first = next((run[0] for run in runs if run), None)
                     images = "cell" if first is None or is_box(first) else "box"
                 got, times, count = _mean(functions[kind], runs, window, images)
@@ -224,15 +230,27 @@ def _mean(
 
 def mean_displacements(
     frames: Mapping[Key, Sequence[Sequence[Atoms]]],
-) -> dict[Key, list[Displacement]]:
-    """Mean square displacement per element, over the runs of a key that are long enough."""
-    found = {}
+) -> tuple[dict[Key, list[Displacement]], list[str]]:
+    """Mean square displacement per element, over the runs of a key that are long enough.
+
+    Of runs that stored frames at different distances, those of the most common one are taken; the
+    second result says which were left out.
+    """
+    found, left_out = {}, []
     for key, runs in sorted(frames.items()):
-        parts = []
+        parts: dict[float, list[list[Displacement]]] = {}
         for run in runs:
             if len(run) >= MIN_FRAMES:
                 frame_ps = run[1].info["time_ps"] - run[0].info["time_ps"]
-                parts.append(displacements(run, frame_ps))
-        if parts:
-            found[key] = pooled(parts)
-    return found
+                parts.setdefault(round(frame_ps, 9), []).append(displacements(run, frame_ps))
+        if not parts:
+            continue
+        common = max(parts, key=lambda frame_ps: len(parts[frame_ps]))
+        found[key] = pooled(parts[common])
+        left_out += [
+            f"MSD of {key[0]} in {key[1]} at {key[2]:g} K: without {len(others)} of {len(runs)} "
+            f"runs, whose frames are {frame_ps:g} and not {common:g} ps apart"
+            for frame_ps, others in parts.items()
+            if frame_ps != common
+        ]
+    return found, left_out

@@ -8,10 +8,10 @@ from typing import Any
 
 from ..html import render
 from ..md.criteria import CRITERIA, criterion
+from ..md.spec import settings
 from ..style import CUT, STABLE, model_styles
 from ..survival.summary import ModelSummary
 from .analysis import Analysis
-from .export import settings
 from .right import label_frames, labelling_models, meanings, wrong_sentences
 from .tables import tables_of
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from ..md.criteria import criterion
 from ..md.distribution import AVERAGE
+from ..md.spec import settings
 from ..survival.arrays import Estimate
 from ..survival.sensitivity import Point
 from .analysis import OPTIONAL, Analysis
-from .export import settings
 
 Table = tuple[list[str], list[list[Any]]]
 SHOWN_RUNS: Final = 2000

@@ -58,6 +58,7 @@ def compare(
     time: str = "stable",
     paired_seeds: bool = True,
     missing: Mapping[str, int] | None = None,
+    remarks: Sequence[str] = (),
 ) -> Comparison:
     """Compare two models over the runs that they share.
 
@@ -77,6 +78,7 @@ def compare(
         time: what the rows' times are, for the words: ``stable``, ``trusted`` or ``right``.
         paired_seeds: whether trained models of one seed belong together in the test.
         missing: planned runs that the rows lack, by model; ``None`` where nobody has counted.
+        remarks: what else must be known of the runs, for the notes.
 
     Raises:
         ValueError: no pair, a repeated run, an unknown column, a horizon beyond what was observed.
@@ -152,6 +154,7 @@ def compare(
         seed=seed,
         time=time,
         missing=missing,
+        remarks=tuple(remarks),
     )
 
 

@@ -37,6 +37,7 @@ class Comparison(Result):
         errors: runs that ended in an error, by model.
         cut_short: paired runs censored before the horizon, by model.
         missing: planned runs without this time yet, by model; ``None`` where nobody has counted.
+        remarks: what else must be known of the runs, a sentence each.
         time: which time is compared: ``stable``, ``trusted`` or ``right``.
         logrank_p: log-rank test that ignores the pairing; not a number where nothing failed.
     """
@@ -60,6 +61,7 @@ class Comparison(Result):
     seed: int
     time: str = "stable"
     missing: Mapping[str, int] | None = None
+    remarks: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types, with the verdict and its words."""
@@ -204,7 +206,7 @@ class Comparison(Result):
                 )
             if count := self.unpaired[model]:
                 found.append(f"{_units(count, 'run')} of {model} left out: no partner.")
-        return tuple(found)
+        return (*found, *self.remarks)
 
     def _untestable(self) -> str:
         """Why no test is possible, where at most one difference is left to it."""

@@ -13,14 +13,15 @@ from ase import Atoms
 
 from nequip_decorr import stability
 from nequip_decorr.campaign.times import TIMES
+from nequip_decorr.errors import UserError
 from nequip_decorr.files import write_json
 from nequip_decorr.md import structure
-from nequip_decorr.md.dynamics import displacements
+from nequip_decorr.md.dynamics import displacements, pooled
 from nequip_decorr.md.times import ENERGY_BOUND, GRADE_BOUND
 from nequip_decorr.report.analysis import analyse
 from nequip_decorr.report.figures import pairs_figure, survival_figure
 from nequip_decorr.report.figures_physics import trace_figure
-from nequip_decorr.report.loading import load_runs, structure_errors
+from nequip_decorr.report.loading import load_runs, mean_displacements, structure_errors
 from nequip_decorr.report.report import write_report
 from nequip_decorr.report.right import wrong_sentences
 from nequip_decorr.report.traces import trace_limits
@@ -275,7 +276,9 @@ def test_a_legend_marks_the_reference_once():
         assert list(legend_names(looks).values()) == ["stock", shown]
 
 
-def write_labels(folder: Path, right_ps: float | None, error: float = 1.0) -> None:
+def write_labels(
+    folder: Path, right_ps: float | None, error: float = 1.0, source: str = "dft"
+) -> None:
     """Labels of a run, every 0.25 ps to 1 ps, with that force error (root mean square 2)."""
     time_ps = [0.0, 0.25, 0.5, 0.75, 1.0]
     frames = {
@@ -283,7 +286,7 @@ def write_labels(folder: Path, right_ps: float | None, error: float = 1.0) -> No
         "force_mae_eV_per_A": [error for _ in time_ps],
         "force_rms_eV_per_A": [2.0 for _ in time_ps],
     }
-    labels = {"identity": [], "right_ps": right_ps, "frames": frames}
+    labels = {"identity": ["", source], "right_ps": right_ps, "frames": frames}
     write_json(folder / "labels.json", labels)
 
 
@@ -397,6 +400,73 @@ def test_reference_tables_are_read_and_tilted_cells_are_said(tmp_path):
     assert images == {"quartz": "cell", "tilted": "box"}
     assert data["structure"][0]["window_ps"] == pytest.approx([2.5, 4.9])
     assert "in the benchmark's own way" in read(page).all
+
+
+def test_labels_of_two_potentials_are_not_compared(tmp_path):
+    folders = [write_campaign(tmp_path / name, {name: TWO["stock"]}, name=name, **SMALL)
+               for name in ("one", "two", "three")]  # fmt: skip
+    for folder, source in zip(folders, ("dft", "other", "dft"), strict=True):
+        for run in (folder / "runs").iterdir():
+            write_labels(run, 0.25, source=source)
+    with pytest.raises(UserError, match="times of one and two come from labels of 2 potentials"):
+        stability.compare(folders, "one", "two", time="right")
+    assert stability.compare(folders, "one", "three", time="right").n_pairs == 4
+    page = write_report(folders, tmp_path / "r")
+    data = json.loads((page.parent / "summary.json").read_text())
+    assert "come from several potentials" in data["renamed"][0]
+    pairs = {(c["model_a"], c["model_b"]) for c in data["comparisons"] if c["time"] == "right"}
+    assert pairs in ({("one", "three")}, {("three", "one")})
+
+
+def test_runs_are_held_against_the_tables_of_their_own_campaign(tmp_path):
+    """Of one structure, at two temperatures, with a table for each; and two for one condition."""
+    folders = []
+    for number, (name, temperature_K) in enumerate(
+        (("cold", 300.0), ("hot", 900.0), ("clash", 900.0))
+    ):
+        table = tmp_path / f"{name}.csv"
+        strained = crystal("quartz")
+        strained.set_cell(strained.cell * (1 + 0.05 * number), scale_atoms=True)
+        structure.radial_distribution([strained]).write_csv(table)
+        made = {"structures": ("quartz",), "seeds": (number,), "temperatures_K": (temperature_K,)}
+        reference = {"quartz": {"rdf": str(table)}}
+        folders.append(
+            write_campaign(tmp_path / name, {"m": {}}, name=name, reference=reference, **made)
+        )
+
+    def errors(*chosen):
+        found = analyse(chosen)
+        return {e.key[2]: e.errors["average"] for e in found.structure}, found.structure_missing
+
+    alone = {**errors(folders[0])[0], **errors(folders[1])[0]}
+    assert errors(*folders[:2]) == errors(*folders[1::-1]) == (alone, [])
+    assert abs(alone[300.0] / alone[900.0] - 1) > 0.05
+    found, missing = errors(*folders)
+    assert found == {300.0: alone[300.0]}
+    assert "RDF of m in quartz at 900 K: the campaigns name different tables" in missing[0]
+
+
+def test_displacements_of_runs_with_other_distances_of_frames_are_not_pooled():
+    def run(every, seed):
+        rng = np.random.default_rng(seed)
+        frames, atoms = [], crystal("quartz")
+        for step in range(0, 400, every):
+            atoms.positions += rng.normal(scale=0.05 * every**0.5, size=atoms.positions.shape)
+            frames.append(atoms.copy())
+            frames[-1].info["time_ps"] = step / 100
+        return frames
+
+    key = ("m", "quartz", 300.0)
+    runs = [run(1, 1), run(1, 2), run(10, 3)]
+    expected = mean_displacements({key: runs[:2]})[0][key]
+    found, left_out = mean_displacements({key: runs})
+    assert [d.msd_A2.tolist() for d in found[key]] == [d.msd_A2.tolist() for d in expected]
+    assert left_out == [
+        "MSD of m in quartz at 300 K: without 1 of 3 runs, whose frames are 0.1 and not 0.01 ps "
+        "apart"
+    ]
+    with pytest.raises(ValueError, match="cannot be pooled"):
+        pooled([displacements(runs[0], 0.01), displacements(runs[2], 0.1)])
 
 
 def noisy_run(last_ps: float) -> list[Atoms]:
