@@ -29,10 +29,16 @@ def check_files(model: ModelSpec) -> None:
     """Check that the files of a model's grade are there.
 
     Raises:
-        UserError: no grade, or no checkpoint to compute it with.
+        UserError: no grade, no checkpoint to compute it with, or a model with a grade of its own.
     """
     if model.grade is None:
         return
+    if is_compiled(str(model.path)) and read_info(str(model.path)).has_grade:
+        raise UserError(
+            f".grade: got {model.grade}, but {model.path} was compiled with its grade, which MD "
+            "would read; leave `grade` out, or compile the checkpoint again with the new one "
+            "(`nequip-decorr compile`)"
+        )
     if not (model.grade.endswith(_ENDING) and Path(model.grade).is_file()):
         raise UserError(
             f".grade: got {model.grade}; allowed: a file that `nequip-decorr extrapolation fit` "

@@ -144,7 +144,7 @@ def _pool(
     starts = [(source.name, source.start) for source in sources if source.start is not None]
     for name, start in starts:
         start.info = {"run": name, **start.info}
-        cells.setdefault(_positions(start), start)
+        cells.setdefault(_key(start), start)
     own: Pool = [(start, _candidate(model, grade, start, own=True)) for start in cells.values()]
     width = len(grade.gaussians.scale)
     labelled = LabelledSoFar(len(model.type_names), width)
@@ -181,8 +181,10 @@ def _pool(
     return pool, found
 
 
-def _positions(atoms: Atoms) -> bytes:
-    return b"".join((atoms.numbers.tobytes(), np.round(atoms.positions, 4).tobytes()))
+def _key(atoms: Atoms) -> bytes:
+    numbers = (atoms.positions, atoms.cell.array[atoms.pbc])
+    rounded = (np.round(x, 4).tobytes() for x in numbers)
+    return b"".join((atoms.numbers.tobytes(), atoms.pbc.tobytes(), *rounded))
 
 
 def _broken(atoms: Atoms, rules: Rules) -> bool:

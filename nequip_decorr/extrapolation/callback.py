@@ -116,8 +116,6 @@ def _structures(datasets: Sequence[Any], type_names: Sequence[str]) -> list[Atom
 
 def _key(atoms: Atoms) -> bytes:
     """The same for a structure in the precision of the training and in that of its file."""
-    parts: tuple[bytes, bytes] = (
-        atoms.numbers.tobytes(),
-        atoms.positions.astype(np.float32).tobytes(),
-    )
-    return b"".join(parts)
+    numbers = (atoms.positions, atoms.cell.array[atoms.pbc])
+    rounded = (x.astype(np.float32).tobytes() for x in numbers)
+    return b"".join((atoms.numbers.tobytes(), atoms.pbc.tobytes(), *rounded))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import ase.io
@@ -11,11 +12,13 @@ import pytest
 from nequip_decorr.campaign import grades
 from nequip_decorr.campaign.plan import run_id
 from nequip_decorr.campaign.schema import CampaignError, parse_campaign
+from nequip_decorr.errors import UserError
 from nequip_decorr.extrapolation.grade import ExtrapolationGrade
 from nequip_decorr.md.criteria import Criteria
 from nequip_decorr.md.record import RecordWriter, read_record, write_frame
 from nequip_decorr.md.spec import ModelSpec, RunResult, RunSpec
 from nequip_decorr.models.compiling import content_hash
+from nequip_decorr.models.metadata import read_info
 from tests.helpers.training import build, frames, module_config
 
 
@@ -121,6 +124,15 @@ def test_mistakes_are_found_before_anything_runs(tmp_path, model, change, criter
     }
     with pytest.raises(CampaignError, match=message):
         parse_campaign(data, tmp_path)
+
+
+def test_a_model_with_its_own_grade_takes_no_other(model, monkeypatch):
+    info = read_info(model.path)
+    own = replace(info, outputs=(*info.outputs, "extrapolation_grade"))
+    monkeypatch.setattr(grades, "read_info", lambda _: own)
+    with pytest.raises(UserError, match=r"pt2 was compiled with its grade, which MD would read"):
+        grades.check_files(model)
+    grades.check_files(replace(model, grade=None))
 
 
 def test_a_grade_is_part_of_what_a_model_is_and_none_changes_no_name(model):

@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
+from ase.build import bulk
 
 from nequip_decorr import stability
 from nequip_decorr.cli.main import main
+from nequip_decorr.cure.collect import _key as start_key
 from nequip_decorr.cure.collect import collect
 from nequip_decorr.cure.rules import Rules
 from nequip_decorr.cure.sources import campaign_in, checkpoint_of, sources_of
 from nequip_decorr.errors import UserError
 from nequip_decorr.extrapolation.beside import grade_file
+from nequip_decorr.extrapolation.callback import _key as training_key
 from nequip_decorr.extrapolation.choose import Candidate
 from nequip_decorr.extrapolation.grade import ExtrapolationGrade
 from nequip_decorr.features.frames import load_model
@@ -294,3 +297,20 @@ def test_the_campaign_in_a_folder_of_lammps_input_is_found(tmp_path):
     write_json(tmp_path / "results" / "campaign.json", {"schema": 1, "runs": []})
     assert campaign_in(tmp_path) == campaign_in(tmp_path / "results") == tmp_path / "results"
     assert campaign_in(tmp_path / "results" / "runs") == tmp_path / "results" / "runs"
+
+
+@pytest.mark.parametrize("key", [start_key, training_key])
+def test_start_cells_differ_by_cell_and_periodicity(key):
+    bulk_cell, molecule = (
+        bulk("Cu", cubic=True),
+        Atoms("CO", [[1, 1, 1], [1, 1, 2.1]], cell=[4] * 3),
+    )
+    slab, wide, box = bulk_cell.copy(), bulk_cell.copy(), molecule.copy()
+    slab.cell[2, 2] += 8.0
+    slab.pbc[2] = False
+    wide.cell *= 1.2
+    box.cell *= 3
+    assert len({key(atoms) for atoms in (bulk_cell, slab, wide)}) == 3
+    assert key(molecule) == key(box)  # nothing repeats
+    molecule.pbc = box.pbc = True
+    assert key(molecule) != key(box)
