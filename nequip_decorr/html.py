@@ -10,8 +10,9 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import jinja2
@@ -49,6 +50,21 @@ def environment() -> jinja2.Environment:
     made.globals["column_kinds"] = _column_kinds
     made.filters["data_uri"] = _data_uri
     return made
+
+
+def write_pictures(folder: Path, pictures: Mapping[str, bytes], names: str) -> None:
+    """Write PNG files, and remove those of an earlier call that are not drawn any more.
+
+    Args:
+        folder: where; other files in it stay.
+        pictures: by name.
+        names: a regular expression of all names that such a call may give.
+    """
+    for old in folder.glob("*.png"):
+        if old.stem not in pictures and re.fullmatch(names, old.stem):
+            old.unlink()
+    for name, picture in pictures.items():
+        (folder / f"{name}.png").write_bytes(picture)
 
 
 def png_bytes(fig: Figure, dpi: int = 160) -> bytes:

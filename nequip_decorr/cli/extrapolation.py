@@ -139,12 +139,13 @@ def _score(arguments: argparse.Namespace) -> Answer:
     from rich.console import Console
 
     from ..extrapolation.beside import grade_of
-    from ..extrapolation.report import tables, write
+    from ..extrapolation.report import structure_files, tables, write
     from ..extrapolation.scoring import score
     from ..features.frames import load_model
     from .inspect import name_files
 
     files = name_files(arguments.data)
+    structure_files(files, arguments.out)
     frames = {name: _read([path]) for name, path in files.items()}
     grade = grade_of(arguments.model, arguments.grade)
     model = load_model(arguments.model)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import ase.io
 import numpy as np
 from rich.table import Table
 
+from ..errors import UserError
 from ..files import csv_text
 from .scoring import Reading, Scores
 
@@ -50,6 +51,24 @@ def tables(scores: Sequence[Scores]) -> list[Table]:
     return found
 
 
+def structure_files(names: Iterable[str], out: Path) -> list[Path]:
+    """The file of each set of structures in a folder.
+
+    Raises:
+        UserError: two names give one file.
+    """
+    files: dict[Path, str] = {}
+    for name in names:
+        path = out / f"{name.replace('/', '_')}.xyz"
+        if path in files:
+            raise UserError(
+                f"{files[path]!r} and {name!r} would both be written to {path}; name one of them: "
+                "NAME=FILE"
+            )
+        files[path] = name
+    return list(files)
+
+
 def write(scores: Sequence[Scores], out: Path) -> list[Path]:
     """Write structures with grades, the two tables as CSV, and the figure.
 
@@ -57,11 +76,9 @@ def write(scores: Sequence[Scores], out: Path) -> list[Path]:
         The files.
     """
     out.mkdir(parents=True, exist_ok=True)
-    written = []
-    for one in scores:
-        path = out / f"{one.name.replace('/', '_')}.xyz"
+    written = structure_files([one.name for one in scores], out)
+    for one, path in zip(scores, written, strict=True):
         ase.io.write(path, one.frames, format="extxyz")
-        written.append(path)
     for name, rows in (("scores", Scores.rows), ("worst", Scores.worst)):
         text = csv_text([row for s in scores for row in rows(s)])
         (out / f"{name}.csv").write_text(text, encoding="utf-8", newline="")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -12,11 +12,13 @@ from rich.table import Table
 from ..errors import UserError
 from ..extrapolation.report import tables as grade_tables
 from ..files import csv_text
-from ..html import png_bytes
+from ..html import png_bytes, write_pictures
 from ..style import shorts
 from .entry import Entries, Entry
 from .pairs import table as pair_table
 from .tables import channel_rows, spectrum_rows, statistics_rows, summary
+
+PICTURES: Final = r"overview|(heat_map|distance)_\d+|spectrum|length|shares|kinds|grade|pairs"
 
 
 class Inspection(Entries):
@@ -121,8 +123,8 @@ class Inspection(Entries):
         """Write every picture as a PNG file; returns their paths."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        for name, figure in self.figures.items():
-            (folder / f"{name}.png").write_bytes(png_bytes(figure))
+        pictures = {name: png_bytes(figure) for name, figure in self.figures.items()}
+        write_pictures(folder, pictures, PICTURES)
         return [folder / f"{name}.png" for name in self.figures]
 
     def tables(self) -> list[Table]:

@@ -10,7 +10,7 @@ from typing import Final
 from matplotlib.figure import Figure
 
 from ..files import write_atomic
-from ..html import png_bytes
+from ..html import png_bytes, write_pictures
 from ..style import model_styles
 from ..survival.summary import spans_decades, view_ps
 from . import figures as plots
@@ -22,6 +22,7 @@ from .page import page_of
 from .traces import trace_limits
 
 PAGE: Final = "index.html"
+PICTURES: Final = "survival|rmst|pairs|causes|traces|structure|rdf|adf|displacement|sweep"
 
 
 def write_report(
@@ -60,10 +61,8 @@ def write_report(
     found = analyse(listed, horizon_ps=horizon_ps, reference=reference, groups=groups, seed=seed)
     out = Path(listed[0]) / "report" if out is None else Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    pictures = {}
-    for name, draw in _figures(found).items():
-        pictures[name] = png_bytes(draw())
-        (out / f"{name}.png").write_bytes(pictures[name])
+    pictures = {name: png_bytes(draw()) for name, draw in _figures(found).items()}
+    write_pictures(out, pictures, PICTURES)
     write_atomic(out / "runs.csv", runs_csv(found))
     write_atomic(out / "summary.json", json.dumps(to_dict(found), indent=1, allow_nan=False) + "\n")
     name = title or " + ".join(dict.fromkeys(plan["name"] for plan in found.plans))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -170,19 +171,28 @@ class CorrelationLogger(Callback):
     def _now(self, trainer: Trainer) -> int:
         return trainer.current_epoch if self.unit == "epoch" else trainer.global_step
 
+    def _place(self, trainer: Trainer) -> str:
+        """Where it logs: each of several loggers has a place of its own."""
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        if sum(isinstance(callback, CorrelationLogger) for callback in callbacks) < 2:
+            return PREFIX
+        of_set = [f"set{self.dataset}"] if self.dataset else []
+        of_field = [re.sub(r"\W+", "_", self.field)] if self.field else []
+        return "_".join([PREFIX, *of_set, *of_field])
+
     @rank_zero_only
     def _report(self, trainer: Trainer, found: Inspection) -> None:
         from ..inspection.plots import heat_maps, spectra
 
         entry = found.entries[0]
-        step = trainer.global_step
+        step, place = trainer.global_step, self._place(trainer)
         curves = _curves(entry)
         figures = {"heat_map": heat_maps(found, "validation"), "spectrum": spectra(found)}
         for logger in trainer.loggers:
-            logger.log_metrics({f"{PREFIX}/{key}": value for key, value in curves.items()}, step)
-            _send_pictures(logger, figures, entry, step, trainer)
+            logger.log_metrics({f"{place}/{key}": value for key, value in curves.items()}, step)
+            _send_pictures(logger, figures, entry, place, trainer)
         if not trainer.loggers:
-            folder = Path(trainer.default_root_dir) / PREFIX
+            folder = Path(trainer.default_root_dir) / place
             _write_pictures(folder, figures, trainer)
             _append(
                 folder / f"{PREFIX}.csv", {"epoch": trainer.current_epoch, "step": step}, curves
@@ -210,24 +220,24 @@ def _curves(entry: Entry) -> dict[str, float]:
 
 
 def _send_pictures(
-    logger: Any, figures: dict[str, Any], entry: Entry, step: int, trainer: Trainer
+    logger: Any, figures: dict[str, Any], entry: Entry, place: str, trainer: Trainer
 ) -> None:
     """To TensorBoard, or a logger with ``log_image``; else to files beside the logger's own."""
-    experiment = logger.experiment
+    experiment, step = logger.experiment, trainer.global_step
     if hasattr(experiment, "add_figure"):
         for name, fig in figures.items():
-            experiment.add_figure(f"{PREFIX}/{name}", fig, step, close=False)
+            experiment.add_figure(f"{place}/{name}", fig, step, close=False)
         for block, values in zip(entry.blocks, entry.spectra, strict=True):
-            experiment.add_histogram(f"{PREFIX}/spectrum/{block}", torch.tensor(values), step)
+            experiment.add_histogram(f"{place}/spectrum/{block}", torch.tensor(values), step)
     elif hasattr(logger, "log_image"):
         from PIL import Image
 
         for name, fig in figures.items():
             image = Image.open(io.BytesIO(png_bytes(fig, dpi=100)))
-            logger.log_image(f"{PREFIX}/{name}", [image], step)
+            logger.log_image(f"{place}/{name}", [image], step)
     else:
         folder = logger.log_dir or logger.save_dir or trainer.default_root_dir
-        _write_pictures(Path(folder) / PREFIX, figures, trainer)
+        _write_pictures(Path(folder) / place, figures, trainer)
 
 
 def _write_pictures(folder: Path, figures: dict[str, Any], trainer: Trainer) -> None:
@@ -238,12 +248,23 @@ def _write_pictures(folder: Path, figures: dict[str, Any], trainer: Trainer) -> 
 
 
 def _append(path: Path, key: dict[str, int], curves: dict[str, float]) -> None:
+    """Add a row; where an earlier training left other columns, in a file beside it."""
+    header = [*key, *curves]
+    number, first = 1, path
+    while path.is_file() and _header(path) != header:
+        number += 1
+        path = first.with_stem(f"{first.stem}_{number}")
     new = not path.is_file()
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         if new:
-            writer.writerow([*key, *curves])
+            writer.writerow(header)
         writer.writerow([*key.values(), *curves.values()])
+
+
+def _header(path: Path) -> list[str]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return next(csv.reader(file), [])
 
 
 def _at_least(name: str, value: Any, low: int) -> int:

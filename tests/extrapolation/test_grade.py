@@ -290,3 +290,15 @@ def test_a_target_that_does_not_pass_what_the_model_reads_is_refused(monkeypatch
     monkeypatch.setattr(stock, "load_saved_model", lambda *_, **__: (charged, data))
     with pytest.raises(UserError, match=r"best\.ckpt reads `charge` of each frame .* `ase`"):
         compile_with_grade("best.ckpt", tmp_path / "m.nequip.pt2", grade, "ase", "--device", "cpu")
+
+
+def test_two_files_of_one_name_are_refused_before_anything_is_graded(tmp_path, capsys):
+    for name in ("hot/test.xyz", "cold/test.xyz", "hot_test.xyz"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        ase.io.write(tmp_path / name, TRAINING[:1])
+    given = [str(tmp_path / name) for name in ("hot/test.xyz", "cold/test.xyz", "hot_test.xyz")]
+    assert main(["extrapolation", "score", "none.ckpt", *given]) == 2
+    said = capsys.readouterr().err
+    assert (
+        "'hot/test' and 'hot_test' would both be written to grades/hot_test.xyz; name one" in said
+    )

@@ -22,7 +22,7 @@ from nequip_decorr.report.analysis import analyse
 from nequip_decorr.report.figures import pairs_figure, survival_figure
 from nequip_decorr.report.figures_physics import trace_figure
 from nequip_decorr.report.loading import load_runs, mean_displacements, structure_errors
-from nequip_decorr.report.report import write_report
+from nequip_decorr.report.report import PICTURES, write_report
 from nequip_decorr.report.right import wrong_sentences
 from nequip_decorr.report.traces import trace_limits
 from nequip_decorr.style import legend_names, model_styles, shorts
@@ -537,6 +537,21 @@ def test_lost_records_do_not_stop_a_report(tmp_path):
         path.write_text(json.dumps({**manifest, "files": {}}))
     page = write_report(campaign, tmp_path / "r")
     assert "Time series" not in read(page).all
+
+
+def test_pictures_of_an_earlier_report_go_and_other_files_stay(tmp_path):
+    out = tmp_path / "r"
+    write_report(write_campaign(tmp_path / "a", TWO, structures=("quartz",), seeds=(1, 2)), out)
+    (out / "mine.png").write_bytes(b"")
+    assert {"causes", "displacement", "mine"} < {path.stem for path in out.glob("*.png")}
+    write_report(write_campaign(tmp_path / "b", {"stock": {}}, **SMALL), out)
+    left = {path.stem for path in out.glob("*.png")}
+    assert "mine" in left and not {"causes", "displacement"} & left
+
+
+def test_every_picture_has_a_known_name(whole):
+    names = {path.stem for path in whole[1].parent.glob("*.png")}
+    assert names == set(PICTURES.split("|"))
 
 
 def test_misuse_is_refused(tmp_path):

@@ -263,6 +263,27 @@ def test_wrong_arguments(arguments, message):
         CorrelationLogger(**arguments)
 
 
+def test_each_of_several_loggers_has_a_place_of_its_own(tmp_path):
+    loggers = [CorrelationLogger(), CorrelationLogger(field="edge_feat*", block_size=2)]
+    train(tmp_path, loggers, max_epochs=1)
+    plain, field = tmp_path / "correlation", tmp_path / "correlation_edge_feat_"
+    tables = [(plain / "correlation.csv").read_text(), (field / "correlation.csv").read_text()]
+    assert tables[0].count("\n") == tables[1].count("\n") == 2
+    assert tables[0].count(",") < tables[1].count(",")
+    assert {p.name for p in plain.glob("*.png")} == {p.name for p in field.glob("*.png")}
+
+
+def test_another_training_in_the_folder_with_other_blocks_has_a_table_of_its_own(tmp_path):
+    for block_size in (None, 2, None):
+        train(tmp_path, [CorrelationLogger(block_size=block_size)], max_epochs=1)
+    first, second = (
+        tmp_path / "correlation" / f"{n}.csv" for n in ("correlation", "correlation_2")
+    )
+    for path, rows in ((first, 2), (second, 1)):
+        header, *lines = path.read_text().splitlines()
+        assert [len(line.split(",")) for line in lines] == [len(header.split(","))] * rows
+
+
 def test_a_wrong_field_is_an_error_in_the_first_validation(tmp_path):
     with pytest.raises(ValueError, match=r"field `x` is not in .*'edge_features'"):
         train(tmp_path, [CorrelationLogger(field="x")])
