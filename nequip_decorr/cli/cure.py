@@ -159,6 +159,8 @@ def _label(args: argparse.Namespace) -> int:
     print(
         f"{place}: {found.done} labelled, {found.kept} kept from before, {len(found.failed)} failed"
     )
+    if found.others:
+        print(f"labels of other frames, at its end: {found.others}")
     return 1 if found.failed else 0
 
 

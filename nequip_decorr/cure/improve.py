@@ -150,10 +150,11 @@ class Improve:
         data = copies if copies.is_file() else folder / "train.xyz"
         command += [f"++data.train_file_path={data}", "++trainer.enable_progress_bar=false"]
         training = folder / "training"
-        if not (folder / "train.done").is_file():
+        again = not (folder / "train.done").is_file()
+        if again:
             command += go_on(training, config, command[5:], self.say)
         self.steps.do(folder, "train", [*command, f"hydra.run.dir={training}"])
-        if not checkpoint.is_file():
+        if again or not checkpoint.is_file():
             found = sorted(training.rglob(checkpoint.name))
             if not found:
                 (folder / "train.done").unlink()

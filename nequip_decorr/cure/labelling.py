@@ -12,6 +12,7 @@ from ase import Atoms
 from ..campaign.labels import UNLABELLED
 from ..campaign.store import read_runs
 from ..errors import UserError
+from ..md.labels import hash_of
 from ..md.record import read_extxyz
 from ..processes import CommandError, pasteable, script
 from .improve_file import Plan, has_labels
@@ -84,6 +85,7 @@ def only_unlabelled(printed: str, campaign: Path) -> bool:
 
 
 def labelled_frames(path: Path) -> list[Atoms]:
-    """Frames of a file that have energy and forces."""
+    """Frames of a file that have energy and forces, each once, should it have been appended."""
     frames = read_extxyz(path) if path.is_file() else ()
-    return [frame for frame in frames if has_labels(frame)]
+    found = {hash_of(frame): frame for frame in frames if has_labels(frame)}
+    return list(found.values())

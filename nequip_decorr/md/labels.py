@@ -83,11 +83,13 @@ class Labelled:
     Attributes:
         kept: frames that had their label before.
         done: frames labelled now.
+        others: labels of other frames that the file had, and keeps at its end.
         failed: index and reason of each frame without a label.
     """
 
     kept: int = 0
     done: int = 0
+    others: int = 0
     failed: list[tuple[int, str]] = field(default_factory=list)
 
 
@@ -104,7 +106,7 @@ def label_file(
     """Label frames into an extended XYZ file that a later call goes on with.
 
     Each frame is on disk when the next begins. A frame that fails is left out and tried again by
-    the next call.
+    the next call. In the end the file has the order of ``frames``.
 
     Args:
         frames: to label.
@@ -143,4 +145,11 @@ def label_file(
         found.done += 1
     if not known:
         replaced.unlink()
+        return found
+    by_name = {atoms.info[FRAME_KEY]: atoms for atoms in read_extxyz(replaced)}
+    order = dict.fromkeys(name for name in map(hash_of, frames) if name in by_name)
+    found.others = len(by_name.keys() - order.keys())
+    order |= dict.fromkeys(by_name)
+    ase.io.write(temporary, [by_name[name] for name in order], format="extxyz")
+    temporary.replace(replaced)
     return found

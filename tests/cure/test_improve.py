@@ -542,6 +542,21 @@ def test_labels_that_fail_or_are_too_few_are_tried_again_and_may_come_later(impr
     assert fake.seen[0] == "round_1/train"
 
 
+def test_a_label_that_was_appended_twice_is_one_label(improve, path):
+    class Appends(Fake):
+        def __call__(self, command, log):
+            super().__call__(command, log)
+            if log.stem == "label":
+                labelled = log.parent / "labelled.xyz"
+                ase.io.write(labelled, ase.io.read(labelled, ":"), append=True)
+
+    with pytest.raises(WaitingError, match="2 of 3 frames have labels"):
+        improve(Appends(labels=(2, 2))).run()
+    improve(Appends(to_label=(2,), labels=(3,))).run()
+    train = path.parent / "improve_out" / "round_1" / "train.xyz"
+    assert len(ase.io.read(train, ":")) == 4 + 3
+
+
 @pytest.mark.parametrize("at_once", [0, 1])
 def test_a_command_that_submits_jobs_is_not_run_again(improve, path, at_once):
     labels = {"command": "sbatch {frames} {labelled}", "submits": True}
@@ -759,6 +774,21 @@ def test_a_training_without_a_checkpoint_is_done_again(improve, path):
     fake = Fake()
     improve(fake).run()
     assert fake.seen[0] == "round_0/train"
+
+
+def test_a_round_that_is_trained_again_gets_the_new_weights(improve, path):
+    class Other(Fake):
+        def __call__(self, command, log):
+            super().__call__(command, log)
+            if log.stem == "train":
+                (log.parent / "training" / "best.ckpt").write_text("other weights")
+
+    improve(Fake()).run()
+    folder = path.parent / "improve_out" / "round_0"
+    for done in folder.glob("*.done"):
+        done.unlink()
+    improve(Other(to_label=(3, 2))).run()
+    assert (folder / "best.ckpt").read_text() == "other weights"
 
 
 def test_frames_without_labels_do_not_join(improve, path):

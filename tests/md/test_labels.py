@@ -71,6 +71,22 @@ def test_what_is_labelled_is_kept_and_what_failed_is_tried_again(tmp_path, capsy
     assert "labels that another potential gave" in capsys.readouterr().err
 
 
+def test_the_file_has_the_order_of_the_frames_and_keeps_labels_of_others(tmp_path, capsys):
+    cells_of = {a: bulk("Cu", a=a) for a in (3.5, 3.6, 3.7)}
+    out = tmp_path / "out.xyz"
+    labeller = Labeller(read_model(EMT_ENTRY))
+    label_file([cells_of[3.7]], labeller, out)
+    label_file([cells_of[3.6]], labeller, out)
+    ase.io.write(tmp_path / "in.xyz", [cells_of[3.5], cells_of[3.6]])
+    command = ["label", str(tmp_path / "in.xyz"), "--out", str(out), "--with", EMT_ENTRY]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert "1 labelled, 1 kept from before, 0 failed" in said
+    assert "labels of other frames, at its end: 1" in said
+    volumes = [atoms.get_volume() for atoms in ase.io.read(out, ":")]
+    assert volumes == pytest.approx([a**3 / 4 for a in (3.5, 3.6, 3.7)])
+
+
 def test_a_compiled_model_is_a_teacher(compiled_model, tmp_path):
     frames = cells()[:1]
     found = label_file(frames, Labeller(read_model(str(compiled_model))), tmp_path / "out.xyz")
