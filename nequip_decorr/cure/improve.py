@@ -197,11 +197,8 @@ class Improve:
         }
         write_json(folder / "times.json", self.judged)
         self.say(f"both in detail: nequip-decorr stability report {folder / 'md'}")
-        return (
-            model
-            if page.is_better(self.judged, self.rows[0], self.rows[best])
-            else rounds[0] / MODEL
-        )
+        better = page.is_better(self.judged, self.rows[0], self.rows[best])
+        return model if better else rounds[0] / MODEL
 
     def _first(self) -> list[Path]:
         """The user's own training files."""
