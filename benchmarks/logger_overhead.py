@@ -39,7 +39,7 @@ def report(edges: int, layers: int, channels: int, batches: int) -> tuple[float,
     with tempfile.TemporaryDirectory() as folder:
         trainer = SimpleNamespace(
             current_epoch=0, global_step=0, sanity_checking=False, is_global_zero=True,
-            state=SimpleNamespace(fn="fit"), loggers=[], default_root_dir=folder,
+            state=SimpleNamespace(fn="fit"), loggers=[], callbacks=[], default_root_dir=folder,
             num_val_batches=[batches],
         )  # fmt: skip
         logger.on_validation_start(trainer, None)

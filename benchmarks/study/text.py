@@ -250,7 +250,8 @@ def rerun(published: Tables, again: Tables, stages: Sequence[Row]) -> str:
     ratios_of = [b[s] / a[s] for a, b in errors for s in a.keys() & b.keys()]
     return _section(
         "rerun", stages=stages, models=sum(np.isclose(r, 1, rtol=1e-5) for r in ratios_of),
-        of_models=len(ratios_of), same=int((~differs).sum()), runs=len(shared),
+        of_models=len(ratios_of), worst=max((abs(r - 1) for r in ratios_of), default=0.0),
+        same=int((~differs).sum()), runs=len(shared),
         whose=whose.most_common(), rows=rows,
     )  # fmt: skip
 
