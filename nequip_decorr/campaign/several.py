@@ -256,22 +256,22 @@ def _alike(one: Path, other: Path, momenta: bool) -> bool:
 
 
 def _counted_once(parts: Sequence[Part]) -> list[Part]:
-    """Leave repeated runs out of all folders but one, which has them finished if any has."""
+    """Leave repeated runs out of all folders but one: where they are finished, without an error."""
     places: dict[str, list[tuple[int, str]]] = defaultdict(list)
     for number, part in enumerate(parts):
         for item in part.plan["runs"]:
             places[_what_runs(item)].append((number, item["spec"]["run_id"]))
     if all(len(found) == 1 for found in places.values()):
         return list(parts)
-    ended = {
-        (number, row["run_id"])
+    worse = {PENDING: 2, RUNNING: 2, "error": 1}
+    rank = {
+        (number, row["run_id"]): worse.get(row["status"], 0)
         for number, part in enumerate(parts)
         for row in part.rows(unfinished=True)
-        if row["status"] not in (PENDING, RUNNING)
     }
     left_out: dict[int, set[str]] = defaultdict(set)
     for found in places.values():
-        kept = next((place for place in found if place in ended), found[0])
+        kept = min(found, key=lambda place: rank[place])
         for number, run in found:
             if (number, run) != kept:
                 left_out[number].add(run)

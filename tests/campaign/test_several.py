@@ -122,6 +122,8 @@ def test_parts_of_one_campaign_are_that_campaign(tmp_path):
     """Runs that a copy has finished count there; those that both have, once."""
     whole = campaign(tmp_path / "whole", {"a": BAD, "b": GOOD})
     expected = stability.compare(whole, "a", "b")
+    failed = campaign(tmp_path / "failed", {"a": BAD, "b": GOOD}, name="whole", errors=16)
+    assert replace(stability.compare([failed, whole], "a", "b"), remarks=()) == expected
     copies = [shutil.copytree(whole, tmp_path / name) for name in ("p", "q")]
     for number, manifest in enumerate(sorted(whole.glob("runs/*/manifest.json"))):
         if number % 3:  # a third stands in both
