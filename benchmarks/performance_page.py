@@ -186,6 +186,8 @@ def machine(*results: str) -> str:
     )
     parts = [p for r in records for p in r.get("parts", {"": r.get("hardware", r)}).values()]
     commits = {part.get("commit") for part in parts}
+    tables = [RESULTS / f"{name}.csv" for name in results]
+    commits |= {row.get("commit") for path in tables if path.is_file() for row in read(path)}
     known = ", ".join(sorted(c[:9] for c in commits if c))
     code = f"commit {known}" if known else "made before records held the commit"
     names = ("torch", "nequip", "nequip-allegro")
