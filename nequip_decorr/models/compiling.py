@@ -129,7 +129,8 @@ def compile_model(
     if model.kind != "nequip" or model.path is None or is_compiled(model.path):
         return model
     source = Path(model.path)
-    versions = "-".join(f"{name}{metadata.version(name)}" for name in ("nequip", "torch"))
+    packages = ["nequip", "torch", *(["nequip-allegro"] if contains_allegro(source) else [])]
+    versions = "-".join(f"{name}{metadata.version(name)}" for name in packages)
     settings = f"{target}-{device}-{versions}-{platform.machine()}"
     if model.grade is not None:
         settings += f"-grade{sha256_file(model.grade)[:16]}"

@@ -31,6 +31,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The commands given to a stand-in for nequip-compile, which copies its input."""
     made: list[list[str]] = []
     monkeypatch.setattr(models, "check_needs", lambda model: None)
+    monkeypatch.setattr(models, "contains_allegro", lambda path: "allegro" in path.name)
 
     def run(command: list[str], **options: Any) -> SimpleNamespace:
         made.append(command)
@@ -65,6 +66,19 @@ def test_the_same_weights_are_compiled_once(tmp_path: Path, calls: list[list[str
     compile_model(checkpoint(tmp_path / "a.ckpt", "weights"), "pair_allegro")
     compile_model(checkpoint(tmp_path / "a.ckpt", "weights"), "ase", "cpu:0")
     assert len(calls) == 4
+
+
+def test_another_version_compiles_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: list[list[str]]
+) -> None:
+    versions = {"nequip": "1", "torch": "2", "nequip-allegro": "0.8"}
+    monkeypatch.setattr(models.metadata, "version", versions.__getitem__)
+    made = [checkpoint(tmp_path / f"{name}.ckpt", name) for name in ("allegro", "nequip")]
+    for changed, compiled in ((None, 2), (None, 2), ("nequip-allegro", 3), ("torch", 5)):
+        versions |= {changed: "next"} if changed else {}
+        for model in made:
+            compile_model(model, "ase")
+        assert len(calls) == compiled
 
 
 def test_a_damaged_copy_is_made_again(tmp_path: Path, calls: list[list[str]]) -> None:
