@@ -257,6 +257,8 @@ def _mappings(node: Any) -> Iterator[dict[str, Any]]:
 
 def contains_allegro(path: str | Path) -> bool:
     """Whether a checkpoint or package holds a model of the ``allegro`` package."""
+    if not zipfile.is_zipfile(path):
+        return False
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         if any("/allegro/" in name for name in names):
